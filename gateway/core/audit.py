@@ -1,0 +1,108 @@
+"""What happened, as values. Sessions and the edge write them; edge.audit carries them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from gateway.core.identity import Principal
+
+Event = Literal[
+    "started", "stopping", "config-revision", "policy-revision", "policy-refused",
+    "connected", "authenticated", "refused", "reauthenticated",
+    "denied", "throttled", "closed", "allowed", "upstream", "keys", "warning",
+]  # fmt: skip
+
+FieldValue = str | int | float | bool | None | tuple[str, ...] | Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One line of the audit log.
+
+    `at` is wall time in seconds since the epoch. `connection` is the connection's id, "" for events of the
+    process. `fields` holds the event's own words; a denial carries decision, rule, revision, reason, operation,
+    kind and resource. No value is ever a token, key, password or payload.
+    """
+
+    event: Event
+    at: float
+    connection: str = ""
+    principal: Principal | None = None
+    fields: Mapping[str, FieldValue] = field(default_factory=lambda: MappingProxyType({}))
+
+
+Audit = Callable[[AuditEvent], None]
+"""Takes an event at once and never blocks or raises; a full queue counts a drop."""
+
+
+ALLOWED_KEYS_MAX = 20_000
+"""Distinct (principal, operation, resource) sums held between two flushes; the rest is summed as ``*other*``."""
+
+
+class AllowedTally:
+    """Allowed access, summed between two flushes instead of written one by one. One per process."""
+
+    __slots__ = ("_sums", "generation")
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._sums: dict[tuple[Principal, str, str, str, str, str], list[int]] = {}
+
+    def entry(
+        self, principal: Principal, system: str, backend: str, operation: str, kind: str, resource: str
+    ) -> list[int]:
+        """The live [requests, bytes] pair of a key, for callers that add to it themselves.
+
+        `drain` takes the pairs away: a caller that keeps one compares `generation` and fetches it again.
+        """
+        key = (principal, system, backend, operation, kind, resource)
+        pair = self._sums.get(key)
+        if pair is None:
+            if len(self._sums) >= ALLOWED_KEYS_MAX:
+                key = (principal, system, backend, operation, kind, "*other*")
+                pair = self._sums.get(key)
+                if pair is None:
+                    key = (Principal("jwt", "*other*", "*other*"), system, backend, operation, kind, "*other*")
+                    pair = self._sums.setdefault(key, [0, 0])
+                return pair
+            pair = self._sums[key] = [0, 0]
+        return pair
+
+    def add(
+        self,
+        principal: Principal,
+        system: str,
+        backend: str,
+        operation: str,
+        kind: str,
+        resource: str,
+        requests: int = 1,
+        octets: int = 0,
+    ) -> None:
+        pair = self.entry(principal, system, backend, operation, kind, resource)
+        pair[0] += requests
+        pair[1] += octets
+
+    def drain(self, at: float) -> list[AuditEvent]:
+        """One ``allowed`` event per key with anything in it, and start anew."""
+        sums, self._sums = self._sums, {}
+        self.generation += 1
+        return [
+            AuditEvent(
+                "allowed",
+                at,
+                "",
+                principal,
+                MappingProxyType(
+                    {
+                        "system": system, "backend": backend, "operation": operation, "kind": kind,
+                        "resource": resource, "requests": pair[0], "bytes": pair[1],
+                    }
+                ),
+            )
+            for (principal, system, backend, operation, kind, resource), pair in sums.items()
+            if pair[0] or pair[1]
+        ]  # fmt: skip

@@ -1,0 +1,189 @@
+"""YAML as operators write it, read strictly: every mistake with its file and line, all of them at once.
+
+PyYAML composes nodes; the walk over them is our own. Scalars stay strings until a schema types them, so ``on``,
+``no`` and ``0123`` are names here. Refused: duplicate keys, aliases and anchors, tags, several documents, keys that
+are not plain scalars, and files over `FILE_BYTES_MAX`. Used by the configuration and the policies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+FILE_BYTES_MAX = 4 * 1024 * 1024
+DEPTH_MAX = 32
+
+Path = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong in a file: where, what was found, what is expected. `line` is 1-based, 0 if unknown."""
+
+    file: str
+    line: int
+    where: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        at = f" {self.where}:" if self.where else ""
+        return f"{place}:{at} found {self.found}; expected {self.expected}"
+
+
+class Mistakes(Exception):
+    """Everything wrong with a set of files."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed file: `data` of dict, list and str (None for an empty value), and the line of every path."""
+
+    file: str
+    data: Any
+    lines: dict[Path, int]
+
+    def line(self, path: Path) -> int:
+        """The line of a path, or of its nearest known parent."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+class _Bad(Exception):
+    """(line, where, found, expected)"""
+
+    args: tuple[int, str, str, str]
+
+
+def parse(text: str | bytes, file: str) -> Document:
+    """Parse one YAML document. Raises Mistakes."""
+
+    def fail(line: int, where: str, found: str, expected: str) -> Mistakes:
+        return Mistakes([Mistake(file, line, where, found, expected)])
+
+    if isinstance(text, str):
+        text = text.encode()
+    if len(text) > FILE_BYTES_MAX:
+        raise fail(0, "", f"{len(text)} bytes", f"at most {FILE_BYTES_MAX} bytes")
+    try:
+        source = text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise fail(text[: error.start].count(b"\n") + 1, "", "a byte that is not UTF-8", "UTF-8 text") from None
+    try:
+        _refuse_references(source)
+        node = yaml.compose(source, Loader=yaml.SafeLoader)
+    except _Bad as bad:
+        raise fail(*bad.args) from None
+    except yaml.composer.ComposerError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise fail(line, "", error.problem or "several documents", "a single YAML document") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise fail(line, "", error.problem or "broken YAML", "YAML") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise fail(0, "", f"broken YAML ({type(error).__name__})", "YAML") from None
+    if node is None:
+        raise fail(1, "", "an empty file", "a mapping")
+    lines: dict[Path, int] = {}
+    try:
+        data = _plain(node, (), lines)
+    except _Bad as bad:
+        raise fail(*bad.args) from None
+    return Document(file, data, lines)
+
+
+def _refuse_references(source: str) -> None:
+    depth = 0
+    for event in yaml.parse(source, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.AliasEvent):
+            raise _Bad(line, "", f"the alias *{event.anchor}", "the value written out; aliases are not read")
+        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+            raise _Bad(line, "", f"the anchor &{event.anchor}", "no anchors")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise _Bad(line, "", f"more than {DEPTH_MAX} levels", f"at most {DEPTH_MAX} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
+            raise _Bad(line, "", f"the tag {event.tag}", "no tags")
+
+
+def _plain(node: yaml.Node, path: Path, lines: dict[Path, int]) -> Any:
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.ScalarNode):
+        empty = node.style is None and node.value in ("", "~", "null")
+        return None if empty else node.value
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*path, index), lines) for index, item in enumerate(node.value)]
+    made: dict[str, Any] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise _Bad(line, spell(path), "a key that is not a plain word", "a plain word")
+        if key.value == "<<" and key.style is None:
+            raise _Bad(line, spell(path), "the merge key <<", "the value written out")
+        if key.value in made:
+            raise _Bad(line, spell((*path, key.value)), "the key a second time", "each key once")
+        made[key.value] = _plain(value, (*path, key.value), lines)
+        lines[(*path, key.value)] = line
+    return made
+
+
+def spell(path: Path) -> str:
+    """``("listeners", 0, "tls")`` as ``listeners[0].tls``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def typed(model: type[M], document: Document) -> M:
+    """The document as a pydantic model. Raises Mistakes with every error, each at its line."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise Mistakes([_mistake(document, each) for each in error.errors(include_url=False)]) from None
+
+
+def _mistake(document: Document, error: ErrorDetails) -> Mistake:
+    path = error["loc"]
+    known: Path = ()
+    for part in path:  # a union's branch names are in `loc` but not in the file
+        if (*known, part) in document.lines:
+            known = (*known, part)
+    found = error["input"]
+    kind = error["type"]
+    if kind == "missing":
+        return Mistake(
+            document.file, document.line(known), spell((*known, path[-1])), "nothing", "a value; it is required"
+        )
+    if kind == "extra_forbidden":
+        return Mistake(
+            document.file, document.line(known), spell(known), "an unknown key", "one of the keys in the documentation"
+        )
+    shown = (
+        f"{found!r:.60}"
+        if isinstance(found, str | int | float)
+        else "nothing"
+        if found is None
+        else f"a {_noun(found)}"
+    )
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return Mistake(document.file, document.line(known), spell(known), shown, message[:1].lower() + message[1:])
+
+
+def _noun(value: object) -> str:
+    return "mapping" if isinstance(value, dict) else "list" if isinstance(value, list) else type(value).__name__

@@ -1,0 +1,165 @@
+"""The contract between the pump (edge, which performs) and a protocol's session (which decides).
+
+A session is I/O-free. It is shown bytes, told facts, and leaves effects; it never awaits, sleeps or reads a clock
+it was not given. It is called once per chunk, not per frame.
+
+The pump's obligations:
+
+* it keeps unconsumed bytes and shows them again, followed by more, once at least `wanted` bytes are there;
+* before it buffers more than `wanted` it reserves them from the process's budget, and does not read without;
+* after *every* call it takes the effects, in the order: `to_upstream`, `to_client`, `asks`, `mute_until`, `close`;
+* it calls `tick` no later than `deadline`;
+* each ask is answered by exactly one `told`, also when the fact could not be had; if the connection ended, by none.
+
+Parts in `to_upstream` and `to_client` may be views of the bytes just shown: they are valid until the next call only,
+and the pump writes or copies them before it calls again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.core.identity import Address, Certificate, Principal
+from gateway.core.reasons import Reason
+
+Part = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to dial: host as written by the operator or told by the backend, port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What the edge knows of a client before its first byte of protocol."""
+
+    connection: str
+    """The connection's id, unique in the gateway's life; it prefixes the decision ids."""
+    address: Address
+    port: int
+    certificate: Certificate | None = None
+    server_name: str = ""
+    tls_version: str = ""
+
+
+class Ask:
+    """An outside fact a session wants; subclasses name it. Hashable: equal asks may be answered together."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeysWanted(Ask):
+    """The issuer's key set did not have `kid`; wait for the next permitted fetch. Told: `KeysRefreshed`."""
+
+    issuer: str
+    kid: str
+
+
+class Fact:
+    """The answer to an ask."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeysRefreshed(Fact):
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable(Fact):
+    """The fact could not be had in time; the session refuses what waited for it."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the connection: what is in `to_client` is still written, then TLS close_notify is sent."""
+
+    reason: Reason
+    detail: str = ""
+    """For the audit; never anything secret."""
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the pump is to do; the pump calls `clear` when it has taken them."""
+
+    to_upstream: list[Part] = field(default_factory=list)
+    to_client: list[Part] = field(default_factory=list)
+    asks: list[Ask] = field(default_factory=list)
+    mute_until: float = 0.0
+    """Monotonic time before which the client is not read."""
+    close: Close | None = None
+
+    def clear(self) -> None:
+        self.to_upstream.clear()
+        self.to_client.clear()
+        self.asks.clear()
+        self.mute_until = 0.0
+        self.close = None
+
+
+class Session(Protocol):
+    """One client connection's protocol. See the module's text for the pump's side of the contract."""
+
+    effects: Effects
+
+    client_wanted: int
+    """Bytes of client input, from the first unconsumed one, below which `receive` would consume nothing more."""
+    upstream_wanted: int
+    """Likewise for `answer`."""
+    parked: bool
+    """True while a frame waits for an outside fact: the client is neither read nor shown."""
+    deadline: float
+    """Monotonic time of the next `tick`; math.inf for none."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """Whose share of budgets and limits this connection's bytes are; None before authentication."""
+        ...
+
+    def receive(self, data: memoryview) -> int:
+        """Take client bytes. Returns how many were consumed."""
+        ...
+
+    def answer(self, data: memoryview) -> int:
+        """Take upstream bytes. Returns how many were consumed."""
+        ...
+
+    def told(self, fact: Fact) -> None:
+        """Take the answer to an ask; the pump then shows any unconsumed client bytes again."""
+        ...
+
+    def tick(self) -> None:
+        """`deadline` has come."""
+        ...
+
+    def upstream_endpoint(self) -> Endpoint | None:
+        """Where this connection's upstream is, asked when there is first something to send; None: not known now."""
+        ...
+
+    def upstream_lost(self, reason: Reason, detail: str) -> None:
+        """The upstream could not be dialled, or ended. The session answers or closes; it may not stay silent."""
+        ...
+
+    def closed(self, reason: Reason, detail: str) -> None:
+        """The connection has ended, for whatever side's reason: write the audit, release what is held."""
+        ...
+
+
+SessionFactory = Callable[[Peer], Session]
+
+NEVER = math.inf

@@ -1,0 +1,264 @@
+"""The gateway's configuration as types. ops.config reads the files; everything else takes these frozen values.
+
+Every limit has a non-zero default (docs/limits.md is generated from here). Units stand last in a name. An unknown
+key is a mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
+_SIZE_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return int(match[1]) * _SIZE_UNITS[match[2]]
+    if isinstance(value, int):
+        return value
+    raise ValueError("a size such as 64 KiB, 256 MiB or 1000")
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str) and (match := _TIME.fullmatch(value.strip())):
+        return float(match[1]) * _TIME_UNITS[match[2]]
+    if isinstance(value, int | float):
+        return float(value)
+    raise ValueError("a duration such as 500 ms, 30 s, 5 m or 24 h")
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value):
+        raise ValueError("a name of letters, digits, dot, dash and underscore, at most 63 long")
+    return value
+
+
+def _host_port(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536 or (":" in host and not host.startswith("[")):
+        raise ValueError("host:port, an IPv6 address in brackets")
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+Name = Annotated[str, AfterValidator(_name)]
+HostPort = Annotated[str, AfterValidator(_host_port)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=False)
+
+
+class KeySource(Model):
+    """Where an issuer's keys come from: exactly one of the two."""
+
+    file: str | None = None
+    url: str | None = None
+    """https only."""
+    ca: str | None = None
+    """PEM file of the CAs that the URL's certificate is checked against; left out: the system's."""
+    refresh: Duration = 300.0
+    fetch_interval_min: Duration = 10.0
+    """An unknown `kid` starts a fetch at most this often."""
+    timeout: Duration = 5.0
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.file is None) == (self.url is None):
+            raise ValueError("exactly one of file and url")
+        if self.url is not None and not self.url.startswith("https://"):
+            raise ValueError("an https:// URL; keys fetched in plain text could be anybody's")
+        return self
+
+
+class Issuer(Model):
+    """An authority whose tokens are believed."""
+
+    name: Name
+    issuer: Annotated[str, Field(min_length=1)]
+    """The exact `iss`."""
+    audiences: Annotated[tuple[str, ...], Field(min_length=1)]
+    """A token needs one of these, exactly, in its `aud`."""
+    keys: KeySource
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256")
+    types: tuple[str, ...] = ("at+jwt", "application/at+jwt", "JWT", "")
+    """Header `typ` values believed, compared without case; "" stands for an absent one."""
+    principal_claim: Annotated[str, Field(min_length=1)] = "sub"
+    lifetime_max: Duration = 86400.0
+    skew: Duration = 30.0
+    """For `nbf` and `iat` only; `exp` is the end."""
+
+
+class ListenerTls(Model):
+    certificate: str
+    """PEM file: the chain, leaf first."""
+    key: str
+    """PEM file, not readable by others."""
+    client_certificate: Literal["none", "optional", "required"] = "none"
+    client_ca: str | None = None
+    client_ca_name: Name = "clients"
+    """The issuer part of a certificate's principal."""
+    versions: Annotated[tuple[Literal["1.2", "1.3"], ...], Field(min_length=1)] = ("1.2", "1.3")
+
+    @model_validator(mode="after")
+    def _ca(self) -> Self:
+        if self.client_certificate != "none" and self.client_ca is None:
+            raise ValueError("client_ca as well, since client certificates are asked for")
+        return self
+
+
+class Authentication(Model):
+    """How clients of a listener prove who they are."""
+
+    issuers: tuple[Name, ...] = ()
+    """Names of issuers whose tokens this listener takes; empty needs client_certificate: required."""
+    mechanisms: Annotated[tuple[Literal["OAUTHBEARER", "PLAIN"], ...], Field(min_length=1)] = ("OAUTHBEARER", "PLAIN")
+    session_max: Duration = 3600.0
+    """A connection re-authenticates at least this often (KIP-368), and at the end of its token."""
+
+
+class BrokerPorts(Model):
+    """One port per broker: base + node id, the whole range bound at start."""
+
+    base: Port
+    node_ids: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "0-9"
+
+    @property
+    def first(self) -> int:
+        return int(self.node_ids.split("-")[0])
+
+    @property
+    def last(self) -> int:
+        return int(self.node_ids.split("-")[1])
+
+    def port(self, node_id: int) -> int | None:
+        """The port of a broker, None outside the range."""
+        return self.base + node_id if self.first <= node_id <= self.last else None
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.last < self.first:
+            raise ValueError("node_ids from the lower to the higher")
+        if self.last - self.first >= 1000:
+            raise ValueError("at most 1000 broker ports in a range")
+        if self.base + self.last > 65535:
+            raise ValueError("base + the highest node id of at most 65535")
+        return self
+
+
+class Listener(Model):
+    name: Name
+    protocol: Literal["kafka"] = "kafka"
+    backend: Name
+    bind: str = "127.0.0.1"
+    port: Port
+    """The bootstrap port."""
+    broker_ports: BrokerPorts
+    advertised: Annotated[str, Field(min_length=1)]
+    """The host name that clients are told; it must be in the certificate."""
+    advertised_port: Port | None = None
+    """The bootstrap port as clients see it, where a balancer maps it. Left out: `port`."""
+    advertised_broker_base: Port | None = None
+    """The broker ports' base as clients see it. Left out: `broker_ports.base`."""
+    tls: ListenerTls
+    authentication: Authentication = Authentication()
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if not self.authentication.issuers and self.tls.client_certificate != "required":
+            raise ValueError(
+                "authentication.issuers, or tls.client_certificate: required; this listener would know nobody"
+            )
+        if (
+            self.broker_ports.base + self.broker_ports.first
+            <= self.port
+            <= self.broker_ports.base + self.broker_ports.last
+        ):
+            raise ValueError("a bootstrap port outside the range of the broker ports")
+        return self
+
+
+class BackendTls(Model):
+    ca: str | None = None
+    """PEM file; left out: the system's CAs."""
+    server_name: str | None = None
+    """Checked instead of the dialled host name."""
+
+
+class Backend(Model):
+    name: Name
+    system: Literal["kafka", "pulsar", "kinesis"] = "kafka"
+    bootstrap: Annotated[tuple[HostPort, ...], Field(min_length=1)]
+    tls: BackendTls = BackendTls()
+    insecure_plaintext: bool = False
+    """True: no TLS to this backend. Warned of at every start."""
+    metadata_refresh: Duration = 30.0
+    dial_timeout: Duration = 5.0
+    request_timeout: Duration = 10.0
+
+
+class Limits(Model):
+    """Of the process and its connections. What one principal may use is in the policy files."""
+
+    connections_max: Annotated[int, Field(gt=0)] = 4000
+    connections_per_address_max: Annotated[int, Field(gt=0)] = 400
+    unauthenticated_max: Annotated[int, Field(gt=0)] = 1000
+    handshake_timeout: Duration = 10.0
+    authentication_timeout: Duration = 20.0
+    frame_timeout: Duration = 30.0
+    """From a frame's first byte to its last."""
+    idle_timeout: Duration = 600.0
+    frame_bytes_before_authentication_max: Size = 64 << 10
+    frame_bytes_max: Size = 100 << 20
+    buffered_bytes_max: Size = 256 << 20
+    """Of all frames in the process that are being received or wait to be sent."""
+    buffered_bytes_free_per_connection: Size = 64 << 10
+    """What each connection may hold without a reservation."""
+    in_flight_max: Annotated[int, Field(gt=0)] = 1000
+    """Requests of one connection that wait for an answer."""
+    token_bytes_max: Size = 16 << 10
+    throttle_max: Duration = 2.0
+    """The longest a connection is muted at once, so that no group membership is lost by it."""
+    shutdown_timeout: Duration = 10.0
+
+
+class AuditSettings(Model):
+    output: str = "stdout"
+    """``stdout``, or the path of a file that is appended to and reopened on SIGHUP."""
+    queue_max: Annotated[int, Field(gt=0)] = 10_000
+    allowed_interval: Duration = 10.0
+    """Allowed access is summed and written this often."""
+
+
+class Admin(Model):
+    bind: Literal["127.0.0.1", "::1"] = "127.0.0.1"
+    port: Port = 9640
+
+
+class Policies(Model):
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Paths, relative to this file; a ``*`` in the last part matches names."""
+    poll: Duration = 1.0
+    """How often the files are looked at for a change; SIGHUP does so at once."""
+
+
+class Settings(Model):
+    version: Literal["1"] = "1"
+    listeners: Annotated[tuple[Listener, ...], Field(min_length=1)]
+    backends: Annotated[tuple[Backend, ...], Field(min_length=1)]
+    issuers: tuple[Issuer, ...] = ()
+    policies: Policies
+    limits: Limits = Limits()
+    audit: AuditSettings = AuditSettings()
+    admin: Admin = Admin()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,0 +1,133 @@
+"""What is to be done with one decoded request: the words between the engine (authorize) and the session.
+
+The engine is pure: request body, header and a `View` in, a `Plan` out. The session performs the plan: it keeps the
+order of answers, parks while a fact is wanted, and hands the broker's answer to the plan's `finish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.core.reasons import Reason
+from gateway.core.session import Ask, Endpoint, Fact
+
+Body = dict[str, Any]
+"""A decoded message: field names in camelCase as in the message definitions; see codec."""
+
+TopicId = bytes
+"""16 bytes."""
+ZERO_ID: TopicId = bytes(16)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFactsWanted(Ask):
+    """What are these topics called, or do they exist? Told: `TopicFacts`, from the backend as it is now."""
+
+    backend: str
+    names: frozenset[str]
+    ids: frozenset[TopicId]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsToCreate(Ask):
+    """Let the broker auto-create these topics, which the principal may create. Told: `TopicFacts`."""
+
+    backend: str
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts(Fact):
+    """id -> name for those that exist; ids and names asked for and not found are in `missing_*`."""
+
+    names_by_id: Mapping[TopicId, str]
+    missing_ids: frozenset[TopicId]
+    missing_names: frozenset[str]
+
+
+class Topics(Protocol):
+    """What is known of a backend's topics (kafka.backend keeps it)."""
+
+    def name(self, topic_id: TopicId) -> str | None:
+        """The name of a topic id, None if not known (ask then)."""
+        ...
+
+    def topic_id(self, name: str) -> TopicId | None:
+        """The id of a name as last seen; a hint for error answers that must carry both."""
+        ...
+
+
+class View(Protocol):
+    """What the engine may look at for one request: one principal's rights on one backend, the topics, addresses."""
+
+    backend: str
+    topics: Topics
+    auto_create_topics: bool
+    """The brokers' auto.create.topics.enable."""
+
+    def allowed(self, kind: str, operation: str, name: str) -> bool:
+        """The principal's decision; a denial is audited by the view, once per request and resource."""
+        ...
+
+    def allowed_quietly(self, kind: str, operation: str, name: str) -> bool:
+        """The same for filtering lists and authorized-operations fields: nothing is audited."""
+        ...
+
+    def allowed_on_any(self, kind: str, operation: str) -> bool:
+        """Whether some resource of the kind is allowed (Kafka's authorizeByResourceType)."""
+        ...
+
+    def address(self, node_id: int) -> Endpoint | None:
+        """Where clients of this listener reach a broker; None: outside the range (nothing may leak then)."""
+        ...
+
+
+Finish = Callable[[Body], Body]
+"""The broker's answer (decoded, may be changed in place) to the client's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send it on.
+
+    body: None forwards the client's bytes as they are; else this body is encoded instead, at `version`.
+    finish: None relays the broker's answer as it is; else the answer is decoded at `version`, finished, and encoded
+    at the client's version.
+    version: what the broker is asked at; None: the client's version.
+    """
+
+    body: Body | None = None
+    finish: Finish | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The gateway answers by itself; the broker never sees it."""
+
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Drop it without an answer (acks=0 whose denied part was all of it is `Refuse` instead)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Close the connection, as the broker does."""
+
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can be decided before this is known; plan again with what was told."""
+
+    ask: TopicFactsWanted | TopicsToCreate
+
+
+Plan = Forward | Answer | Silence | Refuse | Wait
