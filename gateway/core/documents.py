@@ -7,8 +7,9 @@ are not plain scalars, and files over `FILE_BYTES_MAX`. Used by the configuratio
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -155,10 +156,19 @@ def typed(model: type[M], document: Document) -> M:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        raise Mistakes([_mistake(document, each) for each in error.errors(include_url=False)]) from None
+        found = error.errors(include_url=False)
+        places = [each["loc"] for each in found]
+        own = [each for each in found if not (each["type"] == "too_short" and _explained(each["loc"], places))]
+        mistakes = [_mistake(model, document, each) for each in own]
+        raise Mistakes(sorted(mistakes, key=lambda mistake: mistake.line)) from None
 
 
-def _mistake(document: Document, error: ErrorDetails) -> Mistake:
+def _explained(place: Path, places: list[Path]) -> bool:
+    """A list that is too short only because its items were refused: the items' mistakes say enough."""
+    return any(other[: len(place)] == place and len(other) > len(place) for other in places)
+
+
+def _mistake(model: type[BaseModel], document: Document, error: ErrorDetails) -> Mistake:
     path = error["loc"]
     known: Path = ()
     for part in path:  # a union's branch names are in `loc` but not in the file
@@ -171,9 +181,8 @@ def _mistake(document: Document, error: ErrorDetails) -> Mistake:
             document.file, document.line(known), spell((*known, path[-1])), "nothing", "a value; it is required"
         )
     if kind == "extra_forbidden":
-        return Mistake(
-            document.file, document.line(known), spell(known), "an unknown key", "one of the keys in the documentation"
-        )
+        expected = _expected_keys(keys_at(model, known[:-1]), str(path[-1]))
+        return Mistake(document.file, document.line(known), spell(known), "an unknown key", expected)
     shown = (
         f"{found!r:.60}"
         if isinstance(found, str | int | float)
@@ -181,8 +190,41 @@ def _mistake(document: Document, error: ErrorDetails) -> Mistake:
         if found is None
         else f"a {_noun(found)}"
     )
+    if kind == "too_short":
+        return Mistake(document.file, document.line(known), spell(known), "an empty list", "at least one item")
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return Mistake(document.file, document.line(known), spell(known), shown, message[:1].lower() + message[1:])
+
+
+def keys_at(model: type[BaseModel], path: Path) -> tuple[str, ...]:
+    """The keys a model knows at a path; of a union, those of every branch."""
+    here: list[Any] = [model]
+    for part in path:
+        inside: list[Any] = []
+        for each in _models(here):
+            if isinstance(part, str) and isinstance(each, type) and part in each.model_fields:
+                inside.append(each.model_fields[part].annotation)
+        here = inside if isinstance(part, str) and inside else here
+    return tuple(dict.fromkeys(key for each in _models(here) for key in each.model_fields))
+
+
+def _models(annotations: list[Any]) -> list[type[BaseModel]]:
+    """The models inside type annotations: through Annotated, unions and containers."""
+    found: list[type[BaseModel]] = []
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.append(annotation)
+        else:
+            found.extend(_models([each for each in get_args(annotation) if each is not Ellipsis]))
+    return found
+
+
+def _expected_keys(known: tuple[str, ...], found: str) -> str:
+    if not known:
+        return "no such key"
+    listed = "one of " + ", ".join(known)
+    close = difflib.get_close_matches(found, known, n=1)
+    return f"{close[0]!r} (did you mean that?); {listed}" if close else listed
 
 
 def _noun(value: object) -> str:
