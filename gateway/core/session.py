@@ -9,7 +9,10 @@ The pump's obligations:
 * before it buffers more than `wanted` it reserves them from the process's budget, and does not read without;
 * after *every* call it takes the effects, in the order: `to_upstream`, `to_client`, `asks`, `mute_until`, `close`;
 * it calls `tick` no later than `deadline`;
-* each ask is answered by exactly one `told`, also when the fact could not be had; if the connection ended, by none.
+* each ask is answered by exactly one `told`, also when the fact could not be had; if the connection ended, by none;
+* after *every* call it looks at `parked`, `mute_until`, the two `wanted` and `deadline` again: unconsumed client bytes
+  of at least `client_wanted` are shown as soon as the session is neither parked nor muted, also when no new bytes came
+  (an answer freed a place in the queue, a fact was told, a mute ended).
 
 Parts in `to_upstream` and `to_client` may be views of the bytes just shown: they are valid until the next call only,
 and the pump writes or copies them before it calls again.
@@ -101,7 +104,7 @@ class Effects:
     to_client: list[Part] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
     mute_until: float = 0.0
-    """Monotonic time before which the client is not read."""
+    """Monotonic time before which the client is neither read nor shown; the larger of several holds."""
     close: Close | None = None
 
     def clear(self) -> None:
@@ -122,7 +125,8 @@ class Session(Protocol):
     upstream_wanted: int
     """Likewise for `answer`."""
     parked: bool
-    """True while a frame waits for an outside fact: the client is neither read nor shown."""
+    """True while a frame waits for an outside fact, or the queue of expected answers is full: the client is neither
+    read nor shown. May turn false in any call."""
     deadline: float
     """Monotonic time of the next `tick`; math.inf for none."""
 

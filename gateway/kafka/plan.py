@@ -66,6 +66,9 @@ class View(Protocol):
     topics: Topics
     auto_create_topics: bool
     """The brokers' auto.create.topics.enable."""
+    told: TopicFacts | None
+    """What was told about this very request since it waited (several facts joined), None at first. An id or name in
+    its `missing_*` does not exist now, or could not be found out: it is not asked for again."""
 
     def allowed(self, kind: str, operation: str, name: str) -> bool:
         """The principal's decision; a denial is audited by the view, once per request and resource."""
