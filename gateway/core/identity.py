@@ -50,7 +50,7 @@ class Identity:
     principal: Principal
     address: Address
     """The client's address, after PROXY protocol where that is set up."""
-    claims: Mapping[str, ClaimValue] = field(default=NO_CLAIMS)
+    claims: Mapping[str, ClaimValue] = field(default_factory=lambda: NO_CLAIMS)
     certificate: Certificate | None = None
     expires_at: float = math.inf
     """Seconds since the epoch; the connection ends then unless re-authenticated."""
