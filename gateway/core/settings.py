@@ -78,9 +78,11 @@ class KeySource(Model):
     ca: str | None = None
     """PEM file of the CAs that the URL's certificate is checked against; left out: the system's."""
     refresh: Duration = 300.0
+    """The keys are fetched, or the file is read, this often."""
     fetch_interval_min: Duration = 10.0
     """An unknown `kid` starts a fetch at most this often."""
     timeout: Duration = 5.0
+    """The longest one fetch may take."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -101,10 +103,13 @@ class Issuer(Model):
     """A token needs one of these, exactly, in its `aud`."""
     keys: KeySource
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256")
+    """The signature algorithms that are believed; the key's own must agree."""
     types: tuple[str, ...] = ("at+jwt", "application/at+jwt", "JWT", "")
     """Header `typ` values believed, compared without case; "" stands for an absent one."""
     principal_claim: Annotated[str, Field(min_length=1)] = "sub"
+    """The claim whose value is the principal's name; it must be a non-empty string."""
     lifetime_max: Duration = 86400.0
+    """The longest time from `iat` (or now, without one) to `exp` that is believed."""
     skew: Duration = 30.0
     """For `nbf` and `iat` only; `exp` is the end."""
 
@@ -115,10 +120,13 @@ class ListenerTls(Model):
     key: str
     """PEM file, not readable by others."""
     client_certificate: Literal["none", "optional", "required"] = "none"
+    """Whether clients are asked for a certificate, and must have one."""
     client_ca: str | None = None
+    """PEM file: the CAs whose client certificates are believed."""
     client_ca_name: Name = "clients"
     """The issuer part of a certificate's principal."""
     versions: Annotated[tuple[Literal["1.2", "1.3"], ...], Field(min_length=1)] = ("1.2", "1.3")
+    """TLS versions that clients may use."""
 
     @model_validator(mode="after")
     def _ca(self) -> Self:
@@ -171,6 +179,7 @@ class Listener(Model):
     protocol: Literal["kafka"] = "kafka"
     backend: Name
     bind: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 or :: for every one."""
     port: Port
     """The bootstrap port."""
     broker_ports: BrokerPorts
@@ -209,27 +218,39 @@ class Backend(Model):
     name: Name
     system: Literal["kafka", "pulsar", "kinesis"] = "kafka"
     bootstrap: Annotated[tuple[HostPort, ...], Field(min_length=1)]
+    """host:port of one or more brokers; the others are learnt from them."""
     tls: BackendTls = BackendTls()
     insecure_plaintext: bool = False
     """True: no TLS to this backend. Warned of at every start."""
     metadata_refresh: Duration = 30.0
+    """The gateway's control connection asks the brokers for changes this often."""
     dial_timeout: Duration = 5.0
+    """For a TCP connection and its TLS handshake, on the way to a broker."""
     request_timeout: Duration = 10.0
+    """For one question of the gateway's own to a broker."""
 
 
 class Limits(Model):
     """Of the process and its connections. What one principal may use is in the policy files."""
 
     connections_max: Annotated[int, Field(gt=0)] = 4000
+    """Client connections at one time, over all listeners."""
     connections_per_address_max: Annotated[int, Field(gt=0)] = 400
+    """Client connections at one time from one address."""
     unauthenticated_max: Annotated[int, Field(gt=0)] = 1000
+    """Client connections at one time that have not yet said who they are."""
     handshake_timeout: Duration = 10.0
+    """From the accepted connection to the end of the TLS handshake."""
     authentication_timeout: Duration = 20.0
+    """From the end of the TLS handshake to a successful authentication."""
     frame_timeout: Duration = 30.0
     """From a frame's first byte to its last."""
     idle_timeout: Duration = 600.0
+    """A client that neither sends nor is sent anything for so long is disconnected."""
     frame_bytes_before_authentication_max: Size = 64 << 10
+    """The largest frame of a client that has not yet said who it is."""
     frame_bytes_max: Size = 100 << 20
+    """The largest frame of an authenticated client, and of a broker's answer."""
     buffered_bytes_max: Size = 256 << 20
     """Of all frames in the process that are being received or wait to be sent."""
     buffered_bytes_free_per_connection: Size = 64 << 10
@@ -237,15 +258,18 @@ class Limits(Model):
     in_flight_max: Annotated[int, Field(gt=0)] = 1000
     """Requests of one connection that wait for an answer."""
     token_bytes_max: Size = 16 << 10
+    """The longest token that is looked at."""
     throttle_max: Duration = 2.0
     """The longest a connection is muted at once, so that no group membership is lost by it."""
     shutdown_timeout: Duration = 10.0
+    """After SIGTERM, how long connections may finish what they are doing."""
 
 
 class AuditSettings(Model):
     output: str = "stdout"
     """``stdout``, or the path of a file that is appended to and reopened on SIGHUP."""
     queue_max: Annotated[int, Field(gt=0)] = 10_000
+    """Audit lines that wait to be written; more are dropped and counted."""
     allowed_interval: Duration = 10.0
     """Allowed access is summed and written this often."""
 
@@ -253,6 +277,7 @@ class AuditSettings(Model):
 class Admin(Model):
     bind: Literal["127.0.0.1", "::1"] = "127.0.0.1"
     port: Port = 9640
+    """GET /healthz, /readyz and /metrics."""
 
 
 class Policies(Model):
@@ -267,8 +292,10 @@ class Settings(Model):
     listeners: Annotated[tuple[Listener, ...], Field(min_length=1)]
     backends: Annotated[tuple[Backend, ...], Field(min_length=1)]
     issuers: tuple[Issuer, ...] = ()
+    """Authorities whose tokens are believed."""
     policies: Policies
     limits: Limits = Limits()
     audit: AuditSettings = AuditSettings()
     admin: Admin = Admin()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the process's own log on standard error; the audit is apart from it."""
