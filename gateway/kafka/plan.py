@@ -6,7 +6,7 @@ order of answers, parks while a fact is wanted, and hands the broker's answer to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,7 +55,11 @@ class Topics(Protocol):
         ...
 
     def topic_id(self, name: str) -> TopicId | None:
-        """The id of a name as last seen; a hint for error answers that must carry both."""
+        """The id of a name as last seen, None if not known; a hint, for error answers and for what may be missing."""
+        ...
+
+    def names(self) -> Collection[str]:
+        """Every topic name as last seen, for requests that ask for all topics page by page."""
         ...
 
 
@@ -66,6 +70,10 @@ class View(Protocol):
     topics: Topics
     auto_create_topics: bool
     """The brokers' auto.create.topics.enable."""
+    missing_ids: Collection[TopicId]
+    """Ids of `TopicFacts.missing_ids` told for this very request: they are answered as unknown, not asked for again."""
+    missing_names: Collection[str]
+    """Names of `TopicFacts.missing_names` told for this very request, likewise. Both are empty before anything was told."""
     told: TopicFacts | None
     """What was told about this very request since it waited (several facts joined), None at first. An id or name in
     its `missing_*` does not exist now, or could not be found out: it is not asked for again."""
