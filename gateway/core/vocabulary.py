@@ -22,6 +22,7 @@ class Kind:
     verbs: common verb -> the operations it grants (or denies) on this kind; a verb left out means nothing here.
     implied: operation -> operations that an *allow* of it brings along (never a deny).
     separators: characters that end a name's parts, so that an interpolated claim may not contain them.
+    names: the only names that exist of it (a cluster is one resource); empty: any name.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Kind:
     verbs: Mapping[str, frozenset[str]]
     implied: Mapping[str, frozenset[str]]
     separators: str = ""
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +49,5 @@ class Vocabulary:
     backends: Mapping[str, str]
     """Backend name -> system name."""
     issuers: frozenset[str]
+    client_cas: frozenset[str] | None = None
+    """Names of the client CAs of all listeners; None: not known, so not checked."""

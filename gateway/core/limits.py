@@ -1,0 +1,141 @@
+"""What one principal uses over all its connections, held against its quota.
+
+Token buckets that may go into debt: whoever sends one large frame is let through and then waits until the debt is
+paid, so no frame is too large to ever pass, and the rate holds over time. The session asks how long to wait, answers
+at once with that time and stops reading (KIP-219). Called by protocol sessions, with monotonic time handed in.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from gateway.core.identity import Principal
+from gateway.core.rights import Quota
+
+BURST_SECONDS = 1.0
+"""An idle principal may use this many seconds' worth at once."""
+DEBT_SECONDS_MAX = 600.0
+"""Debt past this is forgiven, so that one bad minute does not silence a principal for a day."""
+IDLE_ACCOUNTS_MAX = 10_000
+"""Principals without a connection whose use is remembered; the longest idle is forgotten first."""
+
+
+class Bucket:
+    """`rate` units a second, up to `BURST_SECONDS` of them saved, debt allowed."""
+
+    __slots__ = ("_at", "_level", "_rate")
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate = rate
+        self._level = rate * BURST_SECONDS
+        self._at = now
+
+    @property
+    def rate(self) -> float:
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        """What was saved or owed keeps its time: a debt of two seconds stays one of two seconds."""
+        self._level *= rate / self._rate
+        self._rate = rate
+
+    def take(self, amount: float, now: float) -> float:
+        """Use `amount`; returns the seconds until nothing is owed, 0.0 if nothing is."""
+        level = self._level
+        if now > self._at:
+            level = min(self._rate * BURST_SECONDS, level + (now - self._at) * self._rate)
+            self._at = now
+        level = max(level - amount, -DEBT_SECONDS_MAX * self._rate)
+        self._level = level
+        return -level / self._rate if level < 0 else 0.0
+
+
+class Account:
+    """One principal's use. Each taking method returns the seconds to wait from now, 0.0 for none."""
+
+    __slots__ = ("_consume", "_principal", "_produce", "_quota", "_quotas", "_requests", "connections")
+
+    def __init__(self, quotas: Quotas, principal: Principal, quota: Quota, now: float) -> None:
+        self._quotas = quotas
+        self._principal = principal
+        self._quota = quota
+        self._produce = Bucket(quota.produce_bytes, now)
+        self._consume = Bucket(quota.consume_bytes, now)
+        self._requests = Bucket(quota.requests, now)
+        self.connections = 0
+
+    @property
+    def quota(self) -> Quota:
+        return self._quota
+
+    @quota.setter
+    def quota(self, quota: Quota) -> None:
+        if quota == self._quota:
+            return
+        self._quota = quota
+        self._produce.rate = quota.produce_bytes
+        self._consume.rate = quota.consume_bytes
+        self._requests.rate = quota.requests
+
+    def connect(self) -> bool:
+        """Count a connection; False, and not counted, if the principal has all it may have."""
+        if self.connections >= self._quota.connections:
+            return False
+        self.connections += 1
+        if self.connections == 1:
+            self._quotas.wake(self._principal, self)
+        return True
+
+    def disconnect(self) -> None:
+        """Give back what `connect` counted. Raises ValueError if nothing was."""
+        if self.connections == 0:
+            raise ValueError(f"{self._principal} has no connection to give back")
+        self.connections -= 1
+        if self.connections == 0:
+            self._quotas.rest(self._principal, self)
+
+    def request(self, now: float) -> float:
+        return self._requests.take(1.0, now)
+
+    def produce(self, octets: int, now: float) -> float:
+        return self._produce.take(octets, now)
+
+    def consume(self, octets: int, now: float) -> float:
+        return self._consume.take(octets, now)
+
+
+class Quotas:
+    """The accounts of one process: of connected principals (bounded by the connections), and some idle ones."""
+
+    def __init__(self, idle_accounts_max: int = IDLE_ACCOUNTS_MAX) -> None:
+        self._idle_accounts_max = idle_accounts_max
+        self._connected: dict[Principal, Account] = {}
+        self._idle: OrderedDict[Principal, Account] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._connected) + len(self._idle)
+
+    def account(self, principal: Principal, quota: Quota, now: float) -> Account:
+        """The principal's account, under this quota from now on."""
+        account = self._connected.get(principal) or self._idle.get(principal)
+        if account is None:
+            account = Account(self, principal, quota, now)
+            self.rest(principal, account)
+        else:
+            account.quota = quota
+        return account
+
+    def wake(self, principal: Principal, account: Account) -> None:
+        """Called by an account that has its first connection."""
+        self._idle.pop(principal, None)
+        self._connected[principal] = account
+
+    def rest(self, principal: Principal, account: Account) -> None:
+        """Called by an account that has lost its last connection."""
+        if self._connected.get(principal) is account:
+            del self._connected[principal]
+        self._idle[principal] = account
+        self._idle.move_to_end(principal)
+        while len(self._idle) > self._idle_accounts_max:
+            self._idle.popitem(last=False)
