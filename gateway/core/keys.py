@@ -72,7 +72,7 @@ class KeySet:
     notes: tuple[str, ...]
     digest: bytes
 
-    def keys(self) -> Iterable[Key]:
+    def members(self) -> Iterable[Key]:
         for same_kid in self.by_kid.values():
             yield from same_kid
 

@@ -1,0 +1,38 @@
+"""What validating a token comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.core.identity import ClaimValue, Principal
+from gateway.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The token is good until `expires_at` (seconds since the epoch). `claims` is read-only, `token_id` its jti."""
+
+    principal: Principal
+    claims: Mapping[str, ClaimValue]
+    expires_at: float
+    token_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`detail` is for the audit: names of checks and members, never a part of the token."""
+
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMissing:
+    """All is well so far, but the issuer's key set does not have `kid` ("" if the token names none)."""
+
+    issuer: str
+    kid: str
+
+
+Outcome = Accepted | Refused | KeyMissing
