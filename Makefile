@@ -1,0 +1,61 @@
+# Every task of the project by one name. Needs Python 3.11 or newer with venv; the rest is installed into .venv from
+# the locked requirements. `make test REQUIRE_ALL=1` fails on whatever this machine lacks, instead of listing it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+REQUIRE_ALL ?= 0
+export REQUIRE_ALL
+
+.PHONY: help demo test quick docs lock bench-first clean
+
+help:
+	@echo "make demo         the gateway, a broker and a client, shown step by step"
+	@echo "make test         every check and every test, real brokers included"
+	@echo "make quick        lint, types, unit tests and scenarios; under a minute, no network"
+	@echo "make docs         write the pages and schemas that are made from the code"
+	@echo "make bench-first  MB per CPU second, beside nginx"
+	@echo "make lock         resolve requirements/*.txt anew, with hashes"
+	@echo "make clean        remove what these leave behind"
+
+demo: $(VENV)/.demo
+	@$(BIN)/gateway demo
+
+test: $(VENV)/.test
+	@$(BIN)/python tests/run.py all
+
+quick: $(VENV)/.test
+	@$(BIN)/python tests/run.py quick
+
+bench-first: $(VENV)/.test
+	@$(BIN)/python loadtest/first.py
+
+docs: $(VENV)/.test
+	@$(BIN)/python -m gateway.ops.docs
+
+lock: $(VENV)/.test
+	@$(PIP) uv
+	@for extras in demo test; do \
+	  more=; if [ $$extras = test ]; then more="--extra demo"; fi; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	    --extra $$extras $$more -o requirements/$$extras.txt pyproject.toml requirements/build.in; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	find gateway tests loadtest -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Try: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+# Each extra once per change of its lock file. The project itself is installed in place, without fetching anything.
+$(VENV)/.%: requirements/%.txt pyproject.toml | $(BIN)/python
+	@echo "installing requirements/$*.txt into $(VENV)"
+	@$(PIP) --require-hashes -r $<
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@

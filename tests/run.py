@@ -1,0 +1,227 @@
+"""Runs the project's checks and tests, side by side, and says at the end what failed and what was left out.
+
+    python tests/run.py quick    lint, types, unit tests and scenarios
+    python tests/run.py all      everything, real brokers included
+
+``make quick`` and ``make test`` call this. Each step writes to build/test/NAME.log; a failed one's end is shown. What
+the machine lacks is left out and listed with how to get it; ``REQUIRE_ALL=1`` makes each such line a failure. Ends
+with 0 if all went well, else 1. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "build" / "test"
+BIN = Path(sys.executable).parent
+REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
+JOBS = int(os.environ.get("JOBS", os.cpu_count() or 2))
+STEP_SECONDS_MAX = 2400
+LOG_LINES_SHOWN = 60
+COVERAGE_DATA = OUT / "coverage.data"
+
+COVERAGE_MIN: tuple[tuple[str, float, tuple[str, ...]], ...] = (
+    ("policy", 95.0, ("gateway/core/policy/", "gateway/core/limits.py", "gateway/core/documents.py")),
+    ("tokens", 95.0, ("gateway/core/tokens/", "gateway/core/keys.py", "gateway/core/strict_json.py")),
+    ("parsers", 90.0, ("gateway/wire/", "gateway/kafka/codec.py", "gateway/kafka/scan.py", "gateway/kafka/sasl.py")),
+)
+"""Lines covered, in percent, of the code whose mistakes would let somebody in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One process. A step of tests writes a JUnit report, from which its tests are counted."""
+
+    name: str
+    command: tuple[str, ...]
+    tests: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Outcome:
+    step: Step
+    ok: bool
+    seconds: float
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def tool(*words: str) -> tuple[str, ...]:
+    return (str(BIN / words[0]), *words[1:])
+
+
+CHECKS = (
+    Step("types", tool("mypy")),
+    Step("lint", tool("ruff", "check", ".")),
+    Step("format", tool("ruff", "format", "--check", ".")),
+    Step("imports", tool("lint-imports")),
+)
+
+
+def pytest(name: str, *arguments: str, coverage: bool = False) -> Step:
+    measured = ("-m", "coverage", "run", f"--data-file={COVERAGE_DATA}", "--source=gateway") if coverage else ()
+    report = f"--junitxml={OUT / name}.xml"
+    return Step(name, (sys.executable, *measured, "-m", "pytest", "-q", report, *arguments), tests=True)
+
+
+def real_suites() -> list[Step]:
+    """The suites that start real brokers, one process for each folder entry in tests/real and one for equivalence."""
+    suites = []
+    if any((ROOT / "tests/equivalence").glob("test_*.py")):
+        suites.append(pytest("equivalence", "tests/equivalence"))
+    files = sorted((ROOT / "tests/real").glob("test_*.py"))
+    for shard in range(min(REAL_SHARDS, len(files))):
+        names = [str(file.relative_to(ROOT)) for file in files[shard::REAL_SHARDS]]
+        suites.append(pytest(f"real-{shard + 1}", *names))
+    return suites
+
+
+REAL_SHARDS = 2
+"""Processes that share the files of tests/real between them; each starts its own brokers."""
+
+
+def steps(which: str) -> list[Step]:
+    """In the order they are started; the long ones first."""
+    if which == "quick":
+        folders = [name for name in ("tests/unit", "tests/scenarios") if any((ROOT / name).glob("test_*.py"))]
+        return [CHECKS[0], pytest("unit", *folders, "--timeout=30"), *CHECKS[1:]]
+    ignored = ("--ignore=tests/real", "--ignore=tests/equivalence")
+    return [*real_suites(), pytest("tests", *ignored, coverage=True), *CHECKS]
+
+
+def perform(step: Step) -> Outcome:
+    """Run a step to its end, or to the end of its time."""
+    started = time.monotonic()
+    log = OUT / f"{step.name}.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
+            env={**os.environ, **step.environment}, start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(STEP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            code = -1
+            stream.write(f"\nstopped after {STEP_SECONDS_MAX} s\n".encode())
+    outcome = Outcome(step, code == 0, time.monotonic() - started)
+    if step.tests:
+        count_tests(outcome)
+    elif outcome.ok:
+        outcome.passed = 1
+    else:
+        outcome.failed = 1
+    return outcome
+
+
+def count_tests(outcome: Outcome) -> None:
+    """Read the JUnit report. A run without one, or without any test, has failed."""
+    try:
+        cases = list(ElementTree.parse(OUT / f"{outcome.step.name}.xml").iter("testcase"))
+    except (OSError, ElementTree.ParseError):
+        cases = []
+    for case in cases:
+        skipped = case.find("skipped")
+        broken = [each for each in (case.find("failure"), case.find("error")) if each is not None]
+        if broken:
+            outcome.failed += 1
+            text = broken[0].text or ""
+            if text.startswith("left out"):
+                outcome.left_out[text.partition(": ")[2].strip()] += 1
+        elif skipped is not None:
+            outcome.skipped += 1
+            outcome.left_out[skipped.get("message") or "no reason given"] += 1
+        else:
+            outcome.passed += 1
+    if not cases or (not outcome.ok and not outcome.failed):
+        outcome.ok = False
+        outcome.failed += 1
+
+
+def coverage_step() -> Outcome:
+    """Compare what the tests covered with what is asked for."""
+    step = Step("coverage", ())
+    started = time.monotonic()
+    report = OUT / "coverage.json"
+    command = [sys.executable, "-m", "coverage", "json", "-q", f"--data-file={COVERAGE_DATA}", "-o", str(report)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = [done.stdout + done.stderr] if done.returncode else []
+    files = json.loads(report.read_text())["files"] if done.returncode == 0 else {}
+    ok = done.returncode == 0
+    for name, least, prefixes in COVERAGE_MIN:
+        sums = [each["summary"] for path, each in files.items() if path.startswith(prefixes)]
+        covered, total = (sum(each[key] for each in sums) for key in ("covered_lines", "num_statements"))
+        percent = 100 * covered / total if total else 0.0
+        ok = ok and percent >= least
+        lines.append(f"{name:8} {percent:5.1f} % of {total} lines, at least {least:g} % asked")
+    (OUT / "coverage.log").write_text("\n".join(lines) + "\n")
+    print("  " + "\n  ".join(lines))
+    return Outcome(step, ok, time.monotonic() - started, passed=int(ok), failed=int(not ok))
+
+
+def show_failure(outcome: Outcome) -> None:
+    log = (OUT / f"{outcome.step.name}.log").read_text(errors="replace").splitlines()
+    print(f"--- {outcome.step.name} failed; the end of build/test/{outcome.step.name}.log")
+    print("\n".join(log[-LOG_LINES_SHOWN:]))
+    print("---", flush=True)
+
+
+def show_table(outcomes: Sequence[Outcome]) -> None:
+    print(f"\n{'step':<14}{'result':<9}{'seconds':>8}{'passed':>8}{'failed':>8}{'left out':>10}")
+    for each in outcomes:
+        result = "ok" if each.ok else "FAILED"
+        print(
+            f"{each.step.name:<14}{result:<9}{each.seconds:>8.1f}{each.passed:>8}{each.failed:>8}"
+            f"{each.left_out.total():>10}"
+        )
+    left_out: Counter[str] = sum((each.left_out for each in outcomes), Counter())
+    print("\nleft out, and how to get it:" if left_out else "\nnothing was left out")
+    for reason, count in sorted(left_out.items()):
+        print(f"  {count:>5} x  {reason}")
+    if left_out and REQUIRE_ALL:
+        print("REQUIRE_ALL=1: each of these is a failure")
+
+
+def main(arguments: Sequence[str]) -> int:
+    if list(arguments) not in (["quick"], ["all"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    OUT.mkdir(parents=True, exist_ok=True)
+    planned = steps(arguments[0])
+    print(f"{len(planned)} steps, {JOBS} at a time: {', '.join(step.name for step in planned)}", flush=True)
+    outcomes: dict[str, Outcome] = {}
+    with ThreadPoolExecutor(JOBS) as pool:
+        for done in as_completed([pool.submit(perform, step) for step in planned]):
+            outcome = done.result()
+            outcomes[outcome.step.name] = outcome
+            print(f"{outcome.step.name}: {'ok' if outcome.ok else 'FAILED'} ({outcome.seconds:.1f} s)", flush=True)
+            if not outcome.ok:
+                show_failure(outcome)
+    ordered = [outcomes[step.name] for step in planned]
+    if arguments[0] == "all":
+        ordered.append(coverage_step())
+    show_table(ordered)
+    passed, failed, skipped = (sum(getattr(each, name) for each in ordered) for name in ("passed", "failed", "skipped"))
+    print(f"\n{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    left_out = REQUIRE_ALL and any(each.left_out for each in ordered)
+    return 0 if all(each.ok for each in ordered) and not left_out else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
