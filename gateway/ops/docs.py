@@ -1,0 +1,162 @@
+"""Writes docs/reasons.md and docs/limits.md from what the code declares: ``python -m gateway.ops.docs [FOLDER]``.
+
+Tests compare the committed files with what is made here, so neither can fall behind.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+import gateway
+from gateway.core import settings
+from gateway.core.reasons import all_reasons
+
+NOTE = "<!-- Made by `make docs` from the code. Change it there. -->"
+
+SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("limits", settings.Limits),
+    ("issuers[]", settings.Issuer),
+    ("issuers[].keys", settings.KeySource),
+    ("listeners[].authentication", settings.Authentication),
+    ("backends[]", settings.Backend),
+    ("audit", settings.AuditSettings),
+    ("policies", settings.Policies),
+)
+"""Where in gateway.yaml numbers bound something, and the type that holds them."""
+
+
+def modules() -> list[str]:
+    """Every module of the gateway, imported, so that all it declares is known."""
+    found = [module.name for module in pkgutil.walk_packages(gateway.__path__, "gateway.")]
+    names = sorted(name for name in found if not name.endswith("__main__"))
+    for name in names:
+        importlib.import_module(name)
+    return names
+
+
+def reasons_page() -> str:
+    """docs/reasons.md."""
+    modules()
+    lines = [
+        "# Reasons",
+        NOTE,
+        "",
+        "Everything the gateway refuses, throttles or closes carries one of these codes: in the audit (`reason`), in",
+        "`gateway policy explain`, in the metrics. A code keeps its meaning for ever.",
+        "",
+        "The client is often told less than the audit: all tokens are refused with the same words, so that nobody",
+        "learns from the answer which check a forged one failed.",
+        "",
+    ]
+    for reason in all_reasons():
+        lines += [
+            f"## `{reason.code}`",
+            f"- Cause: {reason.cause}",
+            f"- The client shows: {reason.client_sees}",
+            f"- Remedy: {reason.remedy}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def limits_page() -> str:
+    """docs/limits.md."""
+    lines = [
+        "# Limits",
+        NOTE,
+        "",
+        "Nothing the gateway holds, waits for or counts is without a bound. What can be set is set in `gateway.yaml`,",
+        "at the place in the heading; sizes are written like `64 KiB`, times like `30 s`. What one principal may use",
+        "(bytes and requests per second, connections) is set in the policy files: `docs/policy.md`.",
+        "",
+    ]
+    for place, model in SECTIONS:
+        rows = [(name, field) for name, field in model.model_fields.items() if _is_limit(field)]
+        lines += [f"## {place}", "| name | default | what it bounds |", "|---|---|---|"]
+        lines += [f"| `{name}` | {shown(name, field.default)} | {_meaning(name, field)} |" for name, field in rows]
+        lines.append("")
+    lines += [
+        "## Fixed",
+        "Bounds that are part of the code, by module.",
+        "",
+        "| where | name | value | what it bounds |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{module.removeprefix('gateway.')}` | `{name}` | {value} | {meaning} |"
+        for module in modules()
+        for name, value, meaning in constants(module)
+    ]
+    lines.append("")
+    return "\n".join(lines)
+
+
+def _is_limit(field: FieldInfo) -> bool:
+    return isinstance(field.default, int | float) and not isinstance(field.default, bool)
+
+
+def _meaning(name: str, field: FieldInfo) -> str:
+    words = " ".join((field.description or "").split())
+    return words or name.removesuffix("_max").replace("_", " ").capitalize() + "."
+
+
+def shown(name: str, value: float) -> str:
+    """A default as an operator writes it."""
+    if "bytes" in name:
+        for unit, octets in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+            if value % octets == 0:
+                return f"{value // octets} {unit}"
+        return f"{value} B"
+    if isinstance(value, float):
+        for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
+            if value % seconds == 0 and value >= 2 * seconds:
+                return f"{value // seconds:.0f} {unit}"
+        return f"{value:g} s"
+    return f"{value:,}"
+
+
+def constants(module: str) -> Iterator[tuple[str, str, str]]:
+    """(name, value, docstring) of a module's own ``..._MAX`` numbers."""
+    loaded = importlib.import_module(module)
+    tree = ast.parse(Path(str(loaded.__file__)).read_text(encoding="utf-8"))
+    for position, node in enumerate(tree.body):
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        for target in targets:
+            if not isinstance(target, ast.Name) or not target.id.endswith("_MAX"):
+                continue
+            value = getattr(loaded, target.id)
+            if isinstance(value, int | float):
+                following = tree.body[position + 1] if position + 1 < len(tree.body) else None
+                yield target.id, f"{value:,}", _docstring(following)
+
+
+def _docstring(node: ast.stmt | None) -> str:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        return " ".join(node.value.value.split())
+    return ""
+
+
+PAGES = {"reasons.md": reasons_page, "limits.md": limits_page}
+
+
+def main(arguments: list[str]) -> int:
+    """Write all pages into a folder (default: docs)."""
+    folder = Path(arguments[0] if arguments else "docs")
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), encoding="utf-8")
+        print(folder / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
