@@ -74,9 +74,6 @@ class View(Protocol):
     """Ids of `TopicFacts.missing_ids` told for this very request: they are answered as unknown, not asked for again."""
     missing_names: Collection[str]
     """Names of `TopicFacts.missing_names` told for this very request, likewise. Both are empty before anything was told."""
-    told: TopicFacts | None
-    """What was told about this very request since it waited (several facts joined), None at first. An id or name in
-    its `missing_*` does not exist now, or could not be found out: it is not asked for again."""
 
     def allowed(self, kind: str, operation: str, name: str) -> bool:
         """The principal's decision; a denial is audited by the view, once per request and resource."""
