@@ -8,8 +8,9 @@ are not plain scalars, and files over `FILE_BYTES_MAX`. Used by the configuratio
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -197,26 +198,40 @@ def _mistake(model: type[BaseModel], document: Document, error: ErrorDetails) ->
 
 
 def keys_at(model: type[BaseModel], path: Path) -> tuple[str, ...]:
-    """The keys a model knows at a path; of a union, those of every branch."""
+    """The keys a model knows at a path, as they are written in files; of a union, those of every branch."""
     here: list[Any] = [model]
     for part in path:
-        inside: list[Any] = []
-        for each in _models(here):
-            if isinstance(part, str) and isinstance(each, type) and part in each.model_fields:
-                inside.append(each.model_fields[part].annotation)
-        here = inside if isinstance(part, str) and inside else here
-    return tuple(dict.fromkeys(key for each in _models(here) for key in each.model_fields))
+        here = [inside for annotation in here for inside in _inside(annotation, part)]
+    models = [each for annotation in here for each in _models(annotation)]
+    return tuple(dict.fromkeys(field.alias or name for each in models for name, field in each.model_fields.items()))
 
 
-def _models(annotations: list[Any]) -> list[type[BaseModel]]:
-    """The models inside type annotations: through Annotated, unions and containers."""
-    found: list[type[BaseModel]] = []
-    for annotation in annotations:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found.append(annotation)
-        else:
-            found.extend(_models([each for each in get_args(annotation) if each is not Ellipsis]))
-    return found
+def _inside(annotation: Any, part: str | int) -> list[Any]:
+    """The types of what a part of a path leads to: a model's field, a mapping's value, a list's item."""
+    if _is_model(annotation):
+        fields = annotation.model_fields.items()
+        return [field.annotation for name, field in fields if part == (field.alias or name)]
+    arguments = get_args(annotation)
+    origin = get_origin(annotation)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return [arguments[1]]
+    if isinstance(origin, type) and issubclass(origin, tuple | list):
+        return [each for each in arguments if each is not Ellipsis] if isinstance(part, int) else []
+    return [inside for each in arguments for inside in _inside(each, part)]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The model, or models of a union, that a type annotation stands for."""
+    if _is_model(annotation):
+        return [annotation]
+    origin = get_origin(annotation)
+    if isinstance(origin, type) and issubclass(origin, Mapping | tuple | list):
+        return []
+    return [found for each in get_args(annotation) for found in _models(each)]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _expected_keys(known: tuple[str, ...], found: str) -> str:
