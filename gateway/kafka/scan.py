@@ -147,16 +147,13 @@ def _scan_produce(d: memoryview, o: int, version: int) -> ProduceScan:
     topics: list[bytes] = []
     octets: list[int] = []
     transactional = idempotent = False
-    least = (19 if ids else 3) if flexible else 6
-    left = ELEMENTS_MAX
+    least = (18 if ids else 3) if flexible else 6
     count, o = _count(d, o, end, flexible, least)
-    left -= count
+    left = _fewer(ELEMENTS_MAX, count)
     for _ in range(count):
         topic, o = _topic(d, o, end, flexible, ids)
         partitions, o = _count(d, o, end, flexible, 6 if flexible else 8)
-        left -= partitions
-        if left < 0:
-            raise Malformed("ProduceRequest: too many elements")
+        left = _fewer(left, partitions)
         total = 0
         for _ in range(partitions):
             o += 4
@@ -186,8 +183,8 @@ def _scan_produce(d: memoryview, o: int, version: int) -> ProduceScan:
         octets.append(total)
     if flexible:
         o = _unknown_tags(d, o, end)
-    if o != end or left < 0:
-        raise Malformed("ProduceRequest: too many elements, or bytes left over")
+    if o != end:
+        raise Malformed("ProduceRequest: bytes left over, or too few")
     return ProduceScan(transactional_id, acks, tuple(topics), tuple(octets), transactional, idempotent)
 
 
@@ -247,14 +244,12 @@ def _fetch_topics(
     ids = version >= FETCH_TOPIC_IDS
     topics = []
     count, o = _count(d, o, end, flexible, (18 if ids else 3) if flexible else 6)
-    left -= count
+    left = _fewer(left, count)
     for _ in range(count):
         topic, o = _topic(d, o, end, flexible, ids)
         topics.append(topic)
         partitions, o = _count(d, o, end, flexible, size + flexible)
-        left -= partitions
-        if left < 0:
-            raise Malformed("FetchRequest: too many elements")
+        left = _fewer(left, partitions)
         if flexible:
             for _ in range(partitions):
                 o += size
@@ -262,8 +257,6 @@ def _fetch_topics(
             o = o + 1 if d[o] == 0 else _unknown_tags(d, o, end)
         else:
             o += partitions * size
-    if left < 0:
-        raise Malformed("FetchRequest: too many elements")
     return tuple(topics), o, left
 
 
@@ -272,17 +265,15 @@ def _forgotten_topics(
 ) -> tuple[tuple[bytes, ...], int, int]:
     topics = []
     count, o = _count(d, o, end, flexible, (18 if ids else 3) if flexible else 6)
-    left -= count
+    left = _fewer(left, count)
     for _ in range(count):
         topic, o = _topic(d, o, end, flexible, ids)
         topics.append(topic)
         partitions, o = _count(d, o, end, flexible, 4)
-        left -= partitions
+        left = _fewer(left, partitions)
         o += 4 * partitions
         if flexible:
             o = o + 1 if d[o] == 0 else _unknown_tags(d, o, end)
-    if left < 0:
-        raise Malformed("FetchRequest: too many elements")
     return tuple(topics), o, left
 
 
@@ -490,6 +481,14 @@ def _count(d: memoryview, o: int, end: int, flexible: bool, least: int) -> tuple
     if count * least > end - o:
         raise Malformed("more elements than bytes")
     return count, o
+
+
+def _fewer(left: int, count: int) -> int:
+    """What is left of the elements a message may have. Raises Malformed below zero."""
+    left -= count
+    if left < 0:
+        raise Malformed("too many elements")
+    return left
 
 
 def _topic(d: memoryview, o: int, end: int, flexible: bool, ids: bool) -> tuple[bytes, int]:
