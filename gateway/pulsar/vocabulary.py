@@ -18,10 +18,23 @@ TOPIC = Kind(
     name="topic",
     operations=frozenset(
         {
-            "Produce", "Consume", "Lookup", "GetSchema", "PutSchema", "DeleteSchema", "GetStats", "GetPolicies",
-            "Create", "Delete", "UpdatePartitions", "UpdatePolicies", "Unload", "Compact", "Terminate",
+            "Produce",
+            "Consume",
+            "Lookup",
+            "GetSchema",
+            "PutSchema",
+            "DeleteSchema",
+            "GetStats",
+            "GetPolicies",
+            "Create",
+            "Delete",
+            "UpdatePartitions",
+            "UpdatePolicies",
+            "Unload",
+            "Compact",
+            "Terminate",
         }
-    ),  # fmt: skip
+    ),
     verbs=MappingProxyType(
         {
             "produce": frozenset({"Produce", "PutSchema"}),
@@ -34,10 +47,15 @@ TOPIC = Kind(
     ),
     implied=MappingProxyType(
         {
-            "Produce": _LOOKUP_SCHEMA, "Consume": _LOOKUP_SCHEMA, "Create": _LOOKUP, "Delete": _LOOKUP,
-            "UpdatePartitions": _LOOKUP, "UpdatePolicies": frozenset({"GetPolicies"}), "GetStats": _LOOKUP,
+            "Produce": _LOOKUP_SCHEMA,
+            "Consume": _LOOKUP_SCHEMA,
+            "Create": _LOOKUP,
+            "Delete": _LOOKUP,
+            "UpdatePartitions": _LOOKUP,
+            "UpdatePolicies": frozenset({"GetPolicies"}),
+            "GetStats": _LOOKUP,
         }
-    ),  # fmt: skip
+    ),
     separators="/.-_:",
 )
 
