@@ -1,0 +1,214 @@
+"""The ``gateway demo`` command: set everything up, play the steps, stay up, and clean away.
+
+Ends with 0 when every step came out as it should, 1 when one did not, 2 when the demo could not be set up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import gateway
+
+if TYPE_CHECKING:
+    from gateway.ops.demo.process import GatewayProcess, Ports
+    from gateway.ops.demo.steps import Stage
+
+OK, STEP_FAILED, NOT_SET_UP = 0, 1, 2
+POLICY_DEFAULT = Path(gateway.__file__).parents[1] / "policies" / "demo.yaml"
+NODE_IDS_EMBEDDED = range(1, 4)
+NODE_IDS_MAX = 1000
+
+
+class DemoFailed(Exception):
+    """The demo could not be set up; the message says why and what to do."""
+
+
+def add_demo_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``demo`` to the command line; ``gateway.ops.cli`` calls this."""
+    parser = commands.add_parser(
+        "demo",
+        help="show the gateway at work on this machine",
+        description="Start a token issuer, an embedded cluster and the gateway on loopback; show an allowed and a "
+        "denied topic, an expired and a forged token and a flood through a real client; then stay up for yours.",
+    )
+    parser.add_argument("--once", action="store_true", help="play the steps, check each, and end with 0 or 1")
+    parser.add_argument(
+        "--bootstrap", metavar="HOST:PORT", help="use this broker (plaintext) instead of the embedded one"
+    )
+    parser.add_argument("--port", type=_port, metavar="N", help="the gateway's port; the brokers' ports follow it")
+    parser.add_argument("--policy", type=Path, metavar="FILE", default=POLICY_DEFAULT, help="another policy file")
+    parser.add_argument("--keep-dir", type=Path, metavar="DIR", help="write the files here and keep them")
+    parser.set_defaults(command=run_demo)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 1024 <= int(text) <= 60000:
+        raise argparse.ArgumentTypeError("a port from 1024 to 60000")
+    return int(text)
+
+
+def run_demo(chosen: argparse.Namespace) -> int:
+    """Run the demo as asked. Errors of the set-up are words on standard error."""
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(chosen)
+    except KeyboardInterrupt:
+        return OK if not chosen.once else 130
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "confluent_kafka":
+            raise
+        print("the demo needs confluent-kafka: pip install 'streaming-gateway[demo]'", file=sys.stderr)
+        return NOT_SET_UP
+    except DemoFailed as error:
+        print(f"the demo could not be set up: {error}", file=sys.stderr)
+        return NOT_SET_UP
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from gateway.ops.demo.screen import Screen
+    from gateway.ops.demo.steps import play
+
+    screen = Screen()
+    with _set_up(chosen, screen) as demo:
+        good = True
+        for shown in play(demo.stage):
+            screen.heading(shown.title)
+            screen.fact("does", shown.does)
+            screen.fact("sees", shown.sees)
+            for line in shown.audit:
+                screen.audit(line)
+            screen.verdict(shown.good, shown.expected)
+            good = good and shown.good
+        screen.line()
+        screen.line("All five steps came out as they should." if good else "A step did not come out as it should.")
+        if not chosen.once:
+            demo.stay(screen)
+        return OK if good else STEP_FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The demo once it is up."""
+
+    stage: Stage
+    process: GatewayProcess
+    ports: Ports
+    folder: Path
+
+    def stay(self, screen: _Screen) -> None:
+        """Print settings to paste and wait for Ctrl-C, or for the gateway to end."""
+        from gateway.ops.demo.paste import settings
+        from gateway.ops.demo.steps import APPLICATION
+
+        stage = self.stage
+        client = stage.issuer.clients[APPLICATION]
+        screen.line()
+        screen.line(
+            settings(
+                stage.bootstrap, stage.ca, stage.issuer.token(client.name), stage.issuer.token_url, client.name,
+                client.secret, stage.allowed_topic,
+            )
+        )  # fmt: skip
+        screen.line(f"Metrics: http://127.0.0.1:{self.ports.admin}/metrics    Audit: {self.folder / 'audit.jsonl'}")
+        screen.line("The gateway stays up; Ctrl-C ends it and removes everything.")
+        while self.process.running():
+            time.sleep(0.2)
+        raise DemoFailed("the gateway ended by itself")
+
+
+if TYPE_CHECKING:
+    from gateway.ops.demo.screen import Screen as _Screen
+
+
+@contextlib.contextmanager
+def _set_up(chosen: argparse.Namespace, screen: _Screen) -> Iterator[Demo]:
+    """Everything started, and everything ended and removed whatever happens."""
+    from gateway.ops.demo.authority import make_certificates
+    from gateway.ops.demo.issuer import Client, TokenIssuer
+    from gateway.ops.demo.process import AuditLog, GatewayFailed, GatewayProcess, choose_ports, write_config
+    from gateway.ops.demo.steps import APPLICATION, FLOODER, Stage
+
+    if not chosen.policy.exists():
+        raise DemoFailed(f"{chosen.policy} is not there; run it from a clone, or name a file with --policy")
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_folder(chosen.keep_dir))
+        certificates = make_certificates(folder)
+        issuer = TokenIssuer(
+            certificates,
+            (
+                Client(APPLICATION, {"groups": ["payments-devs"], "team": "core"}),
+                Client(FLOODER, {"groups": ["payments-devs", "batch"], "team": "core"}),
+            ),
+        )
+        stack.callback(issuer.stop)
+        issuer.start()
+        bootstrap, node_ids = _cluster(chosen.bootstrap, stack, screen)
+        try:
+            ports = choose_ports(chosen.port, node_ids)
+            policy = folder / "policy.yaml"
+            shutil.copyfile(chosen.policy, policy)
+            config = write_config(folder, certificates, issuer, bootstrap, ports, node_ids, policy)
+            process = GatewayProcess(folder, config, ports)
+            stack.callback(process.stop)
+            process.wait_ready()
+        except GatewayFailed as error:
+            raise DemoFailed(str(error)) from None
+        screen.fact("issuer", f"{issuer.url} (OIDC discovery, JWKS, client credentials)")
+        screen.fact("cluster", f"{', '.join(bootstrap)} (plaintext, as a broker behind the gateway)")
+        screen.fact("gateway", f"localhost:{ports.bootstrap} (TLS), ready after {time.monotonic() - began:.1f} s")
+        screen.fact("policy", str(chosen.policy))
+        stage = Stage(f"localhost:{ports.bootstrap}", certificates.ca, issuer, AuditLog(folder / "audit.jsonl"))
+        yield Demo(stage, process, ports, folder)
+
+
+@contextlib.contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        if any(kept.iterdir()):
+            raise DemoFailed(f"{kept} is not empty")
+        yield kept.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="gateway-demo-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+def _cluster(bootstrap: str | None, stack: contextlib.ExitStack, screen: _Screen) -> tuple[Sequence[str], range]:
+    """The embedded cluster, or the operator's own with the demo's topics in it."""
+    from gateway.ops.demo.cluster import EmbeddedCluster, NoCluster
+    from gateway.ops.demo.own_cluster import NoBroker, OwnCluster
+    from gateway.ops.demo.steps import TOPICS
+
+    try:
+        if bootstrap is None:
+            embedded = EmbeddedCluster(TOPICS)
+            stack.callback(embedded.stop)
+            return embedded.bootstrap, NODE_IDS_EMBEDDED
+        own = OwnCluster(bootstrap)
+        made = own.prepare(TOPICS)
+        stack.callback(own.remove, made)
+    except (NoCluster, NoBroker) as error:
+        raise DemoFailed(str(error)) from None
+    if made:
+        screen.fact("topics", f"made in your cluster, and removed at the end: {', '.join(made)}")
+    if len(own.node_ids) > NODE_IDS_MAX:
+        raise DemoFailed(f"node ids from {own.node_ids.start} to {own.node_ids.stop - 1}: more than {NODE_IDS_MAX}")
+    return (bootstrap,), own.node_ids
