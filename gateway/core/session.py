@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gateway.core.identity import Address, Certificate, Principal
 from gateway.core.reasons import Reason
@@ -161,6 +161,16 @@ class Session(Protocol):
 
     def closed(self, reason: Reason, detail: str) -> None:
         """The connection has ended, for whatever side's reason: write the audit, release what is held."""
+        ...
+
+
+@runtime_checkable
+class Drainable(Protocol):
+    """What a session may offer besides, so that a gateway that stops lets answers go out first."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is owed to the client: no answer is expected, no frame waits for a fact."""
         ...
 
 
