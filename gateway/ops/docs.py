@@ -1,4 +1,4 @@
-"""Writes docs/reasons.md and docs/limits.md from what the code declares: ``python -m gateway.ops.docs [FOLDER]``.
+"""Writes the pages and schemas that follow from the code: ``python -m gateway.ops.docs [ROOT]``, or ``make docs``.
 
 Tests compare the committed files with what is made here, so neither can fall behind.
 """
@@ -9,7 +9,7 @@ import ast
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 import gateway
 from gateway.core import settings
 from gateway.core.reasons import all_reasons
+from gateway.ops import schema
 
 NOTE = "<!-- Made by `make docs` from the code. Change it there. -->"
 
@@ -146,15 +147,22 @@ def _docstring(node: ast.stmt | None) -> str:
     return ""
 
 
-PAGES = {"reasons.md": reasons_page, "limits.md": limits_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/reasons.md": reasons_page,
+    "docs/limits.md": limits_page,
+    "conf/gateway.schema.json": lambda: schema.rendered(schema.config_schema()),
+    "conf/policy.schema.json": lambda: schema.rendered(schema.policy_schema()),
+}
+"""Path from the project's root -> what belongs there."""
 
 
 def main(arguments: list[str]) -> int:
-    """Write all pages into a folder (default: docs)."""
-    folder = Path(arguments[0] if arguments else "docs")
+    """Write all pages, below a folder (default: this one)."""
+    root = Path(arguments[0] if arguments else ".")
     for name, page in PAGES.items():
-        (folder / name).write_text(page(), encoding="utf-8")
-        print(folder / name)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(page(), encoding="utf-8")
+        print(root / name)
     return 0
 
 

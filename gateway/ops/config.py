@@ -1,0 +1,270 @@
+"""From ``gateway.yaml`` to settings that are known to fit together, or to every mistake in them at once.
+
+Called by ``gateway check``, ``gateway run`` and the policy commands. Paths in the file are relative to the file.
+A secret is only ever a file that the configuration names (today: the listeners' private keys); values are taken
+literally, ``${...}`` means nothing here, so a configuration cannot reach into the environment.
+
+What it refuses, each with file, line, what was found and what is expected: whatever the schema refuses (an unknown
+key among it), names that are not unique or lead nowhere, ports that two listeners share, files that are missing,
+unreadable, not what they should be, or private keys that others may read, and policy files that do not load. The
+parts that are sound on their own are cross-checked even when others are not, so that one look shows it all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.core import documents
+from gateway.core.documents import Document, Mistake, Mistakes
+from gateway.core.policy import PolicySet
+from gateway.core.settings import Admin, Backend, Issuer, Listener, Policies, Settings
+from gateway.core.vocabulary import Vocabulary
+from gateway.ops import config_files, config_policies
+from gateway.ops.config_policies import SYSTEMS
+
+M = TypeVar("M", bound=BaseModel)
+
+PATHS: tuple[tuple[str, ...], ...] = (
+    ("listeners", "*", "tls", "certificate"),
+    ("listeners", "*", "tls", "key"),
+    ("listeners", "*", "tls", "client_ca"),
+    ("backends", "*", "tls", "ca"),
+    ("issuers", "*", "keys", "file"),
+    ("issuers", "*", "keys", "ca"),
+    ("audit", "output"),
+)
+"""The fields that hold a path; ``*`` stands for every item of a list. (Policies are patterns; see config_policies.)"""
+
+STDOUT = "stdout"
+PORT_LAST = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A configuration that passed every check.
+
+    settings: all paths in it are absolute. policies: what the policy files say now. revision: names the
+    configuration file's content. warnings: what is allowed, but should be known at every start.
+    """
+
+    file: Path
+    settings: Settings
+    vocabulary: Vocabulary
+    policies: PolicySet
+    revision: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The pieces of a document that are sound by themselves, each with its index in the file."""
+
+    listeners: tuple[tuple[int, Listener], ...]
+    backends: tuple[tuple[int, Backend], ...]
+    issuers: tuple[tuple[int, Issuer], ...]
+    policies: Policies | None
+    admin: Admin | None
+
+
+def read(file: Path, wall: float) -> Configuration:
+    """Read, type and cross-check a configuration file. `wall`: now. Raises Mistakes."""
+    content, document = _document(file)
+    folder = file.absolute().parent
+    _make_absolute(document.data, PATHS, folder)
+    mistakes: list[Mistake] = []
+    settings = _collect(mistakes, lambda: documents.typed(Settings, document))
+    parts = _parts(document.data)
+    mistakes += names_that_lead_nowhere(document, parts)
+    mistakes += ports_in_use_twice(document, parts)
+    warnings: list[str] = []
+    config_files.check(document, parts, wall, mistakes, warnings)
+    vocabulary = config_policies.vocabulary(_systems(document.data), _raw_names(document.data, "issuers"))
+    policies = None
+    if parts.policies is not None:
+        patterns = parts.policies.files
+        policies = _collect(mistakes, lambda: config_policies.load(document, patterns, folder, vocabulary))
+    if mistakes or settings is None or policies is None:
+        raise Mistakes(
+            sorted(set(mistakes), key=lambda mistake: (mistake.file != str(file), mistake.file, mistake.line))
+        )
+    revision = hashlib.sha256(content).hexdigest()[:12]
+    return Configuration(file, settings, vocabulary, policies, revision, tuple(warnings))
+
+
+def read_names(file: Path) -> Vocabulary:
+    """The backends and issuers a configuration names, for commands that need no more of it. Raises Mistakes."""
+    _, document = _document(file)
+    settings = documents.typed(Settings, document)
+    return config_policies.vocabulary(
+        {backend.name: backend.system for backend in settings.backends}, (issuer.name for issuer in settings.issuers)
+    )
+
+
+def _document(file: Path) -> tuple[bytes, Document]:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(documents.FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise Mistakes(
+            [Mistake(str(file), 0, "", error.strerror or type(error).__name__, "a readable configuration file")]
+        ) from None
+    return content, documents.parse(content, str(file))
+
+
+T = TypeVar("T")
+
+
+def _collect(mistakes: list[Mistake], step: Callable[[], T]) -> T | None:
+    """The step's result; or None, its mistakes added to the others."""
+    try:
+        return step()
+    except Mistakes as error:
+        mistakes += error.mistakes
+        return None
+
+
+def _make_absolute(data: Any, paths: Iterable[tuple[str, ...]], folder: Path) -> None:
+    for path in paths:
+        for holder, key in _holders(data, path):
+            value = holder[key]
+            if isinstance(value, str) and value != STDOUT:
+                holder[key] = str(folder / value)
+
+
+def _holders(data: Any, path: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The mappings that hold the last key of a path, wherever the document has the shape for it."""
+    head, rest = path[0], path[1:]
+    if head == "*":
+        for item in data if isinstance(data, list) else ():
+            yield from _holders(item, rest)
+    elif isinstance(data, dict) and head in data:
+        if rest:
+            yield from _holders(data[head], rest)
+        else:
+            yield data, head
+
+
+def _parts(data: Any) -> Parts:
+    whole = data if isinstance(data, dict) else {}
+
+    def items(key: str, model: type[M]) -> tuple[tuple[int, M], ...]:
+        found = whole.get(key)
+        typed = ((index, _sound(model, item)) for index, item in enumerate(found if isinstance(found, list) else ()))
+        return tuple((index, item) for index, item in typed if item is not None)
+
+    return Parts(
+        items("listeners", Listener),
+        items("backends", Backend),
+        items("issuers", Issuer),
+        _sound(Policies, whole.get("policies")),
+        _sound(Admin, whole.get("admin", {})),
+    )
+
+
+def _sound(model: type[M], data: object) -> M | None:
+    try:
+        return model.model_validate(data)
+    except ValidationError:
+        return None
+
+
+def names_that_lead_nowhere(document: Document, parts: Parts) -> list[Mistake]:
+    """Names given twice, and references to a backend or an issuer that is not there."""
+    mistakes: list[Mistake] = []
+    backends = _raw_names(document.data, "backends")
+    issuers = _raw_names(document.data, "issuers")
+    for section in ("listeners", "backends", "issuers"):
+        mistakes += _given_twice(document, section)
+    systems = {backend.name: backend.system for _, backend in parts.backends}
+    iss = {issuer.name: issuer.issuer for _, issuer in parts.issuers}
+    for index, listener in parts.listeners:
+        at = ("listeners", index)
+        if listener.backend not in backends:
+            mistakes.append(_refer(document, (*at, "backend"), listener.backend, "backend", backends))
+        elif systems.get(listener.backend, listener.protocol) != listener.protocol:
+            found = f"the backend {listener.backend!r}, which is {systems[listener.backend]}"
+            mistakes.append(_mistake(document, (*at, "backend"), found, f"a {listener.protocol} backend"))
+        seen: dict[str, str] = {}
+        for position, name in enumerate(listener.authentication.issuers):
+            place = (*at, "authentication", "issuers", position)
+            if name not in issuers:
+                mistakes.append(_refer(document, place, name, "issuer", issuers))
+            elif name in iss and seen.setdefault(iss[name], name) != name:
+                found = f"{name!r}, whose iss is that of {seen[iss[name]]!r}"
+                mistakes.append(_mistake(document, place, found, "issuers of different iss on one listener"))
+            elif listener.authentication.issuers.index(name) != position:
+                mistakes.append(_mistake(document, place, f"{name!r} a second time", "each issuer once"))
+    return mistakes
+
+
+def _raw_names(data: Any, section: str) -> list[str]:
+    items = data.get(section) if isinstance(data, dict) else None
+    found = [item.get("name") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return [name for name in found if isinstance(name, str)]
+
+
+def _systems(data: Any) -> dict[str, str]:
+    """Backend name -> system, also of backends that are wrong elsewhere: no policy is to blame for that."""
+    items = data.get("backends") if isinstance(data, dict) else None
+    named = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    systems = {item.get("name"): item.get("system", "kafka") for item in named}
+    return {name: system for name, system in systems.items() if isinstance(name, str) and system in SYSTEMS}
+
+
+def _given_twice(document: Document, section: str) -> Iterator[Mistake]:
+    seen: set[str] = set()
+    items = document.data.get(section) if isinstance(document.data, dict) else None
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str):
+            continue
+        if name in seen:
+            yield _mistake(
+                document, (section, index, "name"), f"{name!r} a second time", f"a name of its own in {section}"
+            )
+        seen.add(name)
+
+
+def _refer(document: Document, path: documents.Path, name: str, noun: str, known: list[str]) -> Mistake:
+    expected = (
+        f"the name of a configured {noun}: {', '.join(known)}" if known else f"a configured {noun}; there is none"
+    )
+    return _mistake(document, path, repr(name), expected)
+
+
+def _mistake(document: Document, path: documents.Path, found: str, expected: str) -> Mistake:
+    return Mistake(document.file, document.line(path), documents.spell(path), found, expected)
+
+
+def ports_in_use_twice(document: Document, parts: Parts) -> list[Mistake]:
+    """Every bootstrap port, broker port range and the admin port has ports of its own.
+
+    Addresses are not compared: two listeners on one port of two addresses would work until somebody binds one to
+    0.0.0.0, and then fail at the next start.
+    """
+    claims: list[tuple[int, int, documents.Path]] = []
+    for index, listener in parts.listeners:
+        at: documents.Path = ("listeners", index)
+        ports = listener.broker_ports
+        claims.append((listener.port, listener.port, (*at, "port")))
+        claims.append((ports.base + ports.first, ports.base + ports.last, (*at, "broker_ports")))
+    if parts.admin is not None:
+        claims.append((parts.admin.port, parts.admin.port, ("admin", "port")))
+    mistakes = []
+    for position, (first, last, path) in enumerate(claims):
+        for other_first, other_last, other in claims[:position]:
+            if first <= other_last and other_first <= last and path[:2] != other[:2]:
+                mine, theirs = _range(first, last), _range(other_first, other_last)
+                found = f"{mine}, of which {documents.spell(other)} (line {document.line(other)}) has {theirs}"
+                mistakes.append(_mistake(document, path, found, "ports that nothing else here listens on"))
+    return mistakes
+
+
+def _range(first: int, last: int) -> str:
+    return f"port {first}" if first == last else f"ports {first} to {last}"

@@ -1,0 +1,181 @@
+"""The files a configuration refers to: there, readable, and what they should be.
+
+A certificate and its key are parsed and compared; the advertised host name is looked for in the certificate, since
+every client would otherwise refuse it; CA files hold certificates; a key set holds at least one key. Only
+``gateway check`` and the start of ``gateway run`` come here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from gateway.core.documents import Document, Mistake, spell
+from gateway.core.documents import Path as Place
+
+if TYPE_CHECKING:
+    from gateway.ops.config import Parts
+
+PEM_BYTES_MAX = 1024 * 1024
+EXPIRY_WARNING_SECONDS = 14 * 86400
+READABLE_BY_OTHERS = stat.S_IROTH | stat.S_IWOTH
+
+
+class Checker:
+    """Collects what is wrong with the files of one configuration."""
+
+    def __init__(self, document: Document, wall: float, mistakes: list[Mistake], warnings: list[str]) -> None:
+        self.document = document
+        self.wall = wall
+        self.mistakes = mistakes
+        self.warnings = warnings
+
+    def wrong(self, place: Place, found: str, expected: str) -> None:
+        self.mistakes.append(Mistake(self.document.file, self.document.line(place), spell(place), found, expected))
+
+    def content(self, place: Place, file: str) -> bytes | None:
+        """The file's bytes, None (and a mistake) if it cannot be read or is absurdly large."""
+        try:
+            with Path(file).open("rb") as stream:
+                content = stream.read(PEM_BYTES_MAX + 1)
+        except OSError as error:
+            self.wrong(place, f"{file}: {error.strerror or type(error).__name__}", "a readable file")
+            return None
+        if len(content) > PEM_BYTES_MAX:
+            self.wrong(place, f"{file}: over {PEM_BYTES_MAX} bytes", "a smaller file")
+            return None
+        return content
+
+    def certificates(self, place: Place, file: str) -> list[x509.Certificate]:
+        content = self.content(place, file)
+        if content is None:
+            return []
+        try:
+            return x509.load_pem_x509_certificates(content)
+        except ValueError:
+            self.wrong(place, f"{file}: no certificates", "certificates in PEM")
+            return []
+
+    def key(self, place: Place, file: str, leaf: x509.Certificate | None) -> None:
+        content = self.content(place, file)
+        if content is None:
+            return
+        mode = stat.S_IMODE(os.stat(file).st_mode)
+        if mode & READABLE_BY_OTHERS:
+            self.wrong(place, f"{file} with mode {mode:04o}", "a key that others cannot read: chmod o= and try again")
+        try:
+            key = serialization.load_pem_private_key(content, None)
+        except TypeError:
+            self.wrong(place, f"{file}: a key under a passphrase", "a key without one, guarded by its file mode")
+            return
+        except Exception:  # the parser's own errors are of several unrelated types
+            self.wrong(place, f"{file}: no private key", "a private key in PEM")
+            return
+        if leaf is not None and _spki(key.public_key()) != _spki(leaf.public_key()):
+            self.wrong(place, f"{file}: the key of another certificate", "the key of the listener's certificate")
+
+    def leaf(self, place: Place, leaf: x509.Certificate, advertised: str) -> None:
+        if not covers(leaf, advertised):
+            self.wrong(
+                place, f"a certificate for {', '.join(names_of(leaf)) or 'no host name'}", f"one for {advertised}"
+            )
+        left = leaf.not_valid_after_utc.timestamp() - self.wall
+        if left <= 0:
+            self.wrong(place, f"a certificate that ended on {_day(leaf)}", "one that is valid")
+        elif left < EXPIRY_WARNING_SECONDS:
+            self.warnings.append(f"{spell(place)}: the certificate ends on {_day(leaf)}")
+
+    def key_set(self, place: Place, file: str) -> None:
+        content = self.content(place, file)
+        if content is None:
+            return
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError):
+            found = None
+        keys = found.get("keys") if isinstance(found, dict) else None
+        if not isinstance(keys, list) or not keys:
+            self.wrong(place, f"{file}: no key set", 'a JSON Web Key Set with at least one key: {"keys": [...]}')
+
+
+def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake], warnings: list[str]) -> None:
+    """Look at every file of the sound parts; add to `mistakes` and `warnings`."""
+    checker = Checker(document, wall, mistakes, warnings)
+    for index, listener in parts.listeners:
+        at: Place = ("listeners", index, "tls")
+        chain = checker.certificates((*at, "certificate"), listener.tls.certificate)
+        if chain:
+            checker.leaf((*at, "certificate"), chain[0], listener.advertised)
+        checker.key((*at, "key"), listener.tls.key, chain[0] if chain else None)
+        if listener.tls.client_ca is not None:
+            checker.certificates((*at, "client_ca"), listener.tls.client_ca)
+    for index, backend in parts.backends:
+        if backend.tls.ca is not None:
+            checker.certificates(("backends", index, "tls", "ca"), backend.tls.ca)
+        if backend.insecure_plaintext:
+            line = document.line(("backends", index, "insecure_plaintext"))
+            warnings.append(
+                f"{document.file}:{line}: backend {backend.name} is reached in plain text (insecure_plaintext): "
+                "whoever is on the way reads and changes every record"
+            )
+    for index, issuer in parts.issuers:
+        place: Place = ("issuers", index, "keys")
+        if issuer.keys.file is not None:
+            checker.key_set((*place, "file"), issuer.keys.file)
+        if issuer.keys.ca is not None:
+            checker.certificates((*place, "ca"), issuer.keys.ca)
+    output = _output(document)
+    if output is not None and not os.access(Path(output).parent, os.W_OK):
+        checker.wrong(
+            ("audit", "output"), f"{output}: its folder cannot be written to", "a folder to write in, or stdout"
+        )
+
+
+def _output(document: Document) -> str | None:
+    audit = document.data.get("audit") if isinstance(document.data, dict) else None
+    output = audit.get("output") if isinstance(audit, dict) else None
+    return output if isinstance(output, str) and output != "stdout" else None
+
+
+def names_of(leaf: x509.Certificate) -> list[str]:
+    """The host names and addresses in a certificate's subject alternative names; the common name counts nowhere."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+
+
+def covers(leaf: x509.Certificate, host: str) -> bool:
+    """Whether clients that dial `host` accept the certificate (RFC 9525: a star is the whole first label)."""
+    return any(_matches(name, host) for name in names_of(leaf))
+
+
+def _matches(name: str, host: str) -> bool:
+    try:
+        return ipaddress.ip_address(name) == ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        pass
+    name, host = name.lower().rstrip("."), host.lower().rstrip(".")
+    if name.startswith("*."):
+        return host.partition(".")[2] == name[2:] and "." in name[2:]
+    return name == host
+
+
+def _spki(key: object) -> bytes:
+    encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]  # every public key type has it
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return encoded
+
+
+def _day(leaf: x509.Certificate) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(leaf.not_valid_after_utc.timestamp()))

@@ -1,0 +1,80 @@
+"""Where the current policy is, and how it changes: all files as one new revision, or none.
+
+Composed by ops.run; sessions hold it as their PolicySource and compare `current` by identity once per chunk.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Literal
+
+from gateway.core.audit import Audit, AuditEvent, FieldValue
+from gateway.core.documents import Mistakes
+from gateway.core.meters import Meter, Meters
+from gateway.core.policy import PolicySet
+
+MISTAKES_SHOWN_MAX = 20
+"""Of a refused set, in one audit line; the rest is counted."""
+
+RELOADS = Meter("gateway_policy_reloads_total", "Policy sets looked at while running.", ("result",))
+
+log = logging.getLogger("gateway.policy")
+
+Load = Callable[[], PolicySet]
+"""Reads all policy files as they are now. Raises Mistakes."""
+
+
+class LivePolicies:
+    """The policy in force. `refused_since`: wall time since which the files on disk have not loaded, else None."""
+
+    def __init__(self, first: PolicySet, load: Load, audit: Audit, meters: Meters, wall: Callable[[], float]) -> None:
+        self.current = first
+        self.loaded_at = wall()
+        self.refused_since: float | None = None
+        self._load = load
+        self._audit = audit
+        self._meters = meters
+        self._wall = wall
+        self._announce("policy-revision", revision=first.revision, previous="", trigger="start")
+
+    def reload(self, trigger: str) -> bool:
+        """Read the files; put a new revision in force if they are sound and differ. Returns whether they are sound."""
+        try:
+            found = self._load()
+        except Mistakes as error:
+            self._refuse([str(mistake) for mistake in error.mistakes], trigger)
+            return False
+        except Exception as error:  # whatever it is, it may not cost us the revision in force
+            log.exception("reading the policy files failed")
+            self._refuse([f"reading failed: {type(error).__name__}"], trigger)
+            return False
+        self.refused_since = None
+        changed = found.revision != self.current.revision
+        self._meters.cell(RELOADS, "changed" if changed else "unchanged").value += 1
+        if changed:
+            previous, self.current = self.current.revision, found
+            self.loaded_at = self._wall()
+            log.info("policy revision %s is in force (was %s)", found.revision, previous)
+            self._announce("policy-revision", revision=found.revision, previous=previous, trigger=trigger)
+        return True
+
+    def _refuse(self, mistakes: list[str], trigger: str) -> None:
+        if self.refused_since is None:
+            self.refused_since = self._wall()
+        self._meters.cell(RELOADS, "refused").value += 1
+        shown = tuple(mistakes[:MISTAKES_SHOWN_MAX])
+        log.error("the policy files were refused; revision %s stays in force", self.current.revision)
+        for line in shown:
+            log.error("%s", line)
+        self._announce(
+            "policy-refused",
+            revision=self.current.revision,
+            trigger=trigger,
+            mistakes=shown,
+            mistakes_more=len(mistakes) - len(shown),
+        )
+
+    def _announce(self, event: Literal["policy-revision", "policy-refused"], **fields: FieldValue) -> None:
+        self._audit(AuditEvent(event, self._wall(), fields=MappingProxyType(fields)))
