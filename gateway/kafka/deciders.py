@@ -1,0 +1,113 @@
+"""How the members of a list are decided where it takes more than one operation on their name. Rows refer to these.
+
+Each takes the work, the list's description, the member and its name, and gives None (allowed) or a denial. Whatever a
+function here does not know by name it denies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from gateway.kafka.errors import (
+    CLUSTER_AUTHORIZATION_FAILED,
+    GROUP_AUTHORIZATION_FAILED,
+    INVALID_REQUEST,
+    POLICY_VIOLATION,
+    TOPIC_AUTHORIZATION_FAILED,
+    TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    UNKNOWN_TOPIC_ID,
+    UNKNOWN_TOPIC_OR_PARTITION,
+)
+from gateway.kafka.plan import ZERO_ID
+from gateway.kafka.rows import (
+    CLUSTER,
+    CLUSTER_NAME,
+    GROUP,
+    TOPIC,
+    TRANSACTIONAL_ID,
+    Denial,
+    Items,
+    Work,
+    denial,
+)
+
+GROUP_KEY, TRANSACTION_KEY, SHARE_KEY = 0, 1, 2
+"""What a coordinator is looked for (FindCoordinator's key_type)."""
+
+SHARE_KEYS_FROM = 6
+
+_CONFIG_RESOURCES: Mapping[int, tuple[str, int]] = MappingProxyType(
+    {
+        2: (TOPIC, TOPIC_AUTHORIZATION_FAILED),
+        4: (CLUSTER, CLUSTER_AUTHORIZATION_FAILED),  # broker
+        8: (CLUSTER, CLUSTER_AUTHORIZATION_FAILED),  # broker logger
+        16: (CLUSTER, CLUSTER_AUTHORIZATION_FAILED),  # client metrics
+        32: (GROUP, GROUP_AUTHORIZATION_FAILED),
+    }
+)
+"""Resource type of the configuration APIs -> the kind whose right it takes, and the error without it."""
+
+CONFIG_RESOURCE_TYPES = frozenset(_CONFIG_RESOURCES)
+BROKER_LOGGER = 8
+
+_CONFIGS_REFUSED = ("sasl.jaas.config", ".class", ".classes", ".reporters", ".providers")
+"""Endings of configuration names whose value makes a broker load code (CVE-2025-27818, CVE-2025-27819)."""
+
+
+def coordinator_key(work: Work, items: Items, item: Any, name: str | None) -> Denial | None:
+    """FindCoordinator: what the key is of decides what right it takes."""
+    key_type = work.body.get("keyType", GROUP_KEY)
+    key = name or ""
+    if key_type == GROUP_KEY:
+        return None if work.view.allowed(GROUP, "Describe", key) else denial(GROUP_AUTHORIZATION_FAILED)
+    if key_type == TRANSACTION_KEY:
+        if work.view.allowed(TRANSACTIONAL_ID, "Describe", key):
+            return None
+        return denial(TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    if key_type == SHARE_KEY and work.version >= SHARE_KEYS_FROM:
+        return (
+            None if work.view.allowed(CLUSTER, "ClusterAction", CLUSTER_NAME) else denial(CLUSTER_AUTHORIZATION_FAILED)
+        )
+    return denial(INVALID_REQUEST)
+
+
+def config_resource(work: Work, items: Items, item: Any, name: str | None) -> Denial | None:
+    """The configuration APIs: a resource type that is not known is denied, and so is what makes brokers load code."""
+    known = _CONFIG_RESOURCES.get(item["resourceType"])
+    if known is None or (item["resourceType"] == BROKER_LOGGER and work.row.name == "AlterConfigs"):
+        return Denial(INVALID_REQUEST, f"Unknown resource type {item['resourceType']}")
+    kind, error = known
+    if not work.view.allowed(kind, items.operation, CLUSTER_NAME if kind == CLUSTER else name or ""):
+        return denial(error)
+    refused = sorted(
+        config["name"] for config in item.get("configs", ()) if f".{config['name'].lower()}".endswith(_CONFIGS_REFUSED)
+    )
+    if refused:
+        return Denial(POLICY_VIOLATION, f"Not altered through the gateway: {', '.join(refused)}")
+    return None
+
+
+def deletion(work: Work, items: Items, item: Any, name: str | None) -> Denial | None:
+    """DeleteTopics: a topic named by id without the right to describe it keeps its name to itself."""
+    by_id = not isinstance(item, str) and item["topicId"] != ZERO_ID
+    if by_id and item["name"] is not None:
+        return Denial(INVALID_REQUEST, "You may not specify both topic name and topic id.")
+    if name is None:
+        return (
+            denial(UNKNOWN_TOPIC_ID) if by_id else Denial(INVALID_REQUEST, "Neither topic name nor id were specified.")
+        )
+    view = work.view
+    if view.allowed_quietly(CLUSTER, "Delete", CLUSTER_NAME):
+        return None
+    describable = view.allowed(TOPIC, "Describe", name)
+    if not view.allowed(TOPIC, "Delete", name):
+        if by_id:
+            return denial(TOPIC_AUTHORIZATION_FAILED, name=name if describable else None)
+        if describable and name in view.missing_names:
+            return Denial(UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
+        return denial(TOPIC_AUTHORIZATION_FAILED)
+    if not describable and not by_id:
+        return denial(TOPIC_AUTHORIZATION_FAILED)
+    return None

@@ -1,0 +1,145 @@
+"""What is particular to descriptions: paging, answers that are withheld, requests with one key instead of a list."""
+
+from __future__ import annotations
+
+from gateway.kafka import deciders
+from gateway.kafka.errors import (
+    INCONSISTENT_GROUP_PROTOCOL,
+    INVALID_REQUEST,
+    NONE,
+    TOPIC_AUTHORIZATION_FAILED,
+    UNKNOWN_TOPIC_OR_PARTITION,
+)
+from gateway.kafka.plan import Answer, Body, Plan
+from gateway.kafka.replies import whole
+from gateway.kafka.rows import GROUP, TOPIC, Items, Work
+
+PROTOCOL_NAMED_FROM = 5
+CONFIGS_ANSWERED_FROM = 5
+IDS_OF_OFFSETS_FROM = 10
+
+_ONE_KEY = Items("key", GROUP, "Describe", 0, "", name=None)
+
+
+def protocol_named(work: Work) -> Plan | None:
+    """SyncGroup: from v5 on the broker asks for the protocol's type and name before it looks at rights."""
+    body = work.body
+    if work.version >= PROTOCOL_NAMED_FROM and (body["protocolType"] is None or body["protocolName"] is None):
+        return Answer(whole(work, INCONSISTENT_GROUP_PROTOCOL))
+    return None
+
+
+def coordinator_of_one(work: Work) -> Plan | None:
+    """FindCoordinator below v4 asks for one key."""
+    why = deciders.coordinator_key(work, _ONE_KEY, work.body["key"], work.body["key"])
+    return None if why is None else Answer(whole(work, why.error))
+
+
+def known_resource_types(work: Work) -> Plan | None:
+    """DescribeConfigs with a resource type that nobody knows is refused as a whole."""
+    for resource in work.body["resources"]:
+        if resource["resourceType"] not in deciders.CONFIG_RESOURCE_TYPES:
+            name = resource["resourceName"]
+            return Answer(whole(work, INVALID_REQUEST, f"Unexpected resource type UNKNOWN for resource {name}"))
+    return None
+
+
+def topics_left_out(body: Body) -> bool:
+    """OffsetFetch: null stands for every topic of the group."""
+    return body["topics"] is None
+
+
+def filter_whole_groups(work: Work, answer: Body) -> None:
+    """OffsetFetch from v8 on: where a group's every topic is asked for, those not to be described are dropped."""
+    asked = {group["groupId"] for group in work.body["groups"] if group["topics"] is None}
+    topics, view = work.view.topics, work.view
+    for group in answer["groups"]:
+        if group["groupId"] not in asked:
+            continue
+        kept = []
+        for topic in group["topics"]:
+            name = topics.name(topic["topicId"]) if work.version >= IDS_OF_OFFSETS_FROM else topic["name"]
+            if name is not None and view.allowed_quietly(TOPIC, "Describe", name):
+                kept.append(topic)
+        group["topics"] = kept
+
+
+def withhold_groups(work: Work, answer: Body) -> None:
+    """ConsumerGroupDescribe: a group that has been given a topic that may not be described is not described at all."""
+    for group in answer["groups"]:
+        names = {
+            part["topicName"]
+            for member in group["members"]
+            for assignment in (member["assignment"], member["targetAssignment"])
+            for part in assignment["topicPartitions"]
+        }
+        denied = [name for name in sorted(names) if not work.view.allowed(TOPIC, "Describe", name)]
+        if denied:
+            group_id = group["groupId"]
+            group.clear()
+            group.update(
+                groupId=group_id,
+                errorCode=TOPIC_AUTHORIZATION_FAILED,
+                errorMessage="The group has described topic(s) that the client is not authorized to describe.",
+            )
+
+
+def withhold_configs(work: Work, answer: Body) -> None:
+    """CreateTopics from v5 on: what a topic was made of takes DescribeConfigs on it."""
+    if work.version < CONFIGS_ANSWERED_FROM:
+        return
+    for topic in answer["topics"]:
+        if topic["errorCode"] == NONE and not work.view.allowed_quietly(TOPIC, "DescribeConfigs", topic["name"]):
+            topic["configs"] = []
+            topic["numPartitions"] = topic["replicationFactor"] = -1
+            topic["topicConfigErrorCode"] = TOPIC_AUTHORIZATION_FAILED
+
+
+def start_of_page(work: Work) -> Plan | None:
+    """DescribeTopicPartitions: a cursor names where to go on; of the topics asked for, earlier ones were answered."""
+    cursor = work.body["cursor"]
+    if cursor is None:
+        return None
+    topics = [topic for topic in work.body["topics"] if topic["name"] >= cursor["topicName"]]
+    named = any(topic["name"] == cursor["topicName"] for topic in topics)
+    if cursor["partitionIndex"] < 0 or (work.body["topics"] and not named):
+        return Answer(whole(work, INVALID_REQUEST))
+    if len(topics) != len(work.body["topics"]):
+        work.body = {**work.body, "topics": topics}
+        work.change(topics=topics)
+    return None
+
+
+def all_by_name(work: Work) -> Plan | None:
+    """DescribeTopicPartitions without topics means all: those that may be described are asked for by name.
+
+    The broker fills a page with topics of every name and ends it with the name of the next; both would have to be
+    withheld. Asked by name its pages hold, and its cursor names, only what the principal may see.
+    """
+    if work.body["topics"]:
+        return None
+    cursor, view = work.body["cursor"], work.view
+    start = "" if cursor is None else cursor["topicName"]
+    names = sorted(
+        name for name in view.topics.names() if name >= start and view.allowed_quietly(TOPIC, "Describe", name)
+    )
+    if not names:
+        return Answer({"topics": []})
+    topics = [{"name": name} for name in names]
+    work.body = {**work.body, "topics": topics}
+    work.change(topics=topics)
+    work.steps.append(_drop_missing)
+    return None
+
+
+def _drop_missing(answer: Body) -> None:
+    """A topic deleted since its name was seen is no member of a list of all."""
+    answer["topics"] = [topic for topic in answer["topics"] if topic["errorCode"] != UNKNOWN_TOPIC_OR_PARTITION]
+
+
+def page_of_allowed(work: Work) -> Plan | None:
+    """A cursor at a topic that is not asked for (any more) would be refused: the page then starts at the next one."""
+    cursor = work.forward["cursor"]
+    if cursor is not None and all(topic["name"] != cursor["topicName"] for topic in work.forward["topics"]):
+        work.change(cursor=None)
+    return None
