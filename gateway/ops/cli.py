@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands; also what docs and tests read."""
+    from gateway.ops.demo.command import add_demo_command
     from gateway.ops.policy_commands import add_policy_commands
 
     parser = argparse.ArgumentParser(
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
 
     add_policy_commands(commands)
+    add_demo_command(commands)
 
     schema = add("schema", help="print a JSON Schema for editors")
     schema.add_argument("of", choices=("config", "policy"))

@@ -8,7 +8,6 @@ every client would otherwise refuse it; CA files hold certificates; a key set ho
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import stat
 import time
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 
 from gateway.core.documents import Document, Mistake, spell
 from gateway.core.documents import Path as Place
+from gateway.core.keys import BadKeySet, parse_jwks
 
 if TYPE_CHECKING:
     from gateway.ops.config import Parts
@@ -98,12 +98,11 @@ class Checker:
         if content is None:
             return
         try:
-            found = json.loads(content)
-        except (ValueError, RecursionError):
-            found = None
-        keys = found.get("keys") if isinstance(found, dict) else None
-        if not isinstance(keys, list) or not keys:
-            self.wrong(place, f"{file}: no key set", 'a JSON Web Key Set with at least one key: {"keys": [...]}')
+            found = parse_jwks(content)
+        except BadKeySet as error:
+            self.wrong(place, f"{file}: {error}", "a JSON Web Key Set with at least one usable key")
+            return
+        self.warnings += [f"{spell(place)}: {file}: {note}" for note in found.notes]
 
 
 def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake], warnings: list[str]) -> None:

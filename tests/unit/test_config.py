@@ -141,7 +141,7 @@ WRONG = [
     ("key: server-key.pem", "key: absent.pem", 9, "listeners[0].tls.key", "No such file", "a readable file"),
     ("key: server-key.pem", "key: server.pem", 9, "listeners[0].tls.key", "no private key", "PEM"),
     ("certificate: server.pem", "certificate: jwks.json", 9, "listeners[0].tls.certificate", "no certificates", "PEM"),
-    ("keys: {file: jwks.json}", "keys: {file: server.pem}", 18, "issuers[0].keys.file", "no key set", "Web Key Set"),
+    ("keys: {file: jwks.json}", "keys: {file: server.pem}", 18, "issuers[0].keys.file", "server.pem", "Web Key Set"),
     ("keys: {file: jwks.json}", "keys: {}", 18, "issuers[0].keys", "a mapping", "exactly one of file and url"),
     ("{file: jwks.json}", "{url: 'http://issuer.test/keys'}", 18, "issuers[0].keys", "a mapping", "https://"),
     ("audiences: [kafka]", "audiences: []", 17, "issuers[0].audiences", "an empty list", "at least one"),
