@@ -1,0 +1,32 @@
+"""What every session of one listener's port is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.core.audit import AllowedTally, Audit
+from gateway.core.clock import Clock
+from gateway.core.limits import Quotas
+from gateway.core.meters import Meters
+from gateway.core.rights import PolicySource
+from gateway.core.settings import Limits, Listener
+from gateway.core.tokens import Validator
+from gateway.kafka.backend import BackendState
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerContext:
+    """One per bound port. `node_id` is the broker that the port stands for, None on the bootstrap port."""
+
+    listener: Listener
+    node_id: int | None
+    backend: BackendState
+    policies: PolicySource
+    validator: Validator | None
+    """None where the listener takes no tokens."""
+    quotas: Quotas
+    limits: Limits
+    audit: Audit
+    tally: AllowedTally
+    meters: Meters
+    clock: Clock

@@ -1,0 +1,124 @@
+"""The fast path: Produce and Fetch whose topics were all allowed before go on as the bytes they are.
+
+Each connection remembers its verdicts by the topic's raw bytes, names and ids apart. A verdict is the live
+[requests, bytes] pair of the audit's sums, so that a hit costs one lookup. Only allows are remembered: whatever is
+denied, unknown or unusual (transactional, a replica's fetch) is left to the engine. A new revision, a
+re-authentication or a flush of the sums starts anew (`renew`).
+
+Answers are walked too: broker addresses stand in a tag at their end, and an incremental fetch session (KIP-227)
+keeps sending topics that the request no longer names.
+"""
+
+from __future__ import annotations
+
+from gateway.kafka.plan import ZERO_ID
+from gateway.kafka.scan import FetchWalk, ProduceScan, scan_fetch, scan_produce
+from gateway.kafka.view import SessionView
+
+PRODUCE = 0
+FETCH = 1
+PRODUCE_IDS_FROM = 13
+FETCH_IDS_FROM = 13
+VERDICTS_MAX = 2000
+"""Remembered per connection, direction and kind of key; when full it starts anew."""
+UNKNOWN_TOPIC_ID = 100
+NO_REPLICA = -1
+
+Verdicts = dict[bytes, list[int]]
+
+
+class FastPath:
+    """One connection's verdicts."""
+
+    __slots__ = ("_read_ids", "_read_names", "_view", "_write_ids", "_write_names")
+
+    def __init__(self, view: SessionView) -> None:
+        self._view = view
+        self._write_names: Verdicts = {}
+        self._write_ids: Verdicts = {}
+        self._read_names: Verdicts = {}
+        self._read_ids: Verdicts = {}
+
+    def renew(self) -> None:
+        """A new generation: every verdict is asked for again."""
+        self._write_names.clear()
+        self._write_ids.clear()
+        self._read_names.clear()
+        self._read_ids.clear()
+
+    def produce(self, frame: memoryview, body_offset: int, version: int) -> ProduceScan | None:
+        """The scan of a Produce request that may go on as it is, None if the engine must look. Raises Malformed."""
+        scan = scan_produce(frame, body_offset, version)
+        if scan.has_transactional_batch or scan.transactional_id is not None:
+            return None
+        by_id = version >= PRODUCE_IDS_FROM
+        verdicts = self._write_ids if by_id else self._write_names
+        topics = scan.topics
+        if not topics or not self._all_allowed(verdicts, topics, by_id, "Write"):
+            return None
+        for topic, octets in zip(topics, scan.topic_octets, strict=True):
+            pair = verdicts[topic]
+            pair[0] += 1
+            pair[1] += octets
+        return scan
+
+    def fetch(self, frame: memoryview, body_offset: int, version: int) -> bool:
+        """Whether a Fetch request may go on as it is. Raises Malformed."""
+        scan = scan_fetch(frame, body_offset, version)
+        if scan.replica_id != NO_REPLICA:
+            return False
+        by_id = version >= FETCH_IDS_FROM
+        verdicts = self._read_ids if by_id else self._read_names
+        if not self._all_allowed(verdicts, scan.topics, by_id, "Read"):
+            return False
+        for topic in scan.topics:
+            verdicts[topic][0] += 1
+        return True
+
+    def tally_produced(self, frame: memoryview, body_offset: int, version: int) -> None:
+        """Sum the bytes of a Produce request that the engine decided, for the topics that were allowed."""
+        scan = scan_produce(frame, body_offset, version)
+        by_id = version >= PRODUCE_IDS_FROM
+        verdicts = self._write_ids if by_id else self._write_names
+        for topic, octets in zip(scan.topics, scan.topic_octets, strict=True):
+            if self._all_allowed(verdicts, (topic,), by_id, "Write"):
+                verdicts[topic][1] += octets
+
+    def fetched(self, walk: FetchWalk, version: int) -> bool:
+        """Sum an answer's bytes; whether it may go on as it is: every topic in it is still allowed."""
+        by_id = version >= FETCH_IDS_FROM
+        verdicts = self._read_ids if by_id else self._read_names
+        good = not walk.has_node_endpoints
+        for topic, octets in zip(walk.topics, walk.topic_octets, strict=True):
+            pair = verdicts.get(topic)
+            if pair is None and self._look(verdicts, topic, by_id, "Read"):
+                pair = verdicts[topic]
+            if pair is None:
+                good = False
+            else:
+                pair[1] += octets
+        return good
+
+    def _all_allowed(self, verdicts: Verdicts, topics: tuple[bytes, ...], by_id: bool, operation: str) -> bool:
+        for topic in topics:
+            if topic not in verdicts and not self._look(verdicts, topic, by_id, operation):
+                return False
+        # Making room for a late topic may have dropped an early one; then the engine decides.
+        return all(topic in verdicts for topic in topics) if len(topics) > 1 else True
+
+    def _look(self, verdicts: Verdicts, topic: bytes, by_id: bool, operation: str) -> bool:
+        """Ask the rights, and remember an allow."""
+        name: str | None
+        if by_id:
+            name = self._view.topics.name(topic) if topic != ZERO_ID else None
+        else:
+            try:
+                name = topic.decode()
+            except UnicodeDecodeError:
+                return False
+        if name is None or not self._view.allowed_quietly("topic", operation, name):
+            return False
+        if len(verdicts) >= VERDICTS_MAX:
+            verdicts.clear()
+        verdicts[topic] = self._view.tally_pair(operation, "topic", name)
+        return True

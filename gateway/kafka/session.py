@@ -1,0 +1,413 @@
+"""One Kafka client's connection: frames in, effects out. Implements core.session.Session.
+
+A chunk is split into its complete frames, each is decided in order, and allowed frames that stand side by side go
+upstream as one view of the chunk. Before authentication frames go to `Authentication`, afterwards to `Traffic`. What
+the gateway answers by itself waits its turn in the queue of expected answers. A frame that waits for a fact is not
+consumed: it is shown again once the fact was told, and no later frame is looked at before.
+
+Refused, each with a reason of its own: lengths that cannot be, frames that cannot be decoded, APIs and versions not
+offered, an answer that is not the one that was due. An error of the gateway's own while deciding ends this connection
+and no other. A client's frame is never forwarded in part.
+"""
+
+from __future__ import annotations
+
+from gateway.core.identity import Identity, Principal
+from gateway.core.limits import Account
+from gateway.core.reasons import Reason
+from gateway.core.session import (
+    NEVER,
+    Ask,
+    Close,
+    Effects,
+    Endpoint,
+    Fact,
+    Peer,
+    Unavailable,
+)
+from gateway.kafka import codec, reasons
+from gateway.kafka.answers import AnswerQueue
+from gateway.kafka.api_versions import API_VERSIONS, SASL_AUTHENTICATE, SASL_HANDSHAKE
+from gateway.kafka.authentication import Authentication, Step
+from gateway.kafka.context import ListenerContext
+from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
+from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
+from gateway.kafka.session_log import CERTIFICATE, SessionLog
+from gateway.kafka.traffic import AS_IT_IS, AsItIs, Outcome, Traffic
+
+__all__ = ["KafkaSession", "ListenerContext"]
+
+PREFIX = 4
+HEADER_BYTES_MIN = 10
+"""API key, version, correlation id and the client id's length."""
+LAST_ANSWERS_SECONDS = 5.0
+"""How long a connection that ends waits for earlier answers of the broker, so that its last answer can follow them."""
+HTTP_STARTS = frozenset({b"GET ", b"POST", b"HEAD", b"PUT ", b"PRI ", b"OPTI", b"DELE", b"CONN", b"PATC", b"TRAC"})
+TLS_HANDSHAKE_START = b"\x16\x03"
+
+
+class KafkaSession:
+    """See the module's text; the pump's side of the contract is in core.session."""
+
+    def __init__(self, peer: Peer, context: ListenerContext) -> None:
+        self._peer = peer
+        self._context = context
+        self._clock = context.clock
+        self.effects = Effects()
+        self.client_wanted = PREFIX
+        self.upstream_wanted = PREFIX
+        self.parked = False
+        self._log = SessionLog(context, peer)
+        self._queue = AnswerQueue(context.limits.in_flight_max)
+        self._sasl = Authentication(context, peer)
+        self._traffic: Traffic | None = None
+        self._account: Account | None = None
+        self._waiting: Ask | None = None
+        self._ending: Close | None = None
+        self._over = False
+        self._untouched = True
+        self._refusal_written = False
+        now = self._clock.monotonic()
+        self._session_end = now + context.limits.authentication_timeout
+        self.deadline = self._session_end
+        self._certificate = certificate_identity(context, peer)
+        if self._certificate is not None:
+            self._sasl.by_certificate()
+            self.deadline = now  # `tick` admits it even if it sends nothing
+        self._from_client = context.meters.cell(CLIENT_BYTES, context.backend.name)
+        self._from_upstream = context.meters.cell(UPSTREAM_BYTES, context.backend.name)
+        self._requests = self._octets_in = self._octets_out = 0
+
+    @property
+    def principal(self) -> Principal | None:
+        return self._traffic.identity.principal if self._traffic is not None else None
+
+    # From the client
+
+    def receive(self, data: memoryview) -> int:
+        """Take client bytes: every complete frame in `data`, until one waits, mutes or ends the connection."""
+        if self._over:
+            return len(data)
+        now = self._clock.monotonic()
+        if not self._open(now):
+            return len(data)
+        effects = self.effects
+        position = run = 0
+        end = len(data)
+        self.client_wanted = PREFIX
+        while not (self.parked or self._over or effects.mute_until > now):
+            if end - position < PREFIX:
+                break
+            size = int.from_bytes(data[position : position + PREFIX], "big", signed=True)
+            bad = self._size_refused(size, data[position : position + PREFIX])
+            if bad is not None:
+                self._close(bad)
+                break
+            stop = position + PREFIX + size
+            if stop > end:
+                self.client_wanted = PREFIX + size
+                break
+            outcome = self._decide(data[position + PREFIX : stop], now)
+            if outcome is not AS_IT_IS:
+                if run < position:
+                    effects.to_upstream.append(data[run:position])
+                if isinstance(outcome, Ask):
+                    self._wait(outcome)
+                    run = position
+                    break
+                if isinstance(outcome, bytes):
+                    effects.to_upstream.append(outcome)
+                run = stop
+            position = stop
+            self._requests += 1
+            self.parked = self._queue.full or self._ending is not None
+        if run < position:
+            effects.to_upstream.append(data[run:position])
+        self._octets_in += position
+        self._from_client.value += position
+        self._after(now)
+        return len(data) if self._over else position
+
+    def _open(self, now: float) -> bool:
+        """Bring this call's picture up to date; False if the connection is at its end."""
+        if now >= self._session_end:
+            self._expired()
+            return False
+        if self._certificate is not None and not self._admit_certificate(now):
+            return False
+        if self._traffic is not None:
+            self._traffic.current(self._clock.wall())
+        return True
+
+    def _size_refused(self, size: int, prefix: memoryview) -> Close | None:
+        limits = self._context.limits
+        if self._sasl.bare_tokens:  # SaslHandshake v0: a token may be empty
+            if 0 <= size <= limits.frame_bytes_before_authentication_max:
+                return None
+            return Close(reasons.FRAME_LENGTH_INVALID, f"{size} bytes for a token")
+        known = self._traffic is not None
+        most = limits.frame_bytes_max if known else limits.frame_bytes_before_authentication_max
+        if HEADER_BYTES_MIN <= size <= most:
+            return None
+        if not self._requests:
+            if bytes(prefix) in HTTP_STARTS:
+                return Close(reasons.NOT_KAFKA_HTTP)
+            if bytes(prefix[:2]) == TLS_HANDSHAKE_START:
+                return Close(reasons.NOT_KAFKA_TLS)
+        if size < HEADER_BYTES_MIN:
+            return Close(reasons.FRAME_LENGTH_INVALID, f"{size} bytes")
+        return Close(reasons.FRAME_TOO_LARGE if known else reasons.FRAME_TOO_LARGE_UNAUTHENTICATED, f"{size} bytes")
+
+    def _decide(self, frame: memoryview, now: float) -> Outcome:
+        """One frame's outcome. Whatever goes wrong, nothing of it is forwarded and the connection ends."""
+        try:
+            outcome = self._decide_unguarded(frame, now)
+        except codec.Malformed as error:
+            outcome = Close(reasons.REQUEST_MALFORMED, str(error))
+        except Exception as error:
+            outcome = Close(reasons.INTERNAL_ERROR, place_of(error))
+        if isinstance(outcome, Close):
+            self._close(outcome)
+            return None
+        return outcome
+
+    def _decide_unguarded(self, frame: memoryview, now: float) -> Outcome:
+        traffic = self._traffic
+        if traffic is None or not self._sasl.complete:
+            return self._step(self._sasl.receive(frame), now)
+        api_key = int.from_bytes(frame[:2], "big", signed=True)
+        if api_key == API_VERSIONS:
+            return traffic.api_versions(frame, now)
+        if api_key in (SASL_HANDSHAKE, SASL_AUTHENTICATE):
+            return self._step(self._sasl.again(frame, now, self._untouched), now)
+        self._untouched = False
+        return traffic.request(frame, now)
+
+    # Authentication
+
+    def _step(self, step: Step, now: float) -> Outcome:
+        """Do what a step of the SASL exchange came to."""
+        if step.ask is not None:
+            return step.ask
+        close = step.close
+        if step.proven is not None:
+            close = self._proven(step.proven, now)
+        if step.answer is not None and (close is None or step.proven is None):
+            self._queue.own(step.answer, self.effects.to_client)
+        refused = step.refused or close
+        if refused is not None and not self._refusal_written:
+            self._refusal_written = True
+            self._log.refused(refused.reason, refused.detail, self._sasl.mechanism, self._sasl.software)
+        if close is not None:
+            if not len(self._queue):
+                return close
+            self._ending = close  # the broker's answers to earlier requests come first
+            self._session_end = min(self._session_end, now + LAST_ANSWERS_SECONDS)
+        return None
+
+    def _proven(self, identity: Identity, now: float) -> Close | None:
+        """A token was good: begin, or go on with, this identity."""
+        wall = self._clock.wall()
+        self._session_end = now + (identity.expires_at - wall)
+        traffic = self._traffic
+        again = traffic is not None and traffic.identity.principal == identity.principal
+        if traffic is not None and again:
+            traffic.renew(identity, wall)
+        else:
+            refused = self._admit(identity, now)
+            if refused is not None:
+                return refused
+        self._log.authenticated(identity, self._sasl.mechanism, self._sasl.software, again)
+        return None
+
+    def _admit_certificate(self, now: float) -> bool:
+        """A verified client certificate is enough by itself; done in the first call after the connection began."""
+        identity, self._certificate = self._certificate, None
+        assert identity is not None
+        self._session_end = now + (identity.expires_at - self._clock.wall())
+        refused = self._admit(identity, now)
+        if refused is not None:
+            self._log.refused(refused.reason, refused.detail, CERTIFICATE, "")
+            self._close(refused)
+            self._after(now)
+            return False
+        self._log.authenticated(identity, CERTIFICATE, "", False)
+        return True
+
+    def _admit(self, identity: Identity, now: float) -> Close | None:
+        """Count the connection for its principal and make its traffic, or say why not."""
+        policy = self._context.policies.current
+        rights = policy.rights(identity, self._context.backend.name, self._clock.wall())
+        account = self._context.quotas.account(identity.principal, rights.quota, now)
+        if not account.connect():
+            return Close(reasons.CONNECTIONS_OF_PRINCIPAL, f"{rights.quota.connections} connections")
+        if self._account is not None:
+            self._account.disconnect()
+        self._account = account
+        self._traffic = Traffic(self._context, self._peer, identity, account, rights, policy, self._queue, self.effects)
+        return None
+
+    # From the broker
+
+    def answer(self, data: memoryview) -> int:
+        """Take the broker's bytes: every complete frame in `data`."""
+        if self._over:
+            return len(data)
+        now = self._clock.monotonic()
+        if not self._open(now):
+            return len(data)
+        to_client = self.effects.to_client
+        position = run = 0
+        end = len(data)
+        self.upstream_wanted = PREFIX
+        while not self._over and end - position >= PREFIX:
+            size = int.from_bytes(data[position : position + PREFIX], "big", signed=True)
+            if not PREFIX <= size <= self._context.limits.frame_bytes_max:
+                reason = reasons.UPSTREAM_FRAME_TOO_LARGE if size > 0 else reasons.UPSTREAM_PROTOCOL
+                self._close(Close(reason, f"{size} bytes"))
+                break
+            stop = position + PREFIX + size
+            if stop > end:
+                self.upstream_wanted = PREFIX + size
+                break
+            answer = self._answered(data[position + PREFIX : stop], now)
+            if isinstance(answer, Close):
+                self._close(answer)
+                break
+            if answer is not AS_IT_IS:
+                if run < position:
+                    to_client.append(data[run:position])
+                to_client.append(answer)
+                run = stop
+            position = stop
+            if self._queue.passed():
+                if run < position:
+                    to_client.append(data[run:position])
+                run = position
+                self._queue.release(to_client.append)
+        if run < position:
+            to_client.append(data[run:position])
+        self._from_upstream.value += position
+        self._after(now)
+        return len(data) if self._over else position
+
+    def _answered(self, frame: memoryview, now: float) -> AsItIs | bytes | Close:
+        """One answer in the client's form, or why the connection ends."""
+        expected = self._queue.head()
+        correlation_id = int.from_bytes(frame[:4], "big", signed=True)
+        if expected is None or self._traffic is None:
+            return Close(reasons.UPSTREAM_PROTOCOL, "an answer nobody waits for")
+        if expected.correlation_id != correlation_id:
+            return Close(reasons.UPSTREAM_PROTOCOL, "an answer to another request than the one that was due")
+        try:
+            return self._traffic.answer(expected, frame, now)
+        except codec.Malformed as error:
+            return Close(reasons.UPSTREAM_PROTOCOL, str(error))
+        except Exception as error:
+            return Close(reasons.INTERNAL_ERROR, place_of(error))
+
+    # What else happens
+
+    def told(self, fact: Fact) -> None:
+        """The fact that a frame waited for, or that it could not be had."""
+        ask, self._waiting = self._waiting, None
+        self.parked = self._queue.full or self._ending is not None
+        if ask is None or self._over:
+            return
+        if isinstance(fact, TopicFacts):
+            missing = (frozenset(fact.missing_ids), frozenset(fact.missing_names))
+        elif isinstance(ask, TopicFactsWanted):  # not to be had: as good as unknown, which clients retry
+            missing = (ask.ids, ask.names)
+        elif isinstance(ask, TopicsToCreate):
+            missing = (frozenset(), ask.names)
+        else:
+            if isinstance(fact, Unavailable):
+                self._sasl.keys_unavailable()
+            return
+        if self._traffic is not None:
+            self._traffic.told(*missing)
+
+    def tick(self) -> None:
+        """The deadline has come: the end of the session, or of the time to authenticate."""
+        if self._over:
+            return
+        now = self._clock.monotonic()
+        if now >= self._session_end:
+            self._expired()
+        elif self._certificate is not None:
+            self._admit_certificate(now)
+        self._after(now)
+
+    def upstream_endpoint(self) -> Endpoint | None:
+        return self._context.backend.endpoint(self._context.node_id)
+
+    def upstream_lost(self, reason: Reason, detail: str) -> None:
+        if not self._over:
+            self._context.backend.refresh_wanted = True
+            self._close(Close(reason, detail))
+
+    def closed(self, reason: Reason, detail: str) -> None:
+        """The connection has ended: write it down, give back what is held."""
+        self._over = True
+        self.deadline = NEVER
+        account, self._account = self._account, None
+        if account is not None:
+            account.disconnect()
+        counts = {"requests": self._requests, "bytes_in": self._octets_in, "bytes_out": self._octets_out}
+        self._log.closed(reason, detail, counts)
+
+    def _wait(self, ask: Ask) -> None:
+        self._waiting = ask
+        self.effects.asks.append(ask)
+        self.parked = True
+
+    def _expired(self) -> None:
+        if self._ending is not None:
+            self._close(self._ending)
+        elif self._traffic is None:
+            close = Close(reasons.AUTHENTICATION_TIMEOUT)
+            self._log.refused(close.reason, "", self._sasl.mechanism, self._sasl.software)
+            self._close(close)
+        else:
+            self._close(Close(reasons.SESSION_EXPIRED))
+        self.deadline = NEVER
+
+    def _close(self, close: Close) -> None:
+        if not self._over:
+            self._over = True
+            self.effects.close = close
+
+    def _after(self, now: float) -> None:
+        """At the end of a call: what the pump looks at next, and what is counted per call."""
+        if self._ending is not None and not len(self._queue):
+            self._close(self._ending)
+        self.parked = self._waiting is not None or self._ending is not None or self._queue.full
+        self.deadline = NEVER if self._over else self._session_end
+        self._octets_out += sum(map(len, self.effects.to_client))
+        traffic = self._traffic
+        if traffic is not None and traffic.throttle_seconds and self._log.throttled(traffic.throttle_seconds, now):
+            traffic.throttle_seconds = 0.0
+
+
+def certificate_identity(context: ListenerContext, peer: Peer) -> Identity | None:
+    """Who a verified client certificate says the peer is: its first URI name, else its subject."""
+    certificate = peer.certificate
+    if certificate is None:
+        return None
+    name = certificate.uris[0] if certificate.uris else certificate.subject
+    return Identity(
+        principal=Principal("certificate", context.listener.tls.client_ca_name, name),
+        address=peer.address,
+        certificate=certificate,
+        expires_at=certificate.not_after,
+    )
+
+
+def place_of(error: Exception) -> str:
+    """An unforeseen error's type and place, without its text, which could quote what it stumbled over."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    return f"{type(error).__name__} at {trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"

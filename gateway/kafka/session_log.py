@@ -1,0 +1,121 @@
+"""What a Kafka connection writes to the audit and the meters about itself: from connected to closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from gateway.core.audit import AuditEvent, Event, FieldValue
+from gateway.core.identity import ClaimValue, Identity, Principal
+from gateway.core.reasons import Reason
+from gateway.core.session import Peer
+from gateway.kafka import meters
+from gateway.kafka.context import ListenerContext
+from gateway.kafka.reasons import THROTTLED
+
+CLAIM_CHARS_MAX = 200
+CLAIM_ITEMS_MAX = 50
+THROTTLED_INTERVAL = 10.0
+"""Seconds between two ``throttled`` lines of one connection."""
+CERTIFICATE = "CERTIFICATE"
+
+
+class SessionLog:
+    """One connection's lines. Nothing here holds a token, a key or a payload."""
+
+    def __init__(self, context: ListenerContext, peer: Peer) -> None:
+        self._context = context
+        self._peer = peer
+        self._principal: Principal | None = None
+        self._throttled_at = -THROTTLED_INTERVAL
+        self._began = context.clock.monotonic()
+        name = context.listener.name
+        self._connections = context.meters.cell(meters.CONNECTIONS, name)
+        self._connections.value += 1
+        context.meters.cell(meters.CONNECTIONS_TOTAL, name).value += 1
+        self._write(
+            "connected",
+            {
+                "port": peer.port,
+                "node_id": context.node_id,
+                "server_name": peer.server_name,
+                "tls_version": peer.tls_version,
+                "certificate": peer.certificate.fingerprint if peer.certificate else "",
+            },
+        )
+
+    def authenticated(self, identity: Identity, mechanism: str, software: str, again: bool) -> None:
+        """Who it is. Of the claims only those that policies refer to."""
+        self._principal = identity.principal
+        self._count(mechanism, "accepted")
+        self._write(
+            "reauthenticated" if again else "authenticated",
+            {
+                "mechanism": mechanism,
+                "issuer": identity.principal.issuer,
+                "client_software": software,
+                "token_id": identity.token_id,
+                "expires_at": identity.expires_at if identity.expires_at != float("inf") else None,
+                "claims": self._claims(identity.claims),
+            },
+        )
+
+    def refused(self, reason: Reason, detail: str, mechanism: str, software: str) -> None:
+        """Authentication, or the connection before it, was refused."""
+        self._count(mechanism or "none", "refused")
+        self._write(
+            "refused",
+            {"reason": reason.code, "detail": detail, "mechanism": mechanism, "client_software": software},
+        )
+
+    def throttled(self, seconds: float, now: float) -> bool:
+        """At most one line per interval. True if one was written."""
+        if now - self._throttled_at < THROTTLED_INTERVAL:
+            return False
+        self._throttled_at = now
+        self._write("throttled", {"reason": THROTTLED.code, "seconds": round(seconds, 3)})
+        return True
+
+    def closed(self, reason: Reason, detail: str, counts: Mapping[str, int]) -> None:
+        self._connections.value -= 1
+        self._context.meters.cell(meters.CLOSED, self._context.listener.name, reason.code).value += 1
+        seconds = round(self._context.clock.monotonic() - self._began, 3)
+        self._write("closed", {"reason": reason.code, "detail": detail, "seconds": seconds, **counts})
+
+    def _count(self, mechanism: str, result: str) -> None:
+        name = self._context.listener.name
+        self._context.meters.cell(meters.AUTHENTICATIONS, name, mechanism, result).value += 1
+
+    def _claims(self, claims: Mapping[str, ClaimValue]) -> dict[str, object]:
+        used = getattr(self._context.policies.current, "claims_used", None)
+        if used is None:
+            return {}
+        return {name: _short(claims[name]) for name in sorted(used()) if name in claims}
+
+    def _write(self, event: Event, fields: Mapping[str, FieldValue]) -> None:
+        self._context.audit(
+            AuditEvent(
+                event,
+                self._context.clock.wall(),
+                self._peer.connection,
+                self._principal,
+                MappingProxyType(
+                    {
+                        "system": "kafka",
+                        "listener": self._context.listener.name,
+                        "backend": self._context.backend.name,
+                        "address": str(self._peer.address),
+                        **fields,
+                    }
+                ),
+            )
+        )
+
+
+def _short(value: ClaimValue) -> object:
+    """A claim as the audit shows it, bounded."""
+    if isinstance(value, str):
+        return value[:CLAIM_CHARS_MAX]
+    if isinstance(value, list | tuple):
+        return tuple(_short(item) for item in value[:CLAIM_ITEMS_MAX])
+    return value if isinstance(value, int | float | None) else "(nested)"

@@ -1,0 +1,33 @@
+"""Throttle times in answers (KIP-219): the client is told the larger of the gateway's and the broker's."""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+
+from gateway.kafka.plan import Body
+from gateway.kafka.schema.model import table
+
+FIELD = "throttleTimeMs"
+
+
+@cache
+def has_throttle_time(api_key: int, version: int) -> bool:
+    """Whether an API's answer has the field at a version."""
+    return any(field.name == FIELD and version in field.versions for field in table().responses[api_key].fields)
+
+
+def merge_throttle(api_key: int, version: int, body: Body, throttle_ms: int) -> None:
+    """Raise a decoded answer's throttle time; one without the field has none to raise."""
+    if has_throttle_time(api_key, version):
+        body[FIELD] = max(body.get(FIELD, 0), throttle_ms)
+
+
+def patch_throttle(frame: memoryview, offset: int, throttle_ms: int) -> bytes:
+    """A copy of an answer, length prefix included, with its throttle time raised. `offset` is the field's."""
+    made = bytearray(4 + len(frame))
+    struct.pack_into(">i", made, 0, len(frame))
+    made[4:] = frame
+    (theirs,) = struct.unpack_from(">i", frame, offset)
+    struct.pack_into(">i", made, 4 + offset, max(theirs, throttle_ms))
+    return bytes(made)

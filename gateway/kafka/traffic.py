@@ -1,0 +1,297 @@
+"""Requests of an authenticated client and the broker's answers to them, one frame at a time.
+
+`request` decides one frame: it goes on as it is (AS_IT_IS), goes on changed (bytes), is answered or dropped by the
+gateway (None), waits for a fact (Ask), or ends the connection. `answer` does the same for one of the broker's frames.
+Limits are charged here and merged into the answers' throttle times (KIP-219). The session splits frames, keeps
+their order, and calls.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from gateway.core.identity import Identity
+from gateway.core.limits import Account
+from gateway.core.meters import Cell
+from gateway.core.rights import Policy, Rights
+from gateway.core.session import Ask, Close, Effects, Peer
+from gateway.kafka import authorize, codec, reasons
+from gateway.kafka.answers import AnswerQueue, Expected
+from gateway.kafka.api_versions import API_VERSIONS, framed, respond
+from gateway.kafka.context import ListenerContext
+from gateway.kafka.meters import OWN_ANSWERS, REQUESTS, THROTTLE_SECONDS
+from gateway.kafka.plan import Answer, Body, Finish, Forward, Plan, Refuse, Silence, TopicId, Wait
+from gateway.kafka.produce_fetch import FETCH, PRODUCE, UNKNOWN_TOPIC_ID, FastPath
+from gateway.kafka.scan import walk_fetch_response, walk_produce_response
+from gateway.kafka.throttles import merge_throttle, patch_throttle
+from gateway.kafka.view import SessionView
+
+WAITS_MAX = 4
+"""Facts one request may wait for, one after another."""
+
+
+class AsItIs(Enum):
+    """The frame goes on as the bytes that came."""
+
+    AS_IT_IS = 0
+
+
+AS_IT_IS: Final = AsItIs.AS_IT_IS
+
+Outcome = AsItIs | bytes | Ask | Close | None
+
+
+class Traffic:
+    """One identity's requests on one connection; re-authentication replaces the identity (`renew`)."""
+
+    def __init__(
+        self,
+        context: ListenerContext,
+        peer: Peer,
+        identity: Identity,
+        account: Account,
+        rights: Rights,
+        policy: Policy,
+        queue: AnswerQueue,
+        effects: Effects,
+    ) -> None:
+        self._context = context
+        self._account = account
+        self._policy = policy
+        self._queue = queue
+        self._effects = effects
+        self.identity = identity
+        self.view = SessionView(context, peer, identity, rights)
+        self._fast = FastPath(self.view)
+        self._tally_generation = context.tally.generation
+        self._cells: dict[int, Cell] = {}
+        self._throttled = context.meters.cell(THROTTLE_SECONDS, context.backend.name)
+        self.throttle_seconds = 0.0
+        """The longest hold since the session last wrote one to the audit."""
+        self._missing_ids: frozenset[TopicId] = frozenset()
+        self._missing_names: frozenset[str] = frozenset()
+        self._waits = 0
+        self._charged: float | None = None
+
+    def current(self, wall: float) -> None:
+        """Once per chunk: take the newest rights, and begin a new generation of verdicts if anything changed."""
+        policy = self._context.policies.current
+        if policy is not self._policy or wall >= self.view.rights.valid_until:
+            self._policy = policy
+            rights = policy.rights(self.identity, self._context.backend.name, wall)
+            self._account.quota = rights.quota
+            self.view.use(self.identity, rights)
+            self._fast.renew()
+        if self._tally_generation != self._context.tally.generation:
+            self._tally_generation = self._context.tally.generation
+            self._fast.renew()
+
+    def renew(self, identity: Identity, wall: float) -> None:
+        """The same principal, proven again."""
+        self.identity = identity
+        self._policy = self._context.policies.current
+        rights = self._policy.rights(identity, self._context.backend.name, wall)
+        self._account.quota = rights.quota
+        self.view.use(identity, rights)
+        self._fast.renew()
+
+    def told(self, missing_ids: frozenset[TopicId], missing_names: frozenset[str]) -> None:
+        """What the waiting request asked for, as far as it does not exist or could not be found out."""
+        self._missing_ids |= missing_ids
+        self._missing_names |= missing_names
+
+    def request(self, frame: memoryview, now: float) -> Outcome:
+        """Decide one frame (without its length prefix). Raises codec.Malformed."""
+        header = codec.parse_request_header(frame)
+        api_key, version = header.api_key, header.api_version
+        refused = self._offered(api_key, version)
+        if refused is not None:
+            return refused
+        held = self._charge(api_key, len(frame), now)
+        throttle_ms = _milliseconds(held)
+        outcome: Outcome = self._fast_request(header, frame, throttle_ms)
+        if outcome is None:
+            body = codec.decode_request(api_key, version, frame[header.body_offset :])
+            self.view.begin(codec.APIS[api_key].name, self._missing_ids, self._missing_names)
+            plan = authorize.plan(api_key, version, body, self.view)
+            self.view.end()
+            if isinstance(plan, Wait):
+                self._waits += 1
+                return plan.ask if self._waits <= WAITS_MAX else Close(reasons.FACT_UNAVAILABLE)
+            outcome = self._perform(plan, header, body, throttle_ms)
+            if api_key == PRODUCE and isinstance(plan, Forward):
+                self._fast.tally_produced(frame, header.body_offset, version)
+        self._settle(api_key, held, now)
+        return outcome
+
+    def _settle(self, api_key: int, held: float, now: float) -> None:
+        """The request was decided: hold the client back if it must be, and leave nothing for the next request."""
+        self._hold(held, now)
+        cell = self._cells.get(api_key)
+        if cell is None:
+            name = codec.APIS[api_key].name
+            cell = self._cells[api_key] = self._context.meters.cell(REQUESTS, self._context.backend.name, name)
+        cell.value += 1
+        self._charged = None
+        if self._waits:
+            self._waits = 0
+            self._missing_ids = frozenset()
+            self._missing_names = frozenset()
+
+    def _offered(self, api_key: int, version: int) -> Close | None:
+        offered = self._context.backend.offered.get(api_key)
+        if offered is not None and offered[0] <= version <= offered[1]:
+            return None
+        api = codec.APIS.get(api_key)
+        if api is None:
+            return Close(reasons.API_UNKNOWN, f"API key {api_key}")
+        if not self._context.backend.ready:
+            return Close(reasons.BACKEND_NOT_READY)
+        reason = reasons.API_NOT_OFFERED if offered is None else reasons.VERSION_NOT_OFFERED
+        return Close(reason, f"{api.name} v{version}")
+
+    def _charge(self, api_key: int, octets: int, now: float) -> float:
+        """Charge a request once, also if it is decided again after waiting. The seconds to hold the client back."""
+        if self._charged is None:
+            charged = self._account.request(now)
+            if api_key == PRODUCE:
+                charged = max(charged, self._account.produce(octets, now))
+            self._charged = min(charged, self._context.limits.throttle_max)
+        return self._charged
+
+    def _hold(self, seconds: float, now: float) -> None:
+        """Do not read the client for that long."""
+        if seconds > 0:
+            self._effects.mute_until = max(self._effects.mute_until, now + seconds)
+            self._throttled.value += seconds
+            self.throttle_seconds = max(self.throttle_seconds, seconds)
+
+    def _fast_request(self, header: codec.RequestHeader, frame: memoryview, throttle_ms: int) -> AsItIs | None:
+        """Produce and Fetch whose topics are all allowed; None leaves it to the engine."""
+        api_key, version = header.api_key, header.api_version
+        if api_key == PRODUCE:
+            scan = self._fast.produce(frame, header.body_offset, version)
+            if scan is None:
+                return None
+            if scan.acks == 0:
+                return AS_IT_IS
+        elif api_key != FETCH or not self._fast.fetch(frame, header.body_offset, version):
+            return None
+        self._queue.expect(Expected(header.correlation_id, api_key, version, version, None, throttle_ms, walked=True))
+        return AS_IT_IS
+
+    def _perform(self, plan: Plan, header: codec.RequestHeader, body: Body, throttle_ms: int) -> Outcome:
+        api_key, version = header.api_key, header.api_version
+        if isinstance(plan, Forward):
+            return self._forward(plan, header, body, throttle_ms)
+        if isinstance(plan, Answer):
+            if throttle_ms:
+                merge_throttle(api_key, version, plan.body, throttle_ms)
+            self._own_answer(api_key, framed(api_key, version, header.correlation_id, plan.body))
+            return None
+        if isinstance(plan, Silence):
+            return None
+        assert isinstance(plan, Refuse)
+        return Close(plan.reason, plan.detail)
+
+    def api_versions(self, frame: memoryview, now: float) -> Close | None:
+        """ApiVersions after authentication; the gateway's own to answer. Raises codec.Malformed."""
+        if not self._context.backend.ready:
+            return Close(reasons.BACKEND_NOT_READY)
+        reply = respond(frame, self._context.backend, self._context.node_id)
+        self._own_answer(API_VERSIONS, reply.answer)
+        self._settle(API_VERSIONS, self._charge(API_VERSIONS, len(frame), now), now)
+        return None
+
+    def _own_answer(self, api_key: int, answer: bytes) -> None:
+        """Put an answer of the gateway's own in its place."""
+        self._queue.own(answer, self._effects.to_client)
+        name = codec.APIS[api_key].name
+        self._context.meters.cell(OWN_ANSWERS, self._context.backend.name, name).value += 1
+
+    def _forward(self, plan: Forward, header: codec.RequestHeader, body: Body, throttle_ms: int) -> Outcome:
+        api_key, version = header.api_key, header.api_version
+        asked = version if plan.version is None else plan.version
+        sent = plan.body if plan.body is not None else body
+        if not (api_key == PRODUCE and sent["acks"] == 0):
+            self._queue.expect(Expected(header.correlation_id, api_key, version, asked, plan.finish, throttle_ms))
+        if plan.body is None and asked == version:
+            return AS_IT_IS
+        payload = codec.encode_request_header(api_key, asked, header.correlation_id, header.client_id)
+        payload += codec.encode_request(api_key, asked, sent)
+        return struct.pack(">i", len(payload)) + payload
+
+    def answer(self, expected: Expected, frame: memoryview, now: float) -> AsItIs | bytes:
+        """The client's form of one of the broker's answers (without its length prefix). Raises codec.Malformed."""
+        api_key, version, asked = expected.api_key, expected.version, expected.asked
+        throttle_ms = expected.throttle_ms
+        if api_key == FETCH:
+            held = min(self._account.consume(len(frame), now), self._context.limits.throttle_max)
+            self._hold(held, now)
+            throttle_ms = max(throttle_ms, _milliseconds(held))
+        _, offset = codec.parse_response_header(api_key, asked, frame)
+        finish = expected.finish
+        if api_key in (PRODUCE, FETCH) and asked == version:
+            throttle_offset, good = self._walk(expected, frame, offset)
+            if good and expected.walked:
+                return patch_throttle(frame, throttle_offset, throttle_ms) if throttle_ms else AS_IT_IS
+            if expected.walked:
+                finish = self._finish_of(api_key, version)
+        if finish is None and not throttle_ms and asked == version:
+            return AS_IT_IS
+        body = codec.decode_response(api_key, asked, frame[offset:])
+        if finish is not None:
+            self.view.begin(codec.APIS[api_key].name, answer=True)
+            body = finish(body)
+            self.view.end()
+        if throttle_ms:
+            merge_throttle(api_key, version, body, throttle_ms)
+        return framed(api_key, version, expected.correlation_id, body)
+
+    def _walk(self, expected: Expected, frame: memoryview, offset: int) -> tuple[int, bool]:
+        """Where the throttle time of a Produce or Fetch answer is, and whether the rest may go on as it is."""
+        if expected.api_key == PRODUCE:
+            produced = walk_produce_response(frame, offset, expected.version)
+            codes, good = produced.error_codes, not produced.has_node_endpoints
+            throttle_offset = produced.throttle_offset
+        else:
+            fetched = walk_fetch_response(frame, offset, expected.version)
+            codes, good = fetched.error_codes, self._fast.fetched(fetched, expected.version)
+            throttle_offset = fetched.throttle_offset
+        if UNKNOWN_TOPIC_ID in codes:
+            self._forget(expected, frame, offset)
+        return throttle_offset, good
+
+    def _finish_of(self, api_key: int, version: int) -> Finish | None:
+        """The engine's finish for an answer whose request went the fast way: that of a request without topics."""
+        empty = codec.decode_request(api_key, version, codec.encode_request(api_key, version, _EMPTY[api_key]))
+        self.view.begin(codec.APIS[api_key].name, answer=True)
+        plan = authorize.plan(api_key, version, empty, self.view)
+        if not isinstance(plan, Forward) or plan.finish is None:
+            raise AssertionError(f"no finish for an answer to API {api_key}")
+        return plan.finish
+
+    def _forget(self, expected: Expected, frame: memoryview, offset: int) -> None:
+        """A broker does not know some topic ids any more: ask anew when they are met again."""
+        body = codec.decode_response(expected.api_key, expected.version, frame[offset:])
+        topics, partitions = ("responses", "partitionResponses" if expected.api_key == PRODUCE else "partitions")
+        unknown = [
+            bytes(topic["topicId"])
+            for topic in body[topics]
+            if "topicId" in topic and any(each["errorCode"] == UNKNOWN_TOPIC_ID for each in topic[partitions])
+        ]
+        self._context.backend.forget_topics(unknown)  # which asks for a refresh, too
+        self._fast.renew()
+
+
+_EMPTY: Mapping[int, Body] = {
+    PRODUCE: {"acks": 1, "timeoutMs": 0, "topicData": []},
+    FETCH: {"maxWaitMs": 0, "minBytes": 0, "topics": []},
+}
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000)) if seconds > 0 else 0

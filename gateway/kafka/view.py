@@ -1,0 +1,143 @@
+"""One connection's view: its principal's rights on its backend, as the engine asks for them.
+
+A connection has one view. `begin` is called for every request and every answer that is finished, so that a denial is
+audited once per request and resource. `use` replaces the rights (a new policy revision, a re-authentication).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from gateway.core.audit import AuditEvent
+from gateway.core.identity import Identity
+from gateway.core.rights import Decision, Rights
+from gateway.core.session import Endpoint, Peer
+from gateway.kafka.meters import DENIALS
+from gateway.kafka.plan import TopicId, Topics
+from gateway.kafka.reasons import NOT_ALLOWED
+
+if TYPE_CHECKING:
+    from gateway.kafka.context import ListenerContext
+
+DENIALS_AUDITED_MAX = 100
+"""Denials of one request written one by one; the rest of them is counted in one more line."""
+SYSTEM = "kafka"
+
+
+class SessionView:
+    """Implements plan.View. Made when the connection is authenticated."""
+
+    def __init__(self, context: ListenerContext, peer: Peer, identity: Identity, rights: Rights) -> None:
+        self._context = context
+        self._peer = peer
+        self._identity = identity
+        self.rights = rights
+        self.backend = context.backend.name
+        self.topics: Topics = context.backend.topics
+        self.auto_create_topics = context.backend.auto_create_topics
+        self.missing_ids: Collection[TopicId] = ()
+        self.missing_names: Collection[str] = ()
+        self.api = ""
+        self._denied: set[tuple[str, str, str]] = set()
+        self._unwritten = 0
+        self._summing = True
+        self._decisions = 0
+
+    def use(self, identity: Identity, rights: Rights) -> None:
+        self._identity = identity
+        self.rights = rights
+
+    def begin(
+        self,
+        api: str,
+        missing_ids: Collection[TopicId] = (),
+        missing_names: Collection[str] = (),
+        answer: bool = False,
+    ) -> None:
+        """A request is looked at (or its answer: what is allowed in it was summed with the request).
+
+        `missing_*` is what was told about it since it waited.
+        """
+        self.api = api
+        self.auto_create_topics = self._context.backend.auto_create_topics
+        self._summing = not answer
+        self.missing_ids = missing_ids
+        self.missing_names = missing_names
+        if self._denied:
+            self._denied.clear()
+            self._unwritten = 0
+
+    def end(self) -> None:
+        """The request was decided: count what was not written one by one."""
+        if self._unwritten:
+            self._write("*more*", {"more": self._unwritten})
+            self._unwritten = 0
+
+    def allowed(self, kind: str, operation: str, name: str) -> bool:
+        decision = self.rights.decide(kind, operation, name)
+        if decision.allowed:
+            if not self._summing:
+                return True
+            self._context.tally.add(self._identity.principal, SYSTEM, self.backend, operation, kind, name)
+            return True
+        self._deny(decision, kind, operation, name)
+        return False
+
+    def allowed_quietly(self, kind: str, operation: str, name: str) -> bool:
+        return self.rights.decide(kind, operation, name).allowed
+
+    def allowed_on_any(self, kind: str, operation: str) -> bool:
+        return self.rights.decide_any(kind, operation).allowed
+
+    def address(self, node_id: int) -> Endpoint | None:
+        listener = self._context.listener
+        if listener.broker_ports.port(node_id) is None:
+            return None
+        base = listener.advertised_broker_base
+        return Endpoint(listener.advertised, (listener.broker_ports.base if base is None else base) + node_id)
+
+    def tally_pair(self, operation: str, kind: str, name: str) -> list[int]:
+        """The live [requests, bytes] of an allowed access, for the fast path to add to."""
+        return self._context.tally.entry(self._identity.principal, SYSTEM, self.backend, operation, kind, name)
+
+    def _deny(self, decision: Decision, kind: str, operation: str, name: str) -> None:
+        key = (kind, operation, name)
+        if key in self._denied:
+            return
+        why = decision.why if decision.why in _WHYS else "rule"
+        self._context.meters.cell(DENIALS, self.backend, why).value += 1
+        if len(self._denied) >= DENIALS_AUDITED_MAX:
+            self._unwritten += 1
+            return
+        self._denied.add(key)
+        self._write(name, {"operation": operation, "kind": kind, "rule": decision.rule, "why": decision.why})
+
+    def _write(self, resource: str, fields: dict[str, str | int]) -> None:
+        self._decisions += 1
+        self._context.audit(
+            AuditEvent(
+                "denied",
+                self._context.clock.wall(),
+                self._peer.connection,
+                self._identity.principal,
+                MappingProxyType(
+                    {
+                        "decision": f"{self._peer.connection}-{self._decisions}",
+                        "reason": NOT_ALLOWED.code,
+                        "revision": self.rights.revision,
+                        "system": SYSTEM,
+                        "backend": self.backend,
+                        "api": self.api,
+                        "address": str(self._peer.address),
+                        "resource": resource,
+                        **fields,
+                    }
+                ),
+            )
+        )
+
+
+_WHYS = frozenset({"no-rule", "no-binding", "network", "expired"})
+"""What can keep an action from being allowed, apart from a deny rule's own id (no label may be that)."""
