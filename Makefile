@@ -36,10 +36,10 @@ docs: $(VENV)/.test
 
 lock: $(VENV)/.test
 	@$(PIP) uv
-	@for extras in demo test; do \
-	  more=; if [ $$extras = test ]; then more="--extra demo"; fi; \
+	@for extras in run demo test; do \
+	  case $$extras in run) more=;; demo) more="--extra demo";; test) more="--extra demo --extra test";; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
-	    --extra $$extras $$more -o requirements/$$extras.txt pyproject.toml requirements/build.in; \
+	    $$more -o requirements/$$extras.txt pyproject.toml requirements/build.in; \
 	done
 
 clean:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.core import documents
 from gateway.core.documents import Document, Mistake, Mistakes
 from gateway.core.policy import PolicySet
-from gateway.core.settings import Admin, Backend, Issuer, Listener, Policies, Settings
+from gateway.core.settings import Admin, Backend, Issuer, Listener, ListenerTls, Policies, Settings
 from gateway.core.vocabulary import Vocabulary
 from gateway.ops import config_files, config_policies
 from gateway.ops.config_policies import SYSTEMS
@@ -84,7 +84,9 @@ def read(file: Path, wall: float) -> Configuration:
     mistakes += ports_in_use_twice(document, parts)
     warnings: list[str] = []
     config_files.check(document, parts, wall, mistakes, warnings)
-    vocabulary = config_policies.vocabulary(_systems(document.data), _raw_names(document.data, "issuers"))
+    vocabulary = config_policies.vocabulary(
+        _systems(document.data), _raw_names(document.data, "issuers"), _client_cas(document.data)
+    )
     policies = None
     if parts.policies is not None:
         patterns = parts.policies.files
@@ -95,15 +97,6 @@ def read(file: Path, wall: float) -> Configuration:
         )
     revision = hashlib.sha256(content).hexdigest()[:12]
     return Configuration(file, settings, vocabulary, policies, revision, tuple(warnings))
-
-
-def read_names(file: Path) -> Vocabulary:
-    """The backends and issuers a configuration names, for commands that need no more of it. Raises Mistakes."""
-    _, document = _document(file)
-    settings = documents.typed(Settings, document)
-    return config_policies.vocabulary(
-        {backend.name: backend.system for backend in settings.backends}, (issuer.name for issuer in settings.issuers)
-    )
 
 
 def _document(file: Path) -> tuple[bytes, Document]:
@@ -215,6 +208,17 @@ def _systems(data: Any) -> dict[str, str]:
     named = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
     systems = {item.get("name"): item.get("system", "kafka") for item in named}
     return {name: system for name, system in systems.items() if isinstance(name, str) and system in SYSTEMS}
+
+
+def _client_cas(data: Any) -> Iterator[str]:
+    """What listeners call the CAs of client certificates, for those that ask for one."""
+    items = data.get("listeners") if isinstance(data, dict) else None
+    for item in items if isinstance(items, list) else ():
+        tls = item.get("tls") if isinstance(item, dict) else None
+        if isinstance(tls, dict) and tls.get("client_ca") is not None:
+            name = tls.get("client_ca_name", ListenerTls.model_fields["client_ca_name"].default)
+            if isinstance(name, str):
+                yield name
 
 
 def _given_twice(document: Document, section: str) -> Iterator[Mistake]:

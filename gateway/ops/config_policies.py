@@ -22,9 +22,12 @@ TESTS_SUFFIX = "_test.yaml"
 SYSTEMS = {system.name: system for system in (KAFKA, PULSAR, KINESIS)}
 
 
-def vocabulary(backends: Mapping[str, str], issuers: Iterable[str]) -> Vocabulary:
-    """The words policies may use under this configuration."""
-    return Vocabulary(SYSTEMS, dict(backends), frozenset(issuers))
+def vocabulary(
+    backends: Mapping[str, str], issuers: Iterable[str], client_cas: Iterable[str] | None = None
+) -> Vocabulary:
+    """The words policies may use under this configuration. `client_cas`: None where nobody knows them."""
+    cas = None if client_cas is None else frozenset(client_cas)
+    return Vocabulary(SYSTEMS, dict(backends), frozenset(issuers), cas)
 
 
 def matching(pattern: str, folder: Path) -> list[Path]:
