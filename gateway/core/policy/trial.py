@@ -29,14 +29,14 @@ SOMEWHERE = IPv4Address("192.0.2.1")
 LIKE_DEPTH_MAX = 16
 
 
-def _address(value: object) -> object:
+def as_address(value: object) -> object:
     try:
         return ip_address(str(value))
     except ValueError:
         raise ValueError("an IP address") from None
 
 
-def _moment(value: object) -> object:
+def as_moment(value: object) -> object:
     """A day (its first second, UTC) or a time with its zone, as seconds since the epoch."""
     try:
         if isinstance(value, str) and len(value) == 10:
@@ -50,8 +50,8 @@ def _moment(value: object) -> object:
     return moment.timestamp()
 
 
-Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_address)]
-Moment = Annotated[float, BeforeValidator(_moment)]
+Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(as_address)]
+Moment = Annotated[float, BeforeValidator(as_moment)]
 
 
 class CertificateShown(Model):
@@ -107,7 +107,7 @@ class Trial(Model):
     can: Words | None = None
     cannot: Words | None = None
     because: str | None = None
-    """With cannot: no-rule, no-binding, network, expired, or the deny's id. With can: the id of the rule that allows."""
+    """With cannot: no-rule, no-binding, network, expired, or the id of the deny. With can: the id of the allow."""
     address: Address | None = Field(default=None, alias="from")
     at: Moment | None = None
     backend: Name | None = None
