@@ -31,7 +31,7 @@ from gateway.kafka.compile import (
     places,
     varint,
 )
-from gateway.kafka.schema.model import Message, Versions, table
+from gateway.kafka.schema.model import Message, table
 from gateway.kafka.schema.shape import Form, Shape, fresh, shape
 
 __all__ = [
@@ -89,7 +89,7 @@ _FLEXIBLE_FROM = {key: api.flexible_from for key, api in APIS.items()}
 
 @dataclass(slots=True)
 class _Codec:
-    """One message at one version. The encoder is made when first wanted."""
+    """One message at one version; made when first met, a millisecond or two of work, and kept."""
 
     label: str
     shape: Shape
@@ -298,9 +298,3 @@ def _skip_tags(data: memoryview | bytes, offset: int) -> int:
             raise Malformed("header: a tagged field past the end")
         last = tag
     return offset
-
-
-def known(api_key: int) -> Versions | None:
-    """The versions of an API that can be decoded, None for an unknown key."""
-    message = table().requests.get(api_key)
-    return None if message is None else message.versions

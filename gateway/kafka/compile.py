@@ -38,19 +38,28 @@ class Incomplete(Exception):
 
 def varint(data: Any, offset: int) -> tuple[int, int]:
     """An unsigned varint of at most 32 bits: (value, the offset behind it). Raises Malformed, IndexError at the end."""
-    value = shift = 0
-    while True:
-        octet = data[offset]
-        offset += 1
-        value |= (octet & 0x7F) << shift
-        if octet < 0x80:
-            break
-        shift += 7
-        if shift > 28:
-            raise Malformed("a varint of more than five bytes")
-    if value > 0xFFFFFFFF:
+    octet = data[offset]
+    if octet < 0x80:
+        return octet, offset + 1
+    value = octet & 0x7F
+    octet = data[offset + 1]
+    if octet < 0x80:
+        return value | octet << 7, offset + 2
+    value |= (octet & 0x7F) << 7
+    octet = data[offset + 2]
+    if octet < 0x80:
+        return value | octet << 14, offset + 3
+    value |= (octet & 0x7F) << 14
+    octet = data[offset + 3]
+    if octet < 0x80:
+        return value | octet << 21, offset + 4
+    value |= (octet & 0x7F) << 21
+    octet = data[offset + 4]
+    if octet > 0x7F:
+        raise Malformed("a varint of more than five bytes")
+    if octet > 0x0F:
         raise Malformed("a varint of more than 32 bits")
-    return value, offset
+    return value | octet << 28, offset + 5
 
 
 def written(value: int) -> bytes:

@@ -42,11 +42,8 @@ _INT64 = Struct(">q").unpack_from
 _ACKS_TIMEOUT = Struct(">hi").unpack_from
 _SESSION = Struct(">ii").unpack_from
 
-# A record batch (KIP-98): what stands where, counted from its first byte.
-_BATCH_LENGTH = 8
-_BATCH_MAGIC = 16
-_BATCH_ATTRIBUTES = 21
-_BATCH_PRODUCER_ID = 43
+# A record batch (KIP-98): its length (counted from behind itself), magic, attributes and producer id.
+_BATCH = Struct(">8xi4xb4xH20xq").unpack_from
 _BATCH_HEADER = 61
 _BATCH_OVERHEAD = 12
 _TRANSACTIONAL = 0x10
@@ -196,11 +193,11 @@ def _batches(d: memoryview, o: int, stop: int) -> tuple[bool, bool]:
     """
     transactional = idempotent = False
     while stop - o >= _BATCH_HEADER:
-        (length,) = _INT32(d, o + _BATCH_LENGTH)
-        if d[o + _BATCH_MAGIC] == 2:
-            if d[o + _BATCH_ATTRIBUTES + 1] & _TRANSACTIONAL:
+        length, magic, attributes, producer_id = _BATCH(d, o)
+        if magic == 2:
+            if attributes & _TRANSACTIONAL:
                 transactional = True
-            if d[o + _BATCH_PRODUCER_ID] < 0x80:
+            if producer_id >= 0:
                 idempotent = True
         if length < _BATCH_HEADER - _BATCH_OVERHEAD:
             break
