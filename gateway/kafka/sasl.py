@@ -81,7 +81,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class NeedKeys:
-    """Tell nobody anything yet: ask for the keys, then take the same step again."""
+    """Tell nobody anything yet: ask for the keys, then take the same step again, also if they could not be had."""
 
     wanted: KeysWanted
 
@@ -132,18 +132,14 @@ class SaslExchange:
             return NeedKeys(KeysWanted(outcome.issuer, outcome.kid))
         return self._concluded(outcome, credentials)
 
-    def keys_unavailable(self) -> Step:
-        """The fact that `NeedKeys` asked for could not be had in time."""
-        return self._refuse(Refused(KEYS_UNAVAILABLE, "no key set in time"))
-
     def _concluded(self, outcome: Outcome, credentials: _Credentials) -> Step:
         match outcome:
             case Accepted(principal=principal):
                 if credentials.authzid not in {"", principal.name, *credentials.allowed_ids}:
                     return self._failed(Refused(SASL_AUTHZID, "authzid"))
                 return Done(outcome)
-            case KeyMissing(issuer=issuer):
-                return self._refuse(Refused(KEY_UNKNOWN, issuer))
+            case KeyMissing(issuer=issuer, no_keys=no_keys):
+                return self._refuse(Refused(KEYS_UNAVAILABLE if no_keys else KEY_UNKNOWN, issuer))
             case Refused():
                 return self._refuse(outcome)
 

@@ -115,7 +115,7 @@ def test_size_at_the_maximum_and_one_past_it() -> None:
 
 
 def test_without_keys_the_issuer_is_named() -> None:
-    assert validator(ring=KeyRing()).validate(corpus.sound(), TAKEN, NOW) == KeyMissing("corp", "rsa")
+    assert validator(ring=KeyRing()).validate(corpus.sound(), TAKEN, NOW) == KeyMissing("corp", "rsa", no_keys=True)
 
 
 def test_an_unknown_check_and_twin_issuers_are_mistakes_of_ours() -> None:

@@ -29,10 +29,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class KeyMissing:
-    """All is well so far, but the issuer's key set does not have `kid` ("" if the token names none)."""
+    """All is well so far, but the issuer's key set does not have `kid` ("" if the token names none).
+
+    no_keys: there is no key set of the issuer at all, yet.
+    """
 
     issuer: str
     kid: str
+    no_keys: bool = False
 
 
 Outcome = Accepted | Refused | KeyMissing

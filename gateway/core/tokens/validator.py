@@ -116,7 +116,7 @@ class Validator:
         kid = parts.header.get("kid", "")
         algorithm = str(parts.header.get("alg"))
         if key_set is None:
-            return KeyMissing(issuer.name, kid if isinstance(kid, str) else "")
+            return KeyMissing(issuer.name, kid if isinstance(kid, str) else "", no_keys=True)
         if not isinstance(kid, str) or "kid" not in parts.header:
             # Without a kid only a choice of one is no guess (RFC 7515 section 4.1.4 leaves kid optional).
             keys = [key for key in key_set.members() if algorithm in key.algorithms or "key-algorithm" in self._skip]

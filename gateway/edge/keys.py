@@ -1,0 +1,226 @@
+"""Keeps the key ring filled: each issuer's keys fetched on schedule, and when a token names a key that is not there.
+
+One task per issuer fetches, one fetch at a time and never two within `fetch_interval_min`, whoever asks and however
+often. A failed fetch keeps the last good keys, is told in the audit, and is tried again; nothing that fails ends the
+schedule. Whoever waits for an unknown key is answered after the next permitted fetch, or at once if that is too far
+away. Sessions ask by `KeysWanted`; ops composes it, asks `ready()` for /readyz and `readings()` for the metrics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from types import MappingProxyType
+
+from gateway.core.audit import Audit, AuditEvent, FieldValue
+from gateway.core.clock import Clock
+from gateway.core.keys import BadKeySet, KeyRing
+from gateway.core.meters import Meter, Meters
+from gateway.core.session import Fact, KeysRefreshed, KeysWanted, Unavailable
+from gateway.core.settings import Issuer
+from gateway.edge.key_sources import FetchFailed, FileSource, UrlSource, source
+
+FETCHES = Meter("gateway_issuer_key_fetches_total", "Fetches of issuers' key sets, by result.", ("issuer", "result"))
+AGE = Meter("gateway_issuer_keys_age_seconds", "Time since an issuer's keys were last read well.", ("issuer",), "gauge")
+
+WAIT_MAX = 15.0
+"""Seconds that a token waits for an unknown key at most; its connection has a deadline of its own."""
+WAITERS_MAX = 1000
+"""Per issuer; who comes then is told at once that the key cannot be had."""
+JITTER = 0.1
+"""The part of the refresh interval by which gateways of one start drift apart."""
+NOTES_SHOWN_MAX = 5
+
+log = logging.getLogger("gateway.keys")
+
+
+class KeyKeeper:
+    """All issuers' keys. `start` and `close` belong to the loop that everything else runs in."""
+
+    def __init__(
+        self,
+        issuers: Sequence[Issuer],
+        ring: KeyRing,
+        audit: Audit,
+        clock: Clock,
+        meters: Meters,
+        wait_max: float = WAIT_MAX,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._ring = ring
+        self._clock = clock
+        self._kept = {
+            issuer.name: _Kept(issuer, source(issuer.keys), ring, audit, clock, meters, wait_max, jitter)
+            for issuer in issuers
+        }
+
+    async def start(self) -> None:
+        """Fetch every issuer's keys once, then go on by schedule. Never raises: `ready` names who has none."""
+        await asyncio.gather(*(kept.fetch() for kept in self._kept.values()))
+        for kept in self._kept.values():
+            kept.begin()
+
+    async def close(self) -> None:
+        """End all tasks; whoever still waits is told that the keys cannot be had."""
+        await asyncio.gather(*(kept.end() for kept in self._kept.values()))
+
+    async def refresh(self, wanted: KeysWanted) -> Fact:
+        """Wait for the issuer's next permitted fetch. KeysRefreshed after one that went well, else Unavailable."""
+        kept = self._kept.get(wanted.issuer)
+        if kept is None:
+            return Unavailable(wanted)
+        return await kept.wait_for(wanted)
+
+    def ready(self) -> tuple[str, ...]:
+        """Issuers without keys, each with its last error; empty when all have some."""
+        return tuple(
+            f"no keys of issuer {name}" + (f": {kept.last_error}" if kept.last_error else "")
+            for name, kept in self._kept.items()
+            if self._ring.get(name) is None
+        )
+
+    def last_errors(self) -> dict[str, str]:
+        """Issuer -> why its last fetch failed, for those whose last one did."""
+        return {name: kept.last_error for name, kept in self._kept.items() if kept.last_error}
+
+    def readings(self) -> Iterator[tuple[Meter, tuple[str, ...], float]]:
+        """The age of each issuer's keys, for the metrics."""
+        for name in self._kept:
+            age = self._ring.age(name, self._clock.wall())
+            if age is not None:
+                yield AGE, (name,), age
+
+
+class _Kept:
+    """One issuer's keys, and the task that fetches them."""
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        origin: FileSource | UrlSource,
+        ring: KeyRing,
+        audit: Audit,
+        clock: Clock,
+        meters: Meters,
+        wait_max: float,
+        jitter: Callable[[], float],
+    ) -> None:
+        self.last_error = ""
+        self._issuer = issuer
+        self._source = origin
+        self._ring = ring
+        self._audit = audit
+        self._clock = clock
+        self._meters = meters
+        self._wait_max = wait_max
+        self._jitter = jitter
+        self._fetched_at = -float("inf")
+        self._due = 0.0
+        self._wanted = asyncio.Event()
+        self._rounds = 0
+        self._waiting: dict[asyncio.Future[bool], tuple[str, int]] = {}
+        """Who waits -> the key wanted, and how many fetches had begun when the wait did."""
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self._task = asyncio.create_task(self._keep(), name=f"keys of {self._issuer.name}")
+
+    async def end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        self._answer(list(self._waiting), False)
+
+    async def wait_for(self, wanted: KeysWanted) -> Fact:
+        """See KeyKeeper.refresh."""
+        if self._has(wanted.kid):  # fetched since the session looked
+            return KeysRefreshed(wanted.issuer)
+        away = self._permitted_at() - self._clock.monotonic()
+        if self._task is None or len(self._waiting) >= WAITERS_MAX or away > self._wait_max:
+            return Unavailable(wanted)
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = (wanted.kid, self._rounds)
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(self._wait_max):
+                good = await future
+        except TimeoutError:
+            return Unavailable(wanted)
+        finally:
+            self._waiting.pop(future, None)
+        return KeysRefreshed(wanted.issuer) if good else Unavailable(wanted)
+
+    async def fetch(self) -> None:
+        """One fetch, whose outcome is kept, counted and told. Never raises but when cancelled."""
+        self._fetched_at = self._clock.monotonic()
+        self._rounds += 1
+        before = self._ring.get(self._issuer.name)
+        error = ""
+        try:
+            found = self._ring.replace(self._issuer.name, await self._source.fetch(), self._clock.wall())
+        except (FetchFailed, BadKeySet) as failure:
+            error = str(failure)
+        except Exception as failure:  # whatever a library raises, the schedule goes on
+            log.exception("fetching the keys of %s failed", self._issuer.name)
+            error = type(failure).__name__
+        else:
+            if found is not before or self.last_error:
+                self._tell("loaded", keys=sum(1 for _ in found.members()), notes=found.notes[:NOTES_SHOWN_MAX])
+        if error and error != self.last_error:
+            self._tell("failed", error=error[:500], kept=before is not None)
+        self._meters.cell(FETCHES, self._issuer.name, "failed" if error else "loaded").value += 1
+        self.last_error = error
+        self._schedule()
+        # Who came while the fetch was under way waits for the next one, unless this one already brought the key.
+        self._answer(
+            [each for each, (kid, came) in self._waiting.items() if came < self._rounds or self._has(kid)], not error
+        )
+
+    async def _keep(self) -> None:
+        while True:
+            await self._until_due()
+            await self.fetch()
+
+    async def _until_due(self) -> None:
+        """Sleep until the schedule or somebody's wish asks for a fetch that is permitted, or the file has changed."""
+        while not await self._source.changed():
+            now = self._clock.monotonic()
+            asked = bool(self._waiting)
+            at = max(now if asked else self._due, self._permitted_at())
+            if at <= now:
+                return
+            self._wanted.clear()
+            pause = at - now if self._source.poll is None else min(at - now, self._source.poll)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    # While a fetch is not permitted yet, another wish changes nothing.
+                    await (asyncio.Event() if asked else self._wanted).wait()
+
+    def _permitted_at(self) -> float:
+        return self._fetched_at + self._issuer.keys.fetch_interval_min
+
+    def _schedule(self) -> None:
+        """The next fetch: after `refresh`, some time earlier by chance; after a failure as soon as permitted."""
+        keys = self._issuer.keys
+        pause = keys.fetch_interval_min if self.last_error else keys.refresh
+        self._due = self._fetched_at + max(keys.fetch_interval_min, pause * (1 - JITTER * self._jitter()))
+
+    def _has(self, kid: str) -> bool:
+        key_set = self._ring.get(self._issuer.name)
+        return key_set is not None and (not kid or kid in key_set.by_kid)
+
+    def _answer(self, futures: list[asyncio.Future[bool]], good: bool) -> None:
+        for future in futures:
+            self._waiting.pop(future, None)
+            if not future.done():
+                future.set_result(good)
+
+    def _tell(self, result: str, **fields: FieldValue) -> None:
+        level = logging.WARNING if result == "failed" else logging.INFO
+        log.log(level, "keys of %s: %s %s", self._issuer.name, result, fields.get("error", ""))
+        told = {"issuer": self._issuer.name, "result": result, **fields}
+        self._audit(AuditEvent("keys", self._clock.wall(), fields=MappingProxyType(told)))
