@@ -19,20 +19,12 @@ from struct import Struct
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from gateway.kafka.compile import (
-    FAULTS,
-    Decode,
-    Encode,
-    Incomplete,
-    Malformed,
-    decoder,
-    encoder,
-    has_bytes,
-    places,
-    varint,
-)
+from gateway.kafka.compile_decoder import Decode, decoder, has_bytes
+from gateway.kafka.compile_encoder import Encode, Incomplete, encoder
+from gateway.kafka.compile_source import FAULTS
+from gateway.kafka.primitives import Malformed, varint
 from gateway.kafka.schema.model import Message, table
-from gateway.kafka.schema.shape import Form, Shape, fresh, shape
+from gateway.kafka.schema.shape import Form, Shape, fresh, places, shape
 
 __all__ = [
     "APIS", "Api", "Body", "Malformed", "RequestHeader", "Unencodable", "decode_request", "decode_response",

@@ -7,9 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.kafka.compile import places
 from gateway.kafka.schema.model import Message, table
-from gateway.kafka.schema.shape import Form, Shape, shape
+from gateway.kafka.schema.shape import Form, Shape, places, shape
 
 Case = tuple[str, int, int]
 """("request" or "response", API key, version)."""

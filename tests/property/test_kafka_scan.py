@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.kafka import codec, scan
+from gateway.kafka import codec, scan, steps
 from gateway.kafka.codec import Malformed
 from tests.property.kafka_bodies import shape_of, some_body
 
@@ -100,7 +100,7 @@ def check_fetch_walk(walk: scan.FetchWalk, body: Body, frame: bytes, version: in
     assert walk.error_codes == codes(body["responses"], "partitions")
 
 
-@pytest.mark.parametrize("version", scan.PRODUCE_VERSIONS)
+@pytest.mark.parametrize("version", steps.PRODUCE_VERSIONS)
 def test_produce_requests(version: int) -> None:
     dice = random.Random(version)
     shape = shape_of(("request", PRODUCE, version))
@@ -111,7 +111,7 @@ def test_produce_requests(version: int) -> None:
         assert scan.scan_produce(memoryview(frame), len(header), version) == expected_produce(body, version)
 
 
-@pytest.mark.parametrize("version", scan.FETCH_VERSIONS)
+@pytest.mark.parametrize("version", steps.FETCH_VERSIONS)
 def test_fetch_requests(version: int) -> None:
     dice = random.Random(version)
     shape = shape_of(("request", FETCH, version))
@@ -122,7 +122,7 @@ def test_fetch_requests(version: int) -> None:
         assert scan.scan_fetch(memoryview(frame), len(header), version) == expected_fetch(body, version)
 
 
-@pytest.mark.parametrize("version", scan.PRODUCE_VERSIONS)
+@pytest.mark.parametrize("version", steps.PRODUCE_VERSIONS)
 def test_produce_answers(version: int) -> None:
     dice = random.Random(version)
     shape = shape_of(("response", PRODUCE, version))
@@ -134,7 +134,7 @@ def test_produce_answers(version: int) -> None:
         check_produce_walk(walk, body, frame, bool(body.get("nodeEndpoints")))
 
 
-@pytest.mark.parametrize("version", scan.FETCH_VERSIONS)
+@pytest.mark.parametrize("version", steps.FETCH_VERSIONS)
 def test_fetch_answers(version: int) -> None:
     dice = random.Random(version)
     shape = shape_of(("response", FETCH, version))
@@ -147,10 +147,10 @@ def test_fetch_answers(version: int) -> None:
 
 
 SCANS = [
-    *(("request", PRODUCE, version, scan.scan_produce) for version in scan.PRODUCE_VERSIONS),
-    *(("request", FETCH, version, scan.scan_fetch) for version in scan.FETCH_VERSIONS),
-    *(("response", PRODUCE, version, scan.walk_produce_response) for version in scan.PRODUCE_VERSIONS),
-    *(("response", FETCH, version, scan.walk_fetch_response) for version in scan.FETCH_VERSIONS),
+    *(("request", PRODUCE, version, scan.scan_produce) for version in steps.PRODUCE_VERSIONS),
+    *(("request", FETCH, version, scan.scan_fetch) for version in steps.FETCH_VERSIONS),
+    *(("response", PRODUCE, version, scan.walk_produce_response) for version in steps.PRODUCE_VERSIONS),
+    *(("response", FETCH, version, scan.walk_fetch_response) for version in steps.FETCH_VERSIONS),
 ]
 
 

@@ -76,6 +76,11 @@ class Shape:
         return max(1, sum(place.form.octets_min() for place in self.places) + self.flexible)
 
 
+def places(shape: Shape) -> tuple[Place, ...]:
+    """All fields of a struct, tagged ones last."""
+    return (*shape.places, *shape.tagged)
+
+
 def shape(message: Message, version: int) -> Shape:
     """The message's shape. The caller has checked that the version exists."""
     return _shape(message, message.name, message.fields, version)
@@ -144,7 +149,7 @@ def _default(field: Field, form: Form) -> object:
 
 def defaults(shape: Shape) -> dict[str, object]:
     """A struct of nothing but defaults."""
-    return {place.name: fresh(place.default) for place in (*shape.places, *shape.tagged)}
+    return {place.name: fresh(place.default) for place in places(shape)}
 
 
 def fresh(default: object) -> object:
