@@ -1,0 +1,51 @@
+"""The sites of the client suites: one broker and three, each behind a gateway of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.gateway import GatewayProcess
+from tests.real.kafka import KafkaCluster
+from tests.real.site import DIRECT, POLICY, Site
+
+HERE = Path(__file__).parent
+NEEDS_NO_BROKER = {"test_missing_table.py", "test_cluster_parts.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents and item.path.name not in NEEDS_NO_BROKER:
+            item.add_marker(pytest.mark.real)
+            item.add_marker(pytest.mark.timeout(180))
+
+
+@pytest.fixture(scope="session", params=["one", "three"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Every test that asks for it runs with one broker and with three."""
+    cluster: KafkaCluster = request.getfixturevalue(f"kafka_{request.param}")
+    yield from _site(cluster, tmp_path_factory.mktemp(f"gateway-{request.param}"))
+
+
+@pytest.fixture(scope="session")
+def site_one(kafka_one: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One broker only, for what does not depend on their number."""
+    yield from _site(kafka_one, tmp_path_factory.mktemp("gateway-one"))
+
+
+def _site(cluster: KafkaCluster, folder: Path) -> Iterator[Site]:
+    if DIRECT:
+        yield Site(cluster, None)
+        return
+    with GatewayProcess(folder, {"main": cluster.bootstrap}, policy=POLICY) as gateway:
+        yield Site(cluster, gateway)
+
+
+@pytest.fixture
+def guarded(site: Site) -> Site:
+    """A site with a gateway in it: denials are wanted."""
+    if site.gateway is None:
+        pytest.skip("REAL_DOOR=direct: nothing denies there (unset it)")
+    return site

@@ -1,0 +1,285 @@
+"""``gateway run`` as a process, for tests: its files, its readiness, its audit lines, its policy as it changes.
+
+    with GatewayProcess(folder, {"main": cluster.bootstrap}, policy=POLICY) as gateway:
+        token = gateway.issuer.token("svc-orders", groups=["orders"])
+        Producer(gateway.confluent(token))
+        gateway.wait_audit(event="denied", resource="payroll.salaries")
+        gateway.change_policy(OTHER)
+
+Every backend gets one listener with a bootstrap port and ten broker ports. Real process, real TLS; ended by its pid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import yaml
+
+from tests.certificates import Ca, make_ca
+from tests.real.ports import free_ports
+from tests.tokens import TokenIssuer
+
+READY_SECONDS_MAX = 30.0
+STOP_SECONDS_MAX = 15.0
+AUDIT_SECONDS_MAX = 10.0
+NODE_IDS = "0-9"
+
+Line = dict[str, Any]
+
+
+class GatewayFailed(AssertionError):
+    """The gateway did not become ready or did not end; the message ends with its own words."""
+
+
+class GatewayProcess:
+    """One gateway process in a folder of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        backends: Mapping[str, str],
+        *,
+        policy: str,
+        issuer: TokenIssuer | None = None,
+        limits: Mapping[str, Any] | None = None,
+        listener: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`backends`: name -> plaintext bootstrap servers. `limits` and `listener` override the configuration."""
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ca: Ca = make_ca(folder / "certificates")
+        self.issuer = issuer or TokenIssuer()
+        self.ports = {name: free_ports(12, consecutive=True) for name in backends}
+        self.admin_port = free_ports(1)[0]
+        self.policy_path = folder / "policy.yaml"
+        self.policy_path.write_text(policy)
+        self.issuer.write_jwks(folder / "jwks.json")
+        self._audit_path = folder / "audit.jsonl"
+        self._config_path = folder / "gateway.yaml"
+        self.config = self._made_config(backends, dict(limits or {}), dict(listener or {}))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    # --- addresses and what clients need
+
+    def port(self, backend: str = "main") -> int:
+        """The bootstrap port."""
+        return self.ports[backend][0]
+
+    def bootstrap(self, backend: str = "main") -> str:
+        return f"localhost:{self.port(backend)}"
+
+    @property
+    def ca_file(self) -> str:
+        return str(self.ca.path)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def confluent(self, token: str | Callable[[], str], **more: Any) -> dict[str, Any]:
+        """Settings for confluent-kafka with OAUTHBEARER; `token` may be called again and again.
+
+        The library is told that a token lasts as long as its `exp` says, so that it refreshes in time.
+        """
+        give = token if callable(token) else lambda: token
+
+        def oauth(_: object) -> tuple[str, float]:
+            made = give()
+            return made, expiry(made)
+
+        return {
+            "bootstrap.servers": self.bootstrap(),
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.location": self.ca_file,
+            "sasl.mechanism": "OAUTHBEARER",
+            "oauth_cb": oauth,
+            **more,
+        }
+
+    def confluent_plain(self, token: str, **more: Any) -> dict[str, Any]:
+        """Settings for confluent-kafka with the token as SASL/PLAIN's password."""
+        return {
+            "bootstrap.servers": self.bootstrap(),
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.location": self.ca_file,
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": "token",
+            "sasl.password": token,
+            **more,
+        }
+
+    # --- life
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Start it and wait until /readyz says yes. Raises GatewayFailed."""
+        self._config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        self._log = open(self.folder / "gateway.log", "ab")  # noqa: SIM115 - lives as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "run", "--config", str(self._config_path)],
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+        try:
+            self._wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> int | None:
+        """SIGTERM, and SIGKILL if that is not heard (then GatewayFailed). Returns the exit code."""
+        process, self._process = self._process, None
+        heard = True
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                heard = False
+                process.kill()
+                process.wait()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if not heard:
+            raise GatewayFailed(f"the gateway did not end on SIGTERM within {STOP_SECONDS_MAX} s{self._tail()}")
+        return process.returncode if process is not None else None
+
+    def change_policy(self, policy: str) -> str:
+        """Write another policy and wait for its revision in the audit; returns the revision."""
+        at = len(self.audit())
+        scratch = self.policy_path.with_suffix(".new")
+        scratch.write_text(policy)
+        os.replace(scratch, self.policy_path)
+        line = self.wait_audit(lambda line: line["event"] in ("policy-revision", "policy-refused"), after=at)
+        return str(line.get("revision"))
+
+    # --- what it says
+
+    def log(self) -> str:
+        """Its standard output and error."""
+        path = self.folder / "gateway.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def audit(self) -> list[Line]:
+        """Every line so far."""
+        if not self._audit_path.exists():
+            return []
+        text = self._audit_path.read_text()
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def wait_audit(
+        self,
+        wanted: Callable[[Line], bool] | None = None,
+        *,
+        after: int = 0,
+        timeout: float = AUDIT_SECONDS_MAX,
+        **fields: Any,
+    ) -> Line:
+        """The first line after the first `after` ones that `wanted` says yes to and that has these fields."""
+        deadline = time.monotonic() + timeout
+        while True:
+            lines = self.audit()[after:]
+            for line in lines:
+                if all(line.get(name) == value for name, value in fields.items()) and (wanted is None or wanted(line)):
+                    return line
+            if time.monotonic() > deadline:
+                shown = "\n".join(json.dumps(line) for line in lines[-25:])
+                raise GatewayFailed(f"no audit line with {fields} within {timeout} s; the last ones:\n{shown}")
+            time.sleep(0.02)
+
+    def admin(self, path: str) -> tuple[int, str]:
+        """GET a path of the admin port: status and text."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as answer:
+                return int(answer.status), answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    # --- how
+
+    def _wait_ready(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        said = "no answer"
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise GatewayFailed(f"the gateway ended with {self._process.returncode}{self._tail()}")
+            try:
+                status, said = self.admin("/readyz")
+                if status == 200:
+                    return
+            except OSError as error:
+                said = str(error)
+            time.sleep(0.05)
+        raise GatewayFailed(f"the gateway is not ready: {said}{self._tail()}")
+
+    def _tail(self) -> str:
+        return "\n" + "\n".join(self.log().splitlines()[-40:])
+
+    def _made_config(self, backends: Mapping[str, str], limits: dict[str, Any], listener: dict[str, Any]) -> Line:
+        certificate, key = self.ca.server("gateway", hosts=["localhost", "127.0.0.1"])
+        return {
+            "version": "1",
+            "listeners": [
+                {
+                    "name": f"{name}-listener",
+                    "backend": name,
+                    "bind": "127.0.0.1",
+                    "port": self.ports[name][0],
+                    "broker_ports": {"base": self.ports[name][1], "node_ids": NODE_IDS},
+                    "advertised": "localhost",
+                    "tls": {"certificate": str(certificate), "key": str(key)},
+                    "authentication": {"issuers": [self.issuer.name]},
+                    **listener,
+                }
+                for name in backends
+            ],
+            "backends": [
+                {
+                    "name": name, "bootstrap": bootstrap.split(","), "insecure_plaintext": True,
+                    "metadata_refresh": "1 s",
+                }
+                for name, bootstrap in backends.items()
+            ],
+            "issuers": [
+                {
+                    "name": self.issuer.name, "issuer": self.issuer.url, "audiences": [self.issuer.audience],
+                    "keys": {"file": str(self.folder / "jwks.json")},
+                }
+            ],
+            "policies": {"files": [str(self.policy_path)], "poll": "200 ms"},
+            "limits": limits,
+            "audit": {"output": str(self._audit_path), "allowed_interval": "500 ms"},
+            "admin": {"port": self.admin_port},
+            "log_level": "debug",
+        }  # fmt: skip
+
+
+def expiry(token: str) -> float:
+    """`exp` of a token, unverified."""
+    import jwt
+
+    return float(jwt.decode(token, options={"verify_signature": False})["exp"])
