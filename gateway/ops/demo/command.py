@@ -115,7 +115,7 @@ class Demo:
     def stay(self, screen: _Screen) -> None:
         """Print settings to paste and wait for Ctrl-C, or for the gateway to end."""
         from gateway.ops.demo.paste import settings
-        from gateway.ops.demo.steps import APPLICATION
+        from gateway.ops.demo.steps import ALLOWED_TOPIC, APPLICATION
 
         stage = self.stage
         client = stage.issuer.clients[APPLICATION]
@@ -123,7 +123,7 @@ class Demo:
         screen.line(
             settings(
                 stage.bootstrap, stage.ca, stage.issuer.token(client.name), stage.issuer.token_url, client.name,
-                client.secret, stage.allowed_topic,
+                client.secret, ALLOWED_TOPIC,
             )
         )  # fmt: skip
         screen.line(f"Metrics: http://127.0.0.1:{self.ports.admin}/metrics    Audit: {self.folder / 'audit.jsonl'}")
@@ -143,7 +143,7 @@ def _set_up(chosen: argparse.Namespace, screen: _Screen) -> Iterator[Demo]:
     from gateway.ops.demo.authority import make_certificates
     from gateway.ops.demo.issuer import Client, TokenIssuer
     from gateway.ops.demo.process import AuditLog, GatewayFailed, GatewayProcess, choose_ports, write_config
-    from gateway.ops.demo.steps import APPLICATION, FLOODER, Stage
+    from gateway.ops.demo.steps import CLAIMS, Stage
 
     if not chosen.policy.exists():
         raise DemoFailed(f"{chosen.policy} is not there; run it from a clone, or name a file with --policy")
@@ -151,13 +151,7 @@ def _set_up(chosen: argparse.Namespace, screen: _Screen) -> Iterator[Demo]:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_folder(chosen.keep_dir))
         certificates = make_certificates(folder)
-        issuer = TokenIssuer(
-            certificates,
-            (
-                Client(APPLICATION, {"groups": ["payments-devs"], "team": "core"}),
-                Client(FLOODER, {"groups": ["payments-devs", "batch"], "team": "core"}),
-            ),
-        )
+        issuer = TokenIssuer(certificates, tuple(Client(name, claims) for name, claims in CLAIMS.items()))
         stack.callback(issuer.stop)
         issuer.start()
         bootstrap, node_ids = _cluster(chosen.bootstrap, stack, screen)

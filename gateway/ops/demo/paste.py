@@ -48,7 +48,7 @@ from confluent_kafka import Consumer
 consumer = Consumer({{
     "bootstrap.servers": "{bootstrap}", "security.protocol": "SASL_SSL", "ssl.ca.location": "{ca}",
     "sasl.mechanism": "PLAIN", "sasl.username": "token", "sasl.password": "{token}",
-    "group.id": "orders-core-mine", "auto.offset.reset": "earliest",
+    "group.id": "orders-mine", "auto.offset.reset": "earliest",
 }})
 consumer.subscribe(["{topic}"])
 print(consumer.poll(10).value())

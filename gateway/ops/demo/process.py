@@ -23,6 +23,8 @@ from gateway.ops.demo.issuer import AUDIENCE, TokenIssuer
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 15.0
 PORT_DEFAULT = 19092
+BACKEND, ISSUER = "kafka-demo", "dev"
+"""As policies/demo.yaml calls them."""
 _PORT_STEP, _PORT_LAST = 100, 30_000
 
 AuditLine = dict[str, Any]
@@ -75,7 +77,7 @@ def write_config(
         "listeners": [
             {
                 "name": "demo",
-                "backend": "demo",
+                "backend": BACKEND,
                 "bind": "127.0.0.1",
                 "port": ports.bootstrap,
                 "broker_ports": {
@@ -83,13 +85,13 @@ def write_config(
                 },
                 "advertised": "localhost",
                 "tls": {"certificate": str(certificates.certificate), "key": str(certificates.key)},
-                "authentication": {"issuers": ["demo"]},
+                "authentication": {"issuers": [ISSUER]},
             }
         ],
-        "backends": [{"name": "demo", "bootstrap": list(bootstrap), "insecure_plaintext": True}],
+        "backends": [{"name": BACKEND, "bootstrap": list(bootstrap), "insecure_plaintext": True}],
         "issuers": [
             {
-                "name": "demo",
+                "name": ISSUER,
                 "issuer": issuer.url,
                 "audiences": [AUDIENCE],
                 "algorithms": ["ES256"],

@@ -15,10 +15,13 @@ from gateway.ops.demo.issuer import SigningKey, TokenIssuer
 from gateway.ops.demo.process import AuditLine, AuditLog
 
 ALLOWED_TOPIC = "payments.orders"
-DENIED_TOPIC = "payroll.salaries"
-TOPICS = (ALLOWED_TOPIC, DENIED_TOPIC)
-APPLICATION, FLOODER = "orders-service", "flood-service"
-FLOOD_RECORDS, FLOOD_RECORD_BYTES = 300, 8 << 10
+DENIED_TOPIC = "payments.orders.pii"
+FLOOD_TOPIC = "batch.nightly"
+TOPICS = (ALLOWED_TOPIC, DENIED_TOPIC, FLOOD_TOPIC)
+APPLICATION, FLOODER = "orders-service", "nightly-batch"
+CLAIMS = {APPLICATION: {"groups": ["payments-devs"]}, FLOODER: {"groups": ["batch"]}}
+"""What policies/demo.yaml binds roles to."""
+FLOOD_RECORDS, FLOOD_RECORD_BYTES = 400, 8 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,6 @@ class Stage:
     ca: Path
     issuer: TokenIssuer
     audit: AuditLog
-    allowed_topic: str = ALLOWED_TOPIC
-    denied_topic: str = DENIED_TOPIC
 
     def client(self, token: Callable[[], str]) -> Client:
         return Client(self.bootstrap, self.ca, token)
@@ -59,11 +60,11 @@ def play(stage: Stage) -> Iterator[Shown]:
 
 
 def _allowed(stage: Stage) -> Shown:
-    topic = stage.allowed_topic
+    topic = ALLOWED_TOPIC
     client = stage.application()
     brokers = client.brokers()
     produced = client.produce(topic, [f"order {number}".encode() for number in range(3)])
-    consumed = client.consume(topic, 3, f"orders-core-{uuid.uuid4().hex[:6]}")
+    consumed = client.consume(topic, 3, f"orders-demo-{uuid.uuid4().hex[:6]}")
     lines = _found(
         stage.audit.find(lambda line: line.get("event") == "authenticated"),
         stage.audit.find(lambda line: line.get("event") == "allowed" and line.get("resource") == topic),
@@ -81,7 +82,7 @@ def _allowed(stage: Stage) -> Shown:
 
 
 def _denied(stage: Stage) -> Shown:
-    topic = stage.denied_topic
+    topic = DENIED_TOPIC
     seen = stage.application().produce(topic, [b"raise"], timeout=10)
     lines = _found(stage.audit.find(lambda line: line.get("event") == "denied" and line.get("resource") == topic))
     name = "TOPIC_AUTHORIZATION_FAILED"
@@ -104,7 +105,7 @@ def _forged(stage: Stage) -> Shown:
 
 
 def _refused(stage: Stage, title: str, does: str, token: str, cause: str) -> Shown:
-    seen = stage.client(lambda: token).produce(stage.allowed_topic, [b"?"], timeout=10)
+    seen = stage.client(lambda: token).produce(ALLOWED_TOPIC, [b"?"], timeout=10)
     found = stage.audit.find(lambda line: line.get("event") == "refused" and cause in str(line.get("reason")))
     good = "_AUTHENTICATION" in seen.error_names() and seen.delivered == 0 and found is not None
     return Shown(
@@ -116,7 +117,7 @@ def _refused(stage: Stage, title: str, does: str, token: str, cause: str) -> Sho
 def _flood(stage: Stage) -> Shown:
     client = stage.client(lambda: stage.issuer.token(FLOODER))
     total = FLOOD_RECORDS * FLOOD_RECORD_BYTES
-    seen = client.produce(stage.allowed_topic, [bytes(FLOOD_RECORD_BYTES)] * FLOOD_RECORDS, timeout=30)
+    seen = client.produce(FLOOD_TOPIC, [bytes(FLOOD_RECORD_BYTES)] * FLOOD_RECORDS, timeout=30)
     lines = _found(stage.audit.find(_throttled))
     sees = (
         f"{seen.delivered} of {FLOOD_RECORDS} records acknowledged in {seen.seconds:.1f} s; told to wait "
