@@ -1,0 +1,51 @@
+"""How many connections there may be: in all, per address, and of those who have not said who they are."""
+
+from __future__ import annotations
+
+from gateway.core.identity import Address
+from gateway.core.meters import Cell
+from gateway.core.reasons import Reason
+from gateway.core.settings import Limits
+from gateway.edge import reasons
+
+
+class Admission:
+    """Counts; a place is taken with `enter` and given back with `leave`, exactly once each. One per process."""
+
+    def __init__(self, limits: Limits, unauthenticated: Cell) -> None:
+        self._limits = limits
+        self._unauthenticated = unauthenticated
+        self._addresses: dict[Address, int] = {}
+        self.total = 0
+        self.unauthenticated = 0
+
+    def enter(self, address: Address) -> Reason | None:
+        """Take a place, or say why there is none."""
+        limits = self._limits
+        if self.total >= limits.connections_max:
+            return reasons.CONNECTIONS_MAX
+        if self._addresses.get(address, 0) >= limits.connections_per_address_max:
+            return reasons.CONNECTIONS_PER_ADDRESS_MAX
+        if self.unauthenticated >= limits.unauthenticated_max:
+            return reasons.UNAUTHENTICATED_MAX
+        self.total += 1
+        self._addresses[address] = self._addresses.get(address, 0) + 1
+        self._count_unauthenticated(1)
+        return None
+
+    def authenticated(self) -> None:
+        self._count_unauthenticated(-1)
+
+    def leave(self, address: Address, authenticated: bool) -> None:
+        self.total -= 1
+        left = self._addresses[address] - 1
+        if left:
+            self._addresses[address] = left
+        else:
+            del self._addresses[address]
+        if not authenticated:
+            self._count_unauthenticated(-1)
+
+    def _count_unauthenticated(self, by: int) -> None:
+        self.unauthenticated += by
+        self._unauthenticated.value = self.unauthenticated

@@ -1,0 +1,231 @@
+"""What one connection holds in memory: an Inbox of unconsumed bytes and an Outbox of unsent ones, per side.
+
+Reading goes into the process's scratch memory; only an unconsumed rest is kept per connection, in a buffer of exactly
+the bytes that its frame will have, for which a reservation is held. Beyond `MAPPED_FROM` a buffer is anonymous mapped
+memory, which costs nothing until it is filled and goes back to the system at once.
+
+A frame that is passed on and not taken at once is not copied: its buffer, with its reservation, is lent to the outbox.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from gateway.core.meters import Cell
+from gateway.core.session import Part
+from gateway.edge.budget import Budget, Owner, Reservation
+from gateway.edge.streams import Stream
+
+SCRATCH = 256 * 1024
+"""Octets of the process's scratch memory: the most that one turn reads of one connection."""
+MAPPED_FROM = 512 * 1024
+SMALL_REST = 4096
+"""A rest up to this, of a frame within the free allowance, gets no room of its own: it goes in front in the scratch
+memory at the next turn, so that the frames behind it are read in the same call."""
+LEND_FROM = 32 * 1024
+"""A rest below this is copied rather than keeping its whole buffer alive."""
+JOIN_MAX = 64 * 1024
+"""Small parts up to this together are joined into one write."""
+
+Buffer = bytearray | mmap.mmap
+
+
+def new_buffer(octets: int) -> Buffer:
+    return mmap.mmap(-1, octets) if octets >= MAPPED_FROM else bytearray(octets)
+
+
+class Loan:
+    """A reservation that several unsent parts share; the last one done gives it back."""
+
+    __slots__ = ("_parts", "_reservation")
+
+    def __init__(self, reservation: Reservation) -> None:
+        self._reservation = reservation
+        self._parts = 0
+
+    def begin(self) -> None:
+        self._parts += 1
+
+    def end(self) -> None:
+        self._parts -= 1
+        if self._parts <= 0:
+            self._reservation.release()
+
+
+class Inbox:
+    """Bytes of one direction that were not consumed: `filled` octets, and room for the rest of their frame."""
+
+    __slots__ = ("_budget", "_free", "_loan", "_reservation", "_view", "buffer", "filled", "waiting_since")
+
+    def __init__(self, budget: Budget, free: int) -> None:
+        self._budget = budget
+        self._free = free
+        """The free allowance: octets that need no reservation."""
+        self._view: memoryview | None = None
+        self._reservation: Reservation | None = None
+        self._loan: Loan | None = None
+        self.buffer: Buffer | None = None
+        self.filled = 0
+        self.waiting_since = 0.0
+        """Monotonic time since when a reservation is waited for; 0.0 if none is."""
+
+    @property
+    def waiting(self) -> bool:
+        return self._reservation is not None and not self._reservation.granted
+
+    def bytes(self) -> memoryview:
+        assert self._view is not None
+        return self._view[: self.filled]
+
+    def room(self) -> memoryview:
+        assert self._view is not None
+        return self._view[self.filled :]
+
+    def keep(self, rest: memoryview, wanted: int, owner: Owner, wake: Callable[[], None]) -> None:
+        """Hold `rest` (which may lie in this inbox's own buffer) with room for `wanted` octets in all.
+
+        If that needs a reservation which is not granted now, the inbox is `waiting` and has no more room than `rest`
+        takes; after `wake`, `grow` makes it.
+        """
+        length = len(rest)
+        if (
+            self._view is not None
+            and self._loan is None
+            and wanted <= len(self._view) <= max(self._free, 4 * wanted)
+            and length > SMALL_REST
+        ):
+            if length != self.filled or rest.obj is not self.buffer:
+                self._view[:length] = rest
+                self.filled = length
+            return
+        reservation = None
+        room = length if length <= SMALL_REST and wanted <= self._free else max(wanted, length)
+        if room > self._free:
+            reservation = self._budget.reserve(owner, room - self._free, wake)
+            if not reservation.granted:
+                room = length
+        view = self._copy(rest, room)
+        self.clear()
+        self._reservation = reservation
+        self._take(view, length)
+
+    def grow(self, wanted: int) -> None:
+        """The reservation has been granted: make the room that was waited for."""
+        if self._view is not None and wanted > len(self._view):
+            self._take(self._copy(self._view[: self.filled], wanted), self.filled)
+
+    def _copy(self, rest: memoryview, room: int) -> Buffer:
+        buffer = new_buffer(room)
+        memoryview(buffer)[: len(rest)] = rest
+        return buffer
+
+    def _take(self, buffer: Buffer, filled: int) -> None:
+        self.buffer = buffer
+        self._view = memoryview(buffer)
+        self.filled = filled
+
+    def lend(self) -> Loan:
+        """Hand the buffer's reservation over to parts of it that could not be sent yet."""
+        if self._loan is None:
+            self._loan = Loan(self._reservation or self._budget.charge(None, 0))
+            self._reservation = None
+        return self._loan
+
+    def clear(self) -> None:
+        """Nothing is kept any more."""
+        if self._reservation is not None:
+            self._reservation.release()
+            self._reservation = None
+        self._view = self.buffer = self._loan = None
+        self.filled = 0
+
+
+class Outbox:
+    """Bytes for one stream that it did not take yet."""
+
+    __slots__ = ("_budget", "_parts", "_sent", "pending", "stream")
+
+    def __init__(self, budget: Budget, sent: Cell) -> None:
+        self._budget = budget
+        self._sent = sent
+        self._parts: deque[tuple[memoryview, Loan]] = deque()
+        self.stream: Stream | None = None
+        """None while it is being dialled."""
+        self.pending = 0
+
+    def send(self, parts: Sequence[Part], source: Inbox | None, owner: Owner) -> None:
+        """Write parts now as far as they are taken, keep the rest. Views in `parts` are not used after the return,
+        but for views of `source`'s buffer, which is then lent. Raises StreamLost."""
+        for data in parts if len(parts) == 1 else _joined(parts):
+            taken = 0
+            if self.stream is not None and not self.pending:
+                taken = self._write(data)
+            if taken < len(data):
+                self._keep(data, taken, source, owner)
+
+    def _write(self, data: Part) -> int:
+        stream = cast(Stream, self.stream)
+        taken = stream.write(data)
+        if 0 < taken < len(data):
+            view = memoryview(data)
+            while taken < len(data):
+                more = stream.write(view[taken:])
+                if not more:
+                    break
+                taken += more
+        self._sent.value += taken
+        return taken
+
+    def _keep(self, data: Part, taken: int, source: Inbox | None, owner: Owner) -> None:
+        rest = memoryview(data)[taken:]
+        length = len(rest)
+        if source is not None and length >= LEND_FROM and rest.obj is source.buffer:
+            loan = source.lend()
+        else:
+            if not isinstance(data, bytes):
+                rest = memoryview(bytes(rest))
+            loan = Loan(self._budget.charge(owner, length))
+        loan.begin()
+        self._parts.append((rest, loan))
+        self.pending += length
+
+    def flush(self) -> None:
+        """Write on, until nothing is pending or nothing more is taken. Raises StreamLost."""
+        while self._parts:
+            rest, loan = self._parts[0]
+            taken = self._write(rest)
+            self.pending -= taken
+            if taken < len(rest):
+                self._parts[0] = (rest[taken:], loan)
+                return
+            self._parts.popleft()
+            loan.end()
+
+    def clear(self) -> None:
+        """Drop what is pending."""
+        for _, loan in self._parts:
+            loan.end()
+        self._parts.clear()
+        self.pending = 0
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """The same bytes in fewer parts: runs of small ones joined, large ones as they are."""
+    joined: list[Part] = []
+    run: list[Part] = []
+    octets = 0
+    for part in parts:
+        if octets + len(part) > JOIN_MAX and run:
+            joined.append(run[0] if len(run) == 1 else b"".join(run))
+            run, octets = [], 0
+        if len(part) > JOIN_MAX:
+            joined.append(part)
+        elif len(part):
+            run.append(part)
+            octets += len(part)
+    if run:
+        joined.append(run[0] if len(run) == 1 else b"".join(run))
+    return joined

@@ -1,0 +1,150 @@
+"""The bound ports of one listener, and what accepts on them.
+
+All ports (bootstrap and the whole broker range) are bound before anything else is done, all or none. Accepting is bounded
+per turn of the loop; with no file descriptor left it pauses, and goes on by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+from gateway.core import settings
+from gateway.core.identity import Address
+from gateway.edge import reasons
+from gateway.edge.reasons import StartRefused
+
+BACKLOG = 1024
+ACCEPTS_PER_TURN = 32
+PAUSE_SECONDS = 0.5
+_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPort:
+    """One listening socket. `node_id` is the broker that the port stands for, None on the bootstrap port."""
+
+    node_id: int | None
+    port: int
+    sock: socket.socket
+
+
+def bind(listener: settings.Listener) -> list[BoundPort]:
+    """Bind and listen on every port of a listener. Raises StartRefused, and then none is bound."""
+    brokers = listener.broker_ports
+    wanted: list[tuple[int | None, int]] = [(None, listener.port)]
+    wanted += [(node_id, brokers.base + node_id) for node_id in range(brokers.first, brokers.last + 1)]
+    bound: list[BoundPort] = []
+    try:
+        for node_id, port in wanted:
+            bound += [BoundPort(node_id, port, sock) for sock in _bind(listener, port)]
+    except BaseException:
+        for each in bound:
+            each.sock.close()
+        raise
+    return bound
+
+
+def _bind(listener: settings.Listener, port: int) -> list[socket.socket]:
+    """One socket for each address of the bind name. "::" takes IPv4 as well."""
+    where = f"listener {listener.name}, {listener.bind} port {port}"
+    try:
+        found = socket.getaddrinfo(listener.bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise StartRefused(reasons.BIND_ADDRESS, f"{where}: {_words(error)}") from None
+    socks: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in found:
+            sock = socket.socket(family, kind, protocol)
+            socks.append(sock)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+            sock.bind(address)
+            sock.listen(BACKLOG)
+    except OSError as error:
+        for sock in socks:
+            sock.close()
+        unknown = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+        reason = reasons.BIND_ADDRESS if unknown else reasons.PORT_IN_USE
+        raise StartRefused(reason, f"{where}: {_words(error)}") from None
+    return socks
+
+
+def _words(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+class Acceptor:
+    """Accepts on one bound port; `take` gets each connection, which is its own from then on."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        take: Callable[[socket.socket, Address], None],
+        paused: Callable[[str], None],
+    ) -> None:
+        """`paused` is told, with the system's words, when no file descriptor was left."""
+        self._loop = loop
+        self._sock = sock
+        self._take = take
+        self._paused = paused
+        self._resuming: asyncio.TimerHandle | None = None
+        self._open = True
+        loop.add_reader(sock.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if not self._open:
+                return
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                return
+            except OSError as error:
+                if error.errno in _NO_FILES:
+                    self._pause(error)
+                    return
+                log.warning("a connection could not be accepted: %s", _words(error))
+                return
+            try:
+                self._take(sock, client_address(address[0]))
+            except Exception as error:
+                sock.close()
+                log.error("an accepted connection failed: %s", type(error).__name__, exc_info=True)
+
+    def _pause(self, error: OSError) -> None:
+        self._loop.remove_reader(self._sock.fileno())
+        self._resuming = self._loop.call_later(PAUSE_SECONDS, self._resume)
+        self._paused(_words(error))
+
+    def _resume(self) -> None:
+        self._resuming = None
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Accept no more, and give the port back. Doing so twice does nothing."""
+        if self._open:
+            self._open = False
+            if self._resuming is not None:
+                self._resuming.cancel()
+            else:
+                self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+
+
+def client_address(text: str) -> Address:
+    """The address as policies see it: without a scope, and IPv4 where it came mapped into IPv6."""
+    address = ip_address(text.partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,305 @@
+"""Why the edge refused or ended a connection, could not reach a broker, or would not start.
+
+What clients show was taken from librdkafka 2.x and the Java client 4.x. librdkafka prints its guess "connecting to a
+PLAINTEXT broker listener?" for every connection that ends inside a TLS handshake, also where the guess is wrong.
+"""
+
+from __future__ import annotations
+
+from gateway.core.reasons import Reason, reason
+
+_ENDED = "Java: 'Node -1 disconnected', librdkafka: _TRANSPORT ('Disconnected'); both try again."
+_RESET = "librdkafka: _TRANSPORT ('Connection reset by peer'); Java: 'disconnected'; both try again with backoff."
+_NO_HANDSHAKE = (
+    "Java: SslAuthenticationException (SSL handshake failed), not retried; librdkafka: _SSL ('SSL handshake failed')."
+)
+_RETRIED = "The connection ends; clients try again and ask for metadata anew."
+_NOT_STARTED = "Nothing: the gateway does not start."
+
+# A connection that is refused before its handshake.
+
+LISTENER_NOT_READY = reason(
+    "listener-not-ready",
+    cause="A client came before any broker of the listener's backend was reached.",
+    client_sees=_RESET,
+    remedy="See /readyz, which names what is missing, and the upstream lines of the audit.",
+)
+CONNECTIONS_MAX = reason(
+    "connections-max",
+    cause="The gateway has limits.connections_max client connections.",
+    client_sees=_RESET,
+    remedy="Raise limits.connections_max (and the open files that the system permits), or run one more gateway.",
+)
+CONNECTIONS_PER_ADDRESS_MAX = reason(
+    "connections-per-address-max",
+    cause="One address has limits.connections_per_address_max client connections.",
+    client_sees=_RESET,
+    remedy="Look for a client that leaks connections; raise the limit where many clients share an address (NAT).",
+)
+UNAUTHENTICATED_MAX = reason(
+    "unauthenticated-max",
+    cause="limits.unauthenticated_max connections have not yet said who they are.",
+    client_sees=_RESET,
+    remedy="A flood, or clients whose authentication hangs: look at the addresses in the refused lines of the audit.",
+)
+SHUTTING_DOWN = reason(
+    "shutting-down",
+    cause="The gateway was told to stop, and let go of its connections.",
+    client_sees=_RETRIED,
+    remedy="None is needed; clients reach another gateway, or this one when it is back.",
+)
+
+# A handshake that failed.
+
+PLAINTEXT_KAFKA = reason(
+    "plaintext-kafka-on-tls-port",
+    cause="The first bytes were a Kafka request without TLS.",
+    client_sees="Java: 'disconnected' or a timeout waiting for a node; librdkafka: _TRANSPORT ('Disconnected').",
+    remedy="Set security.protocol=SASL_SSL (or SSL) at the client.",
+)
+PLAINTEXT_HTTP = reason(
+    "http-on-tls-port",
+    cause="The first bytes were an HTTP request without TLS.",
+    client_sees="The browser or health check shows an empty reply or a connection that was closed.",
+    remedy="Point health checks at the admin port's /readyz, or check that the TCP port opens.",
+)
+PROXY_PROTOCOL = reason(
+    "proxy-protocol-on-tls-port",
+    cause="The first bytes were a PROXY protocol header, which this listener does not take.",
+    client_sees=_NO_HANDSHAKE,
+    remedy="Switch the PROXY protocol off at the load balancer for this port.",
+)
+NOT_TLS = reason(
+    "not-tls",
+    cause="The first bytes were neither TLS nor a plaintext protocol that is known.",
+    client_sees="The connection ends.",
+    remedy="A port scanner or a misdirected client: look at the address.",
+)
+HANDSHAKE_TIMEOUT = reason(
+    "tls-handshake-timeout",
+    cause="The TLS handshake was not complete within limits.handshake_timeout.",
+    client_sees=_ENDED,
+    remedy="A TCP health check that opens and waits, a slow network, or an attack: look at the address.",
+)
+CLIENT_GAVE_UP = reason(
+    "tls-client-gave-up",
+    cause="The client ended the connection within the TLS handshake, without an alert.",
+    client_sees="Whatever made it give up; often its own timeout. TCP health checks look like this too.",
+    remedy="None for a health check; else read the client's log.",
+)
+NO_SHARED_CIPHER = reason(
+    "tls-no-shared-cipher",
+    cause="The client offers no cipher suite (or key exchange, or signature) that this listener takes.",
+    client_sees=_NO_HANDSHAKE,
+    remedy="Allow an AEAD suite with ECDHE at the client, e.g. TLS_AES_128_GCM_SHA256; update its TLS library.",
+)
+TLS_VERSION = reason(
+    "tls-version-unsupported",
+    cause="The client offers no TLS version that this listener takes.",
+    client_sees=_NO_HANDSHAKE,
+    remedy="Use TLS 1.2 or 1.3 at the client, as the listener's tls.versions says.",
+)
+CLIENT_CERTIFICATE_MISSING = reason(
+    "client-certificate-missing",
+    cause="The listener requires a client certificate, and the client sent none.",
+    client_sees=_NO_HANDSHAKE,
+    remedy="Set ssl.keystore.* (Java) or ssl.certificate.location and ssl.key.location (librdkafka) at the client.",
+)
+CLIENT_CERTIFICATE_REFUSED = reason(
+    "client-certificate-refused",
+    cause="The client's certificate could not be verified against the listener's client_ca; the detail says why.",
+    client_sees=_NO_HANDSHAKE,
+    remedy="Renew the certificate, or issue it from a CA in tls.client_ca; intermediates come from the client.",
+)
+CLIENT_DISTRUSTS = reason(
+    "tls-client-distrusts-certificate",
+    cause="The client sent an alert: it does not believe the listener's certificate.",
+    client_sees="Java: 'PKIX path building failed' or 'No name matching'; librdkafka: 'certificate verify failed'.",
+    remedy="Give the client the CA (ssl.truststore.location, ssl.ca.location) and an advertised name in the certificate.",
+)
+HANDSHAKE_FAILED = reason(
+    "tls-handshake-failed",
+    cause="The TLS handshake failed otherwise; the detail holds the alert and the TLS library's words.",
+    client_sees=_NO_HANDSHAKE,
+    remedy="Compare the client's TLS settings with the detail.",
+)
+
+# A connection that ended after its session began.
+
+CLIENT_DISCONNECTED = reason(
+    "client-disconnected",
+    cause="The client ended the connection.",
+    client_sees="Nothing unusual.",
+    remedy="None is needed.",
+)
+CLIENT_LOST = reason(
+    "client-lost",
+    cause="The connection to the client broke: a reset, a network error, or damaged TLS records.",
+    client_sees="Whatever broke it; clients try again.",
+    remedy="Look at the client's end and at the network between, if it happens often.",
+)
+FRAME_TIMEOUT = reason(
+    "frame-timeout",
+    cause="A request was not complete within limits.frame_timeout of its first byte.",
+    client_sees=_ENDED,
+    remedy="A very slow network for requests of this size, or an attack: lower max.request.size, or raise the limit.",
+)
+BUFFER_TIMEOUT = reason(
+    "buffer-budget-timeout",
+    cause="No memory for a frame could be reserved from limits.buffered_bytes_max within limits.frame_timeout.",
+    client_sees=_ENDED,
+    remedy="Find who sends many large frames at once; raise limits.buffered_bytes_max if the machine has the memory.",
+)
+IDLE_TIMEOUT = reason(
+    "idle-timeout",
+    cause="Nothing was sent in either direction for limits.idle_timeout.",
+    client_sees="Nothing unusual: clients open a connection again when they need one.",
+    remedy="None is needed; keep the limit above the clients' connections.max.idle.ms to let them end it first.",
+)
+CLIENT_NOT_READING = reason(
+    "client-not-reading",
+    cause="The client took nothing of what waited for it for too long.",
+    client_sees=_ENDED,
+    remedy="A client that hangs or is stopped; look at its own log.",
+)
+SESSION_FAILED = reason(
+    "session-failed",
+    cause="An error of the gateway's own ended this connection; others go on. The log has where.",
+    client_sees=_RETRIED,
+    remedy="Report it with the log's lines, which hold no payload.",
+)
+
+# A broker that could not be reached, or was lost.
+
+UPSTREAM_UNRESOLVED = reason(
+    "upstream-name-unresolved",
+    cause="The broker's host name has no address.",
+    client_sees=_RETRIED,
+    remedy="Check the backend's bootstrap and the brokers' advertised.listeners against the gateway's DNS.",
+)
+UPSTREAM_UNREACHABLE = reason(
+    "upstream-unreachable",
+    cause="The broker refused the connection, or the network did.",
+    client_sees=_RETRIED,
+    remedy="Check that the broker runs and that no firewall stands between.",
+)
+UPSTREAM_DIAL_TIMEOUT = reason(
+    "upstream-dial-timeout",
+    cause="The connection to the broker, its TLS handshake included, was not there within the backend's dial_timeout.",
+    client_sees=_RETRIED,
+    remedy="Check the broker and the network; a TLS port dialled as plaintext (or the reverse) looks like this too.",
+)
+UPSTREAM_UNTRUSTED = reason(
+    "upstream-certificate-untrusted",
+    cause="The broker's certificate could not be verified; nothing was sent.",
+    client_sees=_RETRIED,
+    remedy="Set the backend's tls.ca to the CA that issued the brokers' certificates.",
+)
+UPSTREAM_WRONG_NAME = reason(
+    "upstream-certificate-wrong-name",
+    cause="The broker's certificate is for another host name; nothing was sent.",
+    client_sees=_RETRIED,
+    remedy="Issue it for the name that is dialled, or set the backend's tls.server_name.",
+)
+UPSTREAM_TLS_FAILED = reason(
+    "upstream-tls-failed",
+    cause="The TLS handshake with the broker failed otherwise; the detail says how.",
+    client_sees=_RETRIED,
+    remedy="A broker port without TLS needs insecure_plaintext: true, or rather a TLS listener of its own.",
+)
+UPSTREAM_CLOSED = reason(
+    "upstream-closed",
+    cause="The broker ended the connection.",
+    client_sees=_RETRIED,
+    remedy="A restart, its idle limit, or a request it refused: look at the broker's log.",
+)
+UPSTREAM_RESET = reason(
+    "upstream-reset",
+    cause="The connection to the broker broke.",
+    client_sees=_RETRIED,
+    remedy="Look at the broker and the network between.",
+)
+UPSTREAM_UNKNOWN_ENDPOINT = reason(
+    "upstream-endpoint-unknown",
+    cause="There was something to send, but the broker that this port stands for is not known now.",
+    client_sees=_RETRIED,
+    remedy="None if that broker is down or was removed; otherwise compare the node ids with broker_ports.node_ids.",
+)
+UPSTREAM_STALLED = reason(
+    "upstream-stalled",
+    cause="The broker took nothing of what waited for it, or did not complete an answer, within limits.frame_timeout.",
+    client_sees=_RETRIED,
+    remedy="Look at the broker: its disks, its request queue, its network.",
+)
+UPSTREAM_ANSWER_TIMEOUT = reason(
+    "upstream-answer-timeout",
+    cause="The broker did not answer the gateway's own request within the backend's request_timeout.",
+    client_sees="Nothing at once; what waits for the fact is refused.",
+    remedy="Look at the broker's load.",
+)
+
+# A gateway that would not start.
+
+PORT_IN_USE = reason(
+    "port-in-use",
+    cause="A port of a listener, or of its broker range, is taken or not permitted.",
+    client_sees=_NOT_STARTED,
+    remedy="Free the port or choose another; ports below 1024 need the right to bind them.",
+)
+BIND_ADDRESS = reason(
+    "bind-address-unknown",
+    cause="A listener's bind address is not one of this machine.",
+    client_sees=_NOT_STARTED,
+    remedy="Use an address of this machine, 0.0.0.0, or '::' for all.",
+)
+TLS_FILE_UNREADABLE = reason(
+    "tls-file-unreadable",
+    cause="A certificate, key or CA file is missing, unreadable, or holds none.",
+    client_sees=_NOT_STARTED,
+    remedy="Correct the path or the file; PEM is expected, without a passphrase, the leaf first.",
+)
+TLS_KEY_EXPOSED = reason(
+    "tls-key-exposed",
+    cause="A private key can be read by every user of the machine, or changed by its group.",
+    client_sees=_NOT_STARTED,
+    remedy="chmod 0600 the file, or 0440 with a group that only the gateway is in.",
+)
+TLS_KEY_MISMATCH = reason(
+    "tls-key-mismatch",
+    cause="The private key does not belong to the certificate.",
+    client_sees=_NOT_STARTED,
+    remedy="Deploy certificate and key together; the certificate file begins with the leaf.",
+)
+TLS_KEY_WEAK = reason(
+    "tls-key-weak",
+    cause="The certificate's key or signature is weaker than the TLS library takes.",
+    client_sees=_NOT_STARTED,
+    remedy="Use EC P-256 or RSA with at least 2048 bits, and SHA-256.",
+)
+TLS_NAME_NOT_COVERED = reason(
+    "tls-name-not-covered",
+    cause="The certificate is not valid for the listener's advertised name; every client would refuse it.",
+    client_sees=_NOT_STARTED,
+    remedy="Issue a certificate with that name among its subject alternative names, or correct `advertised`.",
+)
+TLS_CERTIFICATE_EXPIRED = reason(
+    "tls-certificate-expired",
+    cause="The listener's certificate is not valid at this time.",
+    client_sees=_NOT_STARTED,
+    remedy="Renew it, or correct the machine's clock.",
+)
+BUFFER_BUDGET_TOO_SMALL = reason(
+    "buffer-budget-too-small",
+    cause="A frame of limits.frame_bytes_max can never be reserved from limits.buffered_bytes_max.",
+    client_sees=_NOT_STARTED,
+    remedy="Make limits.buffered_bytes_max at least four thirds of limits.frame_bytes_max.",
+)
+
+
+class StartRefused(Exception):
+    """The gateway cannot start safely: the reason and what exactly."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.code}: {detail}. {reason.cause} {reason.remedy}")
+        self.reason = reason
+        self.detail = detail

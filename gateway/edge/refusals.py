@@ -1,0 +1,59 @@
+"""Audit lines for connections that never became a session, a flood of them in few lines.
+
+The first refusal of a kind (listener, reason, address) is written at once; later ones are summed and written every
+`INTERVAL` seconds. At most `KINDS_MAX` kinds are told apart, the rest is summed per listener and reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from gateway.core.audit import Audit, AuditEvent
+from gateway.core.clock import Clock
+from gateway.core.reasons import Reason
+
+INTERVAL = 10.0
+KINDS_MAX = 500
+
+
+@dataclass(slots=True)
+class _Sum:
+    count: int = 0
+    detail: str = ""
+
+
+class Refusals:
+    """One per process; edge.server calls `write` every `INTERVAL` seconds and at the end."""
+
+    def __init__(self, audit: Audit, clock: Clock) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._sums: dict[tuple[str, str, str], _Sum] = {}
+
+    def add(self, listener: str, reason: Reason, address: str, detail: str = "") -> None:
+        key = (listener, reason.code, address)
+        known = self._sums.get(key)
+        if known is None and len(self._sums) < KINDS_MAX:
+            self._sums[key] = _Sum()
+            self._write(key, 1, detail)
+            return
+        if known is None:
+            known = self._sums.setdefault((listener, reason.code, "*other*"), _Sum())
+        known.count += 1
+        known.detail = detail
+
+    def write(self) -> None:
+        """Write the sums; a kind of which nothing more came is forgotten, and new again next time."""
+        sums, self._sums = self._sums, {}
+        for key, each in sums.items():
+            if each.count:
+                self._sums[key] = _Sum()
+                self._write(key, each.count, each.detail)
+
+    def _write(self, key: tuple[str, str, str], count: int, detail: str) -> None:
+        listener, code, address = key
+        fields: dict[str, str | int] = {"listener": listener, "reason": code, "address": address, "connections": count}
+        if detail:
+            fields["detail"] = detail
+        self._audit(AuditEvent("refused", self._clock.wall(), fields=MappingProxyType(fields)))

@@ -1,0 +1,243 @@
+"""An open byte stream as the pump sees it, whatever carries it: TLS by pyOpenSSL, TLS by `ssl`, or plain TCP.
+
+The pump pulls: it reads into memory of its own choice until nothing is left, writes until no more is taken, and says
+which of the two it waits for; the stream calls back when that may go on. The interface hides where readiness comes
+from. The streams of today watch their socket (`SocketStream`); an engine over memory BIOs behind a transport fits
+as well: it calls `readable` when the transport brought ciphertext and `writable` when the transport drained.
+
+Nothing here knows frames, limits or time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.core.session import Part
+
+
+class StreamEnded(Exception):
+    """The other side will send nothing more, in good order (FIN, or TLS close_notify)."""
+
+
+class StreamLost(Exception):
+    """The stream broke: reset, timed out in the network, damaged records. Says how."""
+
+
+class StreamCut(StreamLost):
+    """The other side ended TCP without TLS's close_notify, as hasty clients do; something may be missing at the end."""
+
+
+class Stream(Protocol):
+    """One open connection."""
+
+    def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
+        """Whom to call from now on; nothing is watched yet."""
+        ...
+
+    def watch_reading(self, on: bool) -> None:
+        """Call `readable` while there may be something to read, or stop that."""
+        ...
+
+    def watch_writing(self, on: bool) -> None:
+        """Call `writable` while something could be written, or stop that."""
+        ...
+
+    def read_into(self, room: memoryview) -> int:
+        """Fill `room` with what is there now. Returns the octets put in, 0 for none. Raises StreamEnded, StreamLost,
+        but only after everything before was given."""
+        ...
+
+    def buffered(self) -> bool:
+        """Whether octets wait inside the stream that no event on the wire would announce: read on without one."""
+        ...
+
+    def write(self, data: Part) -> int:
+        """Octets taken, possibly not all; 0: none can be taken now. Raises StreamLost.
+
+        What was not taken is offered again, beginning at the same octet and not shorter, before anything else.
+        """
+        ...
+
+    def finish(self) -> bool:
+        """Say that nothing more will be sent (close_notify, FIN). False: it could not be said yet; call again when
+        writable. Never raises."""
+        ...
+
+    def drop(self, room: memoryview) -> bool:
+        """Read and throw away what the other side still sends. True when it has ended too. Never raises."""
+        ...
+
+    def close(self, reset: bool = False) -> None:
+        """Let go of the socket; `reset` aborts it. Doing so twice does nothing."""
+        ...
+
+
+class SocketStream:
+    """What streams that watch their own non-blocking socket share."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._readable: Callable[[], None] = _nobody
+        self._writable: Callable[[], None] = _nobody
+        self._reading = False
+        self._writing = False
+
+    def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
+        self._readable = readable
+        self._writable = writable
+
+    def watch_reading(self, on: bool) -> None:
+        if on is not self._reading and self._fd >= 0:
+            self._reading = on
+            if on:
+                self._loop.add_reader(self._fd, self._on_readable)
+            else:
+                self._loop.remove_reader(self._fd)
+
+    def watch_writing(self, on: bool) -> None:
+        if on is not self._writing and self._fd >= 0:
+            self._writing = on
+            if on:
+                self._loop.add_writer(self._fd, self._on_writable)
+            else:
+                self._loop.remove_writer(self._fd)
+
+    def _on_readable(self) -> None:
+        self._readable()
+
+    def _on_writable(self) -> None:
+        self._writable()
+
+    def buffered(self) -> bool:
+        return False
+
+    def finish(self) -> bool:
+        shut_writing(self._sock)
+        return True
+
+    def drop(self, room: memoryview) -> bool:
+        """On the bare socket: what TLS would say of these octets no longer matters to anybody."""
+        for _ in range(16):
+            try:
+                if not self._sock.recv_into(room):
+                    return True
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError:
+                return True
+        return False
+
+    def close(self, reset: bool = False) -> None:
+        if self._fd < 0:
+            return
+        self.watch_reading(False)
+        self.watch_writing(False)
+        self._readable = self._writable = _nobody
+        self._fd = -1
+        if reset:
+            abort(self._sock)
+        else:
+            self._sock.close()
+
+
+class PlainStream(SocketStream):
+    """TCP without TLS: to a backend that is marked `insecure_plaintext`."""
+
+    def read_into(self, room: memoryview) -> int:
+        try:
+            octets = self._sock.recv_into(room)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise StreamLost(error.strerror or type(error).__name__) from None
+        if not octets:
+            raise StreamEnded
+        return octets
+
+    def write(self, data: Part) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise StreamLost(error.strerror or type(error).__name__) from None
+
+
+class SslStream(SocketStream):
+    """TLS as a client, by the standard library: to brokers. The handshake is complete, the name verified."""
+
+    _sock: ssl.SSLSocket
+
+    def read_into(self, room: memoryview) -> int:
+        filled = 0
+        size = len(room)
+        while filled < size:
+            try:
+                octets = self._sock.recv_into(room[filled:])
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return filled
+            except OSError as error:
+                if filled:
+                    return filled  # OpenSSL says the same again at the next call
+                raise StreamLost(error.strerror or type(error).__name__) from None
+            if not octets:
+                if filled:
+                    return filled
+                raise StreamEnded
+            filled += octets
+        return filled
+
+    def buffered(self) -> bool:
+        return self._sock.pending() > 0
+
+    def write(self, data: Part) -> int:
+        try:
+            return self._sock.send(data)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+        except OSError as error:
+            raise StreamLost(error.strerror or type(error).__name__) from None
+
+    def finish(self) -> bool:
+        """Send close_notify, as far as that goes without waiting; brokers take a FIN as well."""
+        with contextlib.suppress(OSError, ValueError):
+            self._sock.unwrap()
+        return super().finish()
+
+    def drop(self, room: memoryview) -> bool:
+        return True
+
+
+def shut_writing(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+
+
+def abort(sock: socket.socket) -> None:
+    """Close with a reset: at once, and without a TIME_WAIT to remember."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def tune(sock: socket.socket) -> None:
+    """No waiting for fuller packets; a dead peer is noticed within about two minutes."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        option = getattr(socket, name, None)
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _nobody() -> None:
+    """Before `start` and after `close`."""
