@@ -80,7 +80,6 @@ class Authentication:
         self._exchange: SaslExchange | None = None
         self._headers = False
         self._tokens = 0
-        self._without_keys = False
         self._began = -REAUTHENTICATION_INTERVAL_MIN
 
     @property
@@ -146,10 +145,6 @@ class Authentication:
         self._headers = False
         return self._handshake(frame, version, correlation_id)
 
-    def keys_unavailable(self) -> None:
-        """The keys that a token waited for could not be had in time; its next step is the refusal."""
-        self._without_keys = True
-
     def _versions(self, frame: memoryview) -> Step:
         if self.state is not State.INITIAL or self.reauthenticating:
             return _end(reasons.ILLEGAL_SASL_STATE, "a second ApiVersions before SaslHandshake")
@@ -189,8 +184,7 @@ class Authentication:
         exchange = self._exchange
         assert exchange is not None
         wall = self._context.clock.wall()
-        outcome = exchange.keys_unavailable() if self._without_keys else exchange.step(token, wall)
-        self._without_keys = False
+        outcome = exchange.step(token, wall)  # a key that was waited for is waited for once
         if isinstance(outcome, NeedKeys):
             return Step(ask=outcome.wanted)
         if isinstance(outcome, Done):

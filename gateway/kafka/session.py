@@ -23,7 +23,6 @@ from gateway.core.session import (
     Endpoint,
     Fact,
     Peer,
-    Unavailable,
 )
 from gateway.kafka import codec, reasons
 from gateway.kafka.answers import AnswerQueue
@@ -81,6 +80,11 @@ class KafkaSession:
     @property
     def principal(self) -> Principal | None:
         return self._traffic.identity.principal if self._traffic is not None else None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is owed to the client (core.session.Drainable)."""
+        return not len(self._queue) and self._waiting is None
 
     # From the client
 
@@ -320,9 +324,7 @@ class KafkaSession:
             missing = (ask.ids, ask.names)
         elif isinstance(ask, TopicsToCreate):
             missing = (frozenset(), ask.names)
-        else:
-            if isinstance(fact, Unavailable):
-                self._sasl.keys_unavailable()
+        else:  # keys: the same token is tried again
             return
         if self._traffic is not None:
             self._traffic.told(*missing)

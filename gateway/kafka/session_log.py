@@ -13,8 +13,6 @@ from gateway.kafka import meters
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.reasons import THROTTLED
 
-CLAIM_CHARS_MAX = 200
-CLAIM_ITEMS_MAX = 50
 THROTTLED_INTERVAL = 10.0
 """Seconds between two ``throttled`` lines of one connection."""
 CERTIFICATE = "CERTIFICATE"
@@ -86,11 +84,10 @@ class SessionLog:
         name = self._context.listener.name
         self._context.meters.cell(meters.AUTHENTICATIONS, name, mechanism, result).value += 1
 
-    def _claims(self, claims: Mapping[str, ClaimValue]) -> dict[str, object]:
-        used = getattr(self._context.policies.current, "claims_used", None)
-        if used is None:
-            return {}
-        return {name: _short(claims[name]) for name in sorted(used()) if name in claims}
+    def _claims(self, claims: Mapping[str, ClaimValue]) -> Mapping[str, object]:
+        """Of the claims, what policies decide by; a policy that cannot say gets none written."""
+        kept = getattr(self._context.policies.current, "claims_for_audit", None)
+        return kept(claims) if kept is not None else {}
 
     def _write(self, event: Event, fields: Mapping[str, FieldValue]) -> None:
         self._context.audit(
@@ -110,12 +107,3 @@ class SessionLog:
                 ),
             )
         )
-
-
-def _short(value: ClaimValue) -> object:
-    """A claim as the audit shows it, bounded."""
-    if isinstance(value, str):
-        return value[:CLAIM_CHARS_MAX]
-    if isinstance(value, list | tuple):
-        return tuple(_short(item) for item in value[:CLAIM_ITEMS_MAX])
-    return value if isinstance(value, int | float | None) else "(nested)"
