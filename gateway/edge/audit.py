@@ -1,0 +1,264 @@
+"""Carries audit events out: one JSON line each, to stdout or a file, without ever holding the loop back.
+
+`AuditSink` is the `Audit` that everything is given: it takes an event at once into a bounded queue, and counts it as
+dropped when the queue is full. A thread of its own turns events into lines and writes them in batches; when there is
+room again after drops, a ``warning`` line says how many were lost, and a disk that refuses is counted likewise. What
+is queued at `close` is still written. Allowed access, summed by `AllowedTally`, is written once per interval.
+
+A line's own names (``time``, ``event``, ``connection``, ``principal``, ``who``) come first. ``principal`` is
+``method:issuer:name`` and ``who`` its three parts. Values are bounded, and control characters cannot reach the log:
+JSON escapes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from gateway.core.audit import AllowedTally, AuditEvent, FieldValue
+from gateway.core.clock import Clock
+from gateway.core.meters import Meter, Meters
+from gateway.core.settings import AuditSettings
+
+WRITTEN = Meter("gateway_audit_events_total", "Audit events, by result.", ("result",))
+
+BATCH_MAX = 512
+"""Events that are written with one call."""
+TEXT_CHARS_MAX = 2048
+ITEMS_MAX = 64
+DEPTH_MAX = 3
+RETRY_PAUSE = 1.0
+"""Seconds after a failed write before the file is opened again."""
+
+log = logging.getLogger("gateway.audit")
+
+_OWN = frozenset({"time", "event", "connection", "principal", "who"})
+
+
+class AuditSink:
+    """See above. `start` and `close` belong to the loop; calling it may happen on any thread.
+
+    Raises OSError at construction if the file cannot be opened: a gateway without an audit does not start.
+    """
+
+    def __init__(self, settings: AuditSettings, tally: AllowedTally, clock: Clock, meters: Meters) -> None:
+        self._settings = settings
+        self._tally = tally
+        self._clock = clock
+        self._queue: deque[AuditEvent] = deque()
+        self._allowed: deque[list[AuditEvent]] = deque()
+        self._dropped = 0
+        self._told_dropped = 0
+        self._lock = threading.Lock()
+        self._work = threading.Event()
+        self._reopen = False
+        self._end = threading.Event()
+        self._written, self._lost = meters.cell(WRITTEN, "written"), meters.cell(WRITTEN, "dropped")
+        self._output = _Output(settings.output)
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._task: asyncio.Task[None] | None = None
+
+    def __call__(self, event: AuditEvent) -> None:
+        """Take an event. Never blocks, never raises."""
+        if len(self._queue) >= self._settings.queue_max:
+            self._drop(1)
+        else:
+            self._queue.append(event)
+        self._work.set()
+
+    @property
+    def dropped(self) -> int:
+        """Events lost since the start, to a full queue or a failing disk."""
+        return self._dropped
+
+    async def start(self) -> None:
+        self._thread.start()
+        self._task = asyncio.create_task(self._sum_allowed(), name="audit of allowed access")
+
+    async def close(self) -> None:
+        """Write everything that is queued, the allowed sums included, and end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+            self._allowed.append(self._tally.drain(self._clock.wall()))
+            self._end.set()
+            self._work.set()
+            await asyncio.to_thread(self._thread.join)
+
+    def reopen(self) -> None:
+        """Close the file and open its path anew, after a rotation."""
+        self._reopen = True
+        self._work.set()
+
+    async def _sum_allowed(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.allowed_interval)
+            # Sums that wait to be written are not many times the tally's bound: the tally goes on summing instead.
+            if not self._allowed:
+                self._allowed.append(self._tally.drain(self._clock.wall()))
+                self._work.set()
+
+    def _drop(self, count: int) -> None:
+        with self._lock:
+            self._dropped += count
+            self._lost.value += count
+
+    def _run(self) -> None:
+        """The thread: until `close`, and then until nothing is left."""
+        while True:
+            self._work.wait()
+            self._work.clear()
+            ending = self._end.is_set()
+            if self._reopen:
+                self._reopen = False
+                self._output.reopen()
+            while (batch := self._batch()) or self._dropped > self._told_dropped:
+                self._write(batch)
+            if ending:
+                self._output.close()
+                return
+
+    def _batch(self) -> list[AuditEvent]:
+        batch: list[AuditEvent] = []
+        while self._queue and len(batch) < BATCH_MAX:
+            batch.append(self._queue.popleft())
+        while self._allowed and len(batch) < BATCH_MAX:
+            # A list leaves the deque when it is empty, so that no second one is drained before.
+            events = self._allowed[0]
+            batch.extend(events[: BATCH_MAX - len(batch)])
+            del events[:BATCH_MAX]
+            if not events:
+                self._allowed.popleft()
+        return batch
+
+    def _write(self, batch: Sequence[AuditEvent]) -> None:
+        """Write a batch, however long the disk refuses; at the end of the gateway's life, once more."""
+        lines = [line(event) for event in batch]
+        dropped = self._dropped
+        if dropped > self._told_dropped:
+            fields: dict[str, FieldValue] = {
+                "reason": "audit-dropped",
+                "dropped": dropped - self._told_dropped,
+                "dropped_in_all": dropped,
+            }
+            lines.append(line(AuditEvent("warning", self._clock.wall(), fields=MappingProxyType(fields))))
+        failing = False
+        while lines:
+            last_try = self._end.is_set()
+            try:
+                done = self._output.write(lines)
+            except OSError as error:
+                if not failing:
+                    log.error("the audit cannot be written: %s", error.strerror or type(error).__name__)
+                failing = True
+                if last_try:
+                    self._drop(len(lines))
+                    self._told_dropped = self._dropped
+                    return
+                self._end.wait(RETRY_PAUSE)
+                self._output.reopen()
+            else:
+                self._written.value += done
+                del lines[:done]
+        self._told_dropped = dropped
+
+
+class _Output:
+    """stdout, or a file that is appended to. Whole lines only: a line cut short by a full disk is ended first."""
+
+    def __init__(self, output: str) -> None:
+        self._path = None if output == "stdout" else output
+        self._descriptor = 1 if self._path is None else self._opened(self._path)
+        self._torn = False
+
+    @staticmethod
+    def _opened(path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        """Returns how many lines are wholly written, at least one. Raises OSError if not even that."""
+        count = os.write(self._descriptor, (b"\n" if self._torn else b"") + b"".join(lines))
+        if self._torn and count:
+            count -= 1
+            self._torn = False
+        done = 0
+        for each in lines:
+            if count < len(each) - 1:
+                break
+            count -= len(each)
+            done += 1
+        if count:  # a part of a line, or all of one but its end
+            self._torn = True
+        if not done:
+            raise OSError(errno.ENOSPC, "less than a line was taken")
+        return done
+
+    def reopen(self) -> None:
+        """Open the path anew; if that fails, the old file stays in use."""
+        if self._path is None:
+            return
+        try:
+            opened = self._opened(self._path)
+        except OSError as error:
+            log.error("the audit file cannot be reopened: %s", error.strerror or type(error).__name__)
+            return
+        self._torn = self._torn and os.path.sameopenfile(opened, self._descriptor)
+        self.close()
+        self._descriptor = opened
+
+    def close(self) -> None:
+        if self._path is not None:
+            os.close(self._descriptor)
+
+
+def line(event: AuditEvent) -> bytes:
+    """One event as a line of JSON, ASCII, with its newline."""
+    shown: dict[str, object] = {"time": _time(event.at), "event": event.event}
+    if event.connection:
+        shown["connection"] = event.connection
+    if event.principal is not None:
+        who = event.principal
+        shown["principal"] = _bounded(str(who))
+        shown["who"] = {"method": who.method, "issuer": who.issuer, "name": _bounded(who.name)}
+    for name, value in event.fields.items():
+        shown[f"field_{name}" if name in _OWN else name] = _bounded(value)
+    return json.dumps(shown, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+
+def _time(at: float) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return "unknown"
+
+
+def _bounded(value: object, depth: int = DEPTH_MAX) -> object:
+    """The value as JSON can hold it: long texts and lists cut with a word of how much is missing."""
+    match value:
+        case None | bool() | int():
+            return value if value is None or abs(value) < 1 << 63 else str(value)[:TEXT_CHARS_MAX]
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case str():
+            cut = len(value) - TEXT_CHARS_MAX
+            return value if cut <= 0 else f"{value[:TEXT_CHARS_MAX]}... ({cut} more)"
+        case Mapping() if depth:
+            made = {str(name)[:TEXT_CHARS_MAX]: _bounded(value[name], depth - 1) for name in list(value)[:ITEMS_MAX]}
+            if len(value) > ITEMS_MAX:
+                made["..."] = f"({len(value) - ITEMS_MAX} more)"
+            return made
+        case list() | tuple() | set() | frozenset() if depth:
+            items = [_bounded(item, depth - 1) for item in list(value)[:ITEMS_MAX]]
+            return [*items, f"... ({len(value) - ITEMS_MAX} more)"] if len(value) > ITEMS_MAX else items
+        case _:
+            return f"({type(value).__name__})"

@@ -1,0 +1,103 @@
+"""Notices that files have changed, by looking: no events of a file system are relied on.
+
+A file is known by what it is (where its path leads, inode, time, size), so a rewritten file, one renamed over it, a
+swapped symlink anywhere on its path (Kubernetes mounts work so), and files that come to or go from a glob are all
+changes. One is reported when two looks in a row see the same: a set that is still being written is waited for.
+SIGHUP is a `poke`: a look at once, reported even if nothing changed. ops watches policy files with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import glob
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+
+FILES_MAX = 10_000
+SETTLE = 0.1
+"""Seconds between the two looks that must agree, unless the poll interval is shorter."""
+
+Fingerprint = tuple[tuple[object, ...], ...]
+Changed = Callable[[str], Awaitable[None]]
+"""Called with what set it off: ``file`` or ``poke``. Awaited; looks pause meanwhile."""
+
+log = logging.getLogger("gateway.watch")
+
+
+def fingerprint(patterns: Sequence[str]) -> Fingerprint:
+    """What all files of these paths are now; a ``*`` in a path's last part matches names. Blocks on the disk."""
+    names: set[str] = set()
+    for pattern in patterns:
+        found = sorted(glob.glob(pattern)) if "*" in os.path.basename(pattern) else [pattern]
+        names.update(found[:FILES_MAX])
+    return tuple(_one(name) for name in sorted(names))
+
+
+def _one(name: str) -> tuple[object, ...]:
+    try:
+        path = os.path.realpath(name)
+        stat = os.stat(path)
+    except (OSError, ValueError) as error:
+        return name, type(error).__name__
+    return name, path, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+class Watch:
+    """Looks at the patterns' files every `poll` seconds and calls `changed` once each change has settled.
+
+    `start` takes the files as they are then for known; `seen` may hand in the fingerprint of when they were loaded,
+    so that a change in between is not missed. An exception of `changed` is logged and ends nothing.
+    """
+
+    def __init__(self, patterns: Sequence[str], changed: Changed, poll: float, seen: Fingerprint | None = None) -> None:
+        self._patterns = tuple(patterns)
+        self._changed = changed
+        self._poll = poll
+        self._seen = seen
+        self._poked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        if self._seen is None:
+            self._seen = await self._look()
+        self._task = asyncio.create_task(self._run(), name="watching files")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def poke(self) -> None:
+        """Look now, and report whatever is found. Callable from a signal handler of the loop."""
+        self._poked.set()
+
+    async def _look(self) -> Fingerprint:
+        return await asyncio.to_thread(fingerprint, self._patterns)
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll):
+                    await self._poked.wait()
+            try:
+                await self._check()
+            except Exception:
+                log.exception("looking at %s failed", ", ".join(self._patterns))
+
+    async def _check(self) -> None:
+        poked = self._poked.is_set()
+        self._poked.clear()
+        found = await self._look()
+        if found == self._seen and not poked:
+            return
+        while True:
+            await asyncio.sleep(min(SETTLE, self._poll))
+            again = await self._look()
+            if again == found:
+                break
+            found = again
+        self._seen = found
+        await self._changed("poke" if poked else "file")
