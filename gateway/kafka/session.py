@@ -267,7 +267,7 @@ class KafkaSession:
         while not self._over and end - position >= PREFIX:
             size = int.from_bytes(data[position : position + PREFIX], "big", signed=True)
             if not PREFIX <= size <= self._context.limits.frame_bytes_max:
-                reason = reasons.UPSTREAM_FRAME_TOO_LARGE if size > 0 else reasons.UPSTREAM_PROTOCOL
+                reason = reasons.UPSTREAM_FRAME_TOO_LARGE if size > PREFIX else reasons.UPSTREAM_PROTOCOL
                 self._close(Close(reason, f"{size} bytes"))
                 break
             stop = position + PREFIX + size

@@ -105,11 +105,11 @@ class Traffic:
 
     def request(self, frame: memoryview, now: float) -> Outcome:
         """Decide one frame (without its length prefix). Raises codec.Malformed."""
-        header = codec.parse_request_header(frame)
-        api_key, version = header.api_key, header.api_version
+        api_key, version = struct.unpack_from(">hh", frame)
         refused = self._offered(api_key, version)
         if refused is not None:
             return refused
+        header = codec.parse_request_header(frame)
         held = self._charge(api_key, len(frame), now)
         throttle_ms = _milliseconds(held)
         outcome: Outcome = self._fast_request(header, frame, throttle_ms)

@@ -412,7 +412,8 @@ def fetched(correlation_id: int, *topics: str | bytes, version: int = 12, error:
         }
         for topic in topics
     ]
-    return response(1, version, correlation_id, {"sessionId": 77, "responses": given, **fields})
+    session = {"sessionId": 77} if version >= 7 else {}
+    return response(1, version, correlation_id, {**session, "responses": given, **fields})
 
 
 def heartbeat(correlation_id: int, group: str = "g") -> bytes:
