@@ -1,0 +1,120 @@
+"""The Java client through the gateway, by its own tools: console, admin and performance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.real import java
+from tests.real.site import App, Site, unique
+
+BOTH = pytest.mark.parametrize("plain", [False, True], ids=["oauthbearer", "plain"])
+
+
+def produce(app: App, topic: str, folder: Path, *values: str, plain: bool = False, **more: str) -> java.Ran:
+    settings = app.java(folder, plain=plain, **more)
+    return java.run(
+        java.CONSOLE_PRODUCER, "--bootstrap-server", app.site.bootstrap, "--command-config", str(settings),
+        "--topic", topic, folder=folder, stdin="".join(f"{value}\n" for value in values),
+    )  # fmt: skip
+
+
+def consume(
+    app: App, topic: str, folder: Path, count: int, group: str, *, plain: bool = False, **more: str
+) -> java.Ran:
+    settings = app.java(folder, plain=plain, **more)
+    return java.run(
+        java.CONSOLE_CONSUMER, "--bootstrap-server", app.site.bootstrap, "--command-config", str(settings),
+        "--topic", topic, "--group", group, "--from-beginning", "--max-messages", str(count), "--timeout-ms", "40000",
+        folder=folder,
+    )  # fmt: skip
+
+
+def tool(app: App, name: str, folder: Path, *arguments: str) -> java.Ran:
+    settings = app.java(folder)
+    return java.run(
+        name, "--bootstrap-server", app.site.bootstrap, "--command-config", str(settings), *arguments, folder=folder
+    )
+
+
+@BOTH
+def test_produces_and_consumes_in_a_group(site: Site, tmp_path: Path, plain: bool) -> None:
+    """The producer is idempotent, as Java's is by default."""
+    app, topic = site.app(), site.topic()
+    done = produce(app, topic, tmp_path, "one", "two", "three", plain=plain)
+    assert "ERROR" not in done.text, done.text
+    found = consume(app, topic, tmp_path, 3, unique("app-g"), plain=plain)
+    assert sorted(found.out.split()) == ["one", "three", "two"], found.text
+
+
+def test_the_new_group_protocol(site: Site, tmp_path: Path) -> None:
+    """KIP-848: ConsumerGroupHeartbeat instead of JoinGroup."""
+    app, topic = site.app(), site.topic()
+    produce(app, topic, tmp_path, "one", "two")
+    found = consume(app, topic, tmp_path, 2, unique("app-g"), **{"group.protocol": "consumer"})
+    assert sorted(found.out.split()) == ["one", "two"], found.text
+
+
+def test_topics_and_groups(site: Site, tmp_path: Path) -> None:
+    app, name, group = site.app(), unique("app.made"), unique("app-g")
+    made = tool(app, java.TOPICS, tmp_path, "--create", "--topic", name, "--partitions", "2")
+    assert f"Created topic {name}." in made.text
+    shown = tool(app, java.TOPICS, tmp_path, "--describe", "--topic", name)
+    assert "PartitionCount: 2" in shown.text
+    produce(app, name, tmp_path, "one")
+    consume(app, name, tmp_path, 1, group)
+    groups = tool(app, java.GROUPS, tmp_path, "--describe", "--group", group)
+    assert name in groups.out, groups.text
+    assert group in tool(app, java.GROUPS, tmp_path, "--list").out
+    gone = tool(app, java.TOPICS, tmp_path, "--delete", "--topic", name)
+    assert gone.code == 0, gone.text
+
+
+def test_transactional_performance(site: Site, tmp_path: Path) -> None:
+    app, topic = site.app(), site.topic()
+    settings = app.java(tmp_path)
+    done = java.run(
+        java.PRODUCER_PERFORMANCE, "--bootstrap-server", site.bootstrap, "--command-config", str(settings),
+        "--topic", topic, "--num-records", "2000", "--record-size", "100", "--throughput", "-1",
+        "--transactional-id", unique("app-t"), "--transaction-duration-ms", "200", folder=tmp_path,
+    )  # fmt: skip
+    assert "2000 records sent" in done.out, done.text
+    read = java.run(
+        java.CONSUMER_PERFORMANCE, "--bootstrap-server", site.bootstrap, "--command-config", str(settings),
+        "--topic", topic, "--num-records", "2000", "--group", unique("app-g"), "--timeout", "40000", folder=tmp_path,
+    )  # fmt: skip
+    assert ", 2000," in read.out, read.text
+
+
+# --- denied
+
+
+def test_a_denied_topic_raises(guarded: Site, tmp_path: Path) -> None:
+    denied, at = guarded.topic("closed.pay"), guarded.audited()
+    done = produce(guarded.app(), denied, tmp_path, "x")
+    assert "TopicAuthorizationException" in done.text
+    assert guarded.denied(at, resource=denied)["operation"]
+    found = consume(guarded.app(), denied, tmp_path, 1, unique("app-g"))
+    assert "TopicAuthorizationException" in found.text
+
+
+def test_a_denied_group_raises(guarded: Site, tmp_path: Path) -> None:
+    found = consume(guarded.app(), guarded.topic(), tmp_path, 1, unique("other"))
+    assert "GroupAuthorizationException" in found.text
+
+
+def test_creating_elsewhere_raises(guarded: Site, tmp_path: Path) -> None:
+    done = tool(guarded.app(), java.TOPICS, tmp_path, "--create", "--topic", unique("closed.made"))
+    assert "TopicAuthorizationException" in done.text
+    assert done.code != 0
+
+
+def test_a_denied_transactional_id_raises(guarded: Site, tmp_path: Path) -> None:
+    settings = guarded.app().java(tmp_path)
+    done = java.run(
+        java.PRODUCER_PERFORMANCE, "--bootstrap-server", guarded.bootstrap, "--command-config", str(settings),
+        "--topic", guarded.topic(), "--num-records", "1", "--record-size", "10", "--throughput", "-1",
+        "--transactional-id", unique("other"), folder=tmp_path,
+    )  # fmt: skip
+    assert "TransactionalIdAuthorizationException" in done.text
