@@ -1,6 +1,7 @@
 """The admin port: is it alive, is it ready (and if not, what is missing), and the metrics. On loopback, for reading.
 
-``GET /healthz``: 200 as long as the loop turns. ``GET /readyz``: 200, or 503 with one line per thing that is missing.
+``GET /healthz``: 200 as long as the loop turns. ``GET /readyz``: 200, or 503 with one line per thing that is missing;
+policy files that are refused are only noted, since one mistyped file should not take every gateway out of service.
 ``GET /metrics``: Prometheus. Nothing can be changed here, and a browser led here by a foreign name (DNS rebinding) is
 turned away by its Host header.
 """
@@ -33,8 +34,8 @@ Missing = Callable[[], Sequence[str]]
 """What keeps the gateway from serving now, one line each; empty when it is ready."""
 
 
-def application(missing: Missing, registry: CollectorRegistry) -> Starlette:
-    """The ASGI application of the admin port."""
+def application(missing: Missing, notes: Missing, registry: CollectorRegistry) -> Starlette:
+    """The ASGI application of the admin port. `notes`: what is wrong, but keeps nobody from being served."""
 
     async def healthz(request: Request) -> Response:
         del request
@@ -43,9 +44,8 @@ def application(missing: Missing, registry: CollectorRegistry) -> Starlette:
     async def readyz(request: Request) -> Response:
         del request
         lines = missing()
-        if not lines:
-            return PlainTextResponse("ready\n")
-        return PlainTextResponse("".join(f"{line}\n" for line in lines), status_code=503)
+        said = [*(lines or ["ready"]), *(f"note: {note}" for note in notes())]
+        return PlainTextResponse("".join(f"{line}\n" for line in said), status_code=503 if lines else 200)
 
     async def metrics(request: Request) -> Response:
         del request

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.core import documents
 from gateway.core.documents import Document, Mistake, Mistakes
 from gateway.core.policy import PolicySet
-from gateway.core.settings import Admin, Backend, Issuer, Listener, ListenerTls, Policies, Settings
+from gateway.core.settings import Admin, Backend, Issuer, Limits, Listener, ListenerTls, Policies, Settings
 from gateway.core.vocabulary import Vocabulary
 from gateway.ops import config_files, config_policies
 from gateway.ops.config_policies import SYSTEMS
@@ -70,6 +70,7 @@ class Parts:
     issuers: tuple[tuple[int, Issuer], ...]
     policies: Policies | None
     admin: Admin | None
+    limits: Limits | None
 
 
 def read(file: Path, wall: float) -> Configuration:
@@ -82,6 +83,7 @@ def read(file: Path, wall: float) -> Configuration:
     parts = _parts(document.data)
     mistakes += names_that_lead_nowhere(document, parts)
     mistakes += ports_in_use_twice(document, parts)
+    mistakes += limits_at_odds(document, parts)
     warnings: list[str] = []
     config_files.check(document, parts, wall, mistakes, warnings)
     vocabulary = config_policies.vocabulary(
@@ -157,6 +159,7 @@ def _parts(data: Any) -> Parts:
         items("issuers", Issuer),
         _sound(Policies, whole.get("policies")),
         _sound(Admin, whole.get("admin", {})),
+        _sound(Limits, whole.get("limits", {})),
     )
 
 
@@ -267,6 +270,23 @@ def ports_in_use_twice(document: Document, parts: Parts) -> list[Mistake]:
                 mine, theirs = _range(first, last), _range(other_first, other_last)
                 found = f"{mine}, of which {documents.spell(other)} (line {document.line(other)}) has {theirs}"
                 mistakes.append(_mistake(document, path, found, "ports that nothing else here listens on"))
+    return mistakes
+
+
+def limits_at_odds(document: Document, parts: Parts) -> list[Mistake]:
+    """Limits that make each other pointless."""
+    limits = parts.limits
+    if limits is None:
+        return []
+    mistakes = []
+    # edge.budget keeps a quarter of the budget for small frames; a frame that never fits would wait for ever.
+    if limits.frame_bytes_max > limits.buffered_bytes_max // 4 * 3:
+        found = f"{limits.frame_bytes_max} bytes, with buffered_bytes_max of {limits.buffered_bytes_max}"
+        mistakes.append(_mistake(document, ("limits", "frame_bytes_max"), found, "at most three quarters of it"))
+    if limits.frame_bytes_before_authentication_max > limits.frame_bytes_max:
+        found = f"{limits.frame_bytes_before_authentication_max} bytes, more than frame_bytes_max"
+        place = ("limits", "frame_bytes_before_authentication_max")
+        mistakes.append(_mistake(document, place, found, "less for clients nobody knows yet"))
     return mistakes
 
 

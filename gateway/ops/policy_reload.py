@@ -1,10 +1,12 @@
 """Where the current policy is, and how it changes: all files as one new revision, or none.
 
-Composed by ops.run; sessions hold it as their PolicySource and compare `current` by identity once per chunk.
+Composed by ops.composition; sessions hold it as their PolicySource and compare `current` by identity once per chunk.
+One reload at a time: edge.watch awaits it before it looks again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from types import MappingProxyType
@@ -13,7 +15,7 @@ from typing import Literal
 from gateway.core.audit import Audit, AuditEvent, FieldValue
 from gateway.core.documents import Mistakes
 from gateway.core.meters import Meter, Meters
-from gateway.core.policy import PolicySet
+from gateway.core.rights import Policy
 
 MISTAKES_SHOWN_MAX = 20
 """Of a refused set, in one audit line; the rest is counted."""
@@ -22,15 +24,15 @@ RELOADS = Meter("gateway_policy_reloads_total", "Policy sets looked at while run
 
 log = logging.getLogger("gateway.policy")
 
-Load = Callable[[], PolicySet]
-"""Reads all policy files as they are now. Raises Mistakes."""
+Load = Callable[[], Policy]
+"""Reads all policy files as they are now; called on a thread. Raises Mistakes."""
 
 
 class LivePolicies:
     """The policy in force. `refused_since`: wall time since which the files on disk have not loaded, else None."""
 
-    def __init__(self, first: PolicySet, load: Load, audit: Audit, meters: Meters, wall: Callable[[], float]) -> None:
-        self.current = first
+    def __init__(self, first: Policy, load: Load, audit: Audit, meters: Meters, wall: Callable[[], float]) -> None:
+        self.current: Policy = first
         self.loaded_at = wall()
         self.refused_since: float | None = None
         self._load = load
@@ -39,10 +41,10 @@ class LivePolicies:
         self._wall = wall
         self._announce("policy-revision", revision=first.revision, previous="", trigger="start")
 
-    def reload(self, trigger: str) -> bool:
+    async def reload(self, trigger: str) -> bool:
         """Read the files; put a new revision in force if they are sound and differ. Returns whether they are sound."""
         try:
-            found = self._load()
+            found = await asyncio.to_thread(self._load)
         except Mistakes as error:
             self._refuse([str(mistake) for mistake in error.mistakes], trigger)
             return False

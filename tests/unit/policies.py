@@ -37,9 +37,7 @@ def person(name: str = "ann", issuer: str = "corp", address: str = "10.0.0.1", *
     return Identity(Principal("jwt", issuer, name), ip_address(address), claims)
 
 
-def holder(
-    uri: str = "", dns: str = "", subject: str = "", common_name: str = "", ca: str = "clients"
-) -> Identity:
+def holder(uri: str = "", dns: str = "", subject: str = "", common_name: str = "", ca: str = "clients") -> Identity:
     uris, names = ((uri,) if uri else ()), ((dns,) if dns else ())
     certificate = Certificate(subject, common_name, uris, names, "00", 2e9)
     return Identity(Principal("certificate", ca, uri or subject), ip_address("10.0.0.1"), certificate=certificate)

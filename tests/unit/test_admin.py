@@ -28,9 +28,14 @@ def missing() -> list[str]:
 
 
 @pytest.fixture
-async def client(meters: Meters, missing: list[str]) -> AsyncIterator[httpx.AsyncClient]:
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def client(meters: Meters, missing: list[str], notes: list[str]) -> AsyncIterator[httpx.AsyncClient]:
     registry = metrics.registry(meters, lambda: [(AGE, ("corp",), 12.0)])
-    transport = httpx.ASGITransport(admin.application(lambda: missing, registry))
+    transport = httpx.ASGITransport(admin.application(lambda: missing, lambda: notes, registry))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9640") as made:
         yield made
 
@@ -46,6 +51,13 @@ async def test_readyz_names_everything_that_is_missing(client: httpx.AsyncClient
     found = await client.get("/readyz")
     assert found.status_code == 503
     assert found.text.splitlines() == missing
+
+
+async def test_refused_policies_are_noted_and_keep_it_ready(client: httpx.AsyncClient, notes: list[str]) -> None:
+    notes.append("policy files refused for 5 s; revision abc is in force")
+    found = await client.get("/readyz")
+    assert found.status_code == 200
+    assert found.text == "ready\nnote: policy files refused for 5 s; revision abc is in force\n"
 
 
 def values(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
@@ -93,7 +105,8 @@ async def test_it_serves_on_a_socket_of_its_own_and_ends_when_told(meters: Meter
     import socket
 
     sock = socket.create_server(("127.0.0.1", 0))
-    server = admin.server(admin.application(lambda: ["listener kafka: not bound yet"], metrics.registry(meters, list)))
+    missing = ["listener kafka: no broker of backend main was reached yet"]
+    server = admin.server(admin.application(lambda: missing, list, metrics.registry(meters, list)))
     task = asyncio.create_task(server.serve(sockets=[sock]))
     async with httpx.AsyncClient(trust_env=False) as client:
         port = sock.getsockname()[1]

@@ -158,6 +158,10 @@ WRONG = [
     ("limits: {idle_timeout: 5}", None, 25, "limits.idle_timeout", "'5'", "a duration such as"),
     ("limits: {connections_max: 0}", None, 25, "limits.connections_max", "'0'", "greater than 0"),
     ("audit: {output: absent/audit.jsonl}", None, 25, "audit.output", "cannot be written to", "a folder to write in"),
+    ("limits: {frame_bytes_max: 200 MiB}", None, 25, "limits.frame_bytes_max", "209715200 bytes", "three quarters"),
+    ("limits: {buffered_bytes_max: 64 MiB}", None, 25, "limits.frame_bytes_max", "67108864", "three quarters"),
+    ("limits: {frame_bytes_before_authentication_max: 200 MiB}", None, 25,
+     "limits.frame_bytes_before_authentication_max", "more than frame_bytes_max", "less"),
     ("limits: &a {connections_max: 1}", None, 25, "", "the anchor &a", "no anchors"),
 ]  # fmt: skip
 

@@ -44,16 +44,16 @@ def live(tmp_path: Path) -> Live:
     return Live(tmp_path)
 
 
-def test_the_first_revision_is_announced(live: Live) -> None:
+async def test_the_first_revision_is_announced(live: Live) -> None:
     assert [event.event for event in live.events] == ["policy-revision"]
     assert live.events[0].fields["revision"] == live.policies.current.revision
 
 
-def test_changed_files_make_one_new_revision(live: Live) -> None:
+async def test_changed_files_make_one_new_revision(live: Live) -> None:
     before = live.policies.current
     live.write("role.yaml", ROLE.format(name="app", topic="payments"))
     live.now = 1005.0
-    assert live.policies.reload("changed file")
+    assert await live.policies.reload("changed file")
     after = live.policies.current
     assert after is not before
     assert live.policies.loaded_at == 1005.0
@@ -63,9 +63,9 @@ def test_changed_files_make_one_new_revision(live: Live) -> None:
     assert live.counted("changed") == 1
 
 
-def test_unchanged_files_change_nothing(live: Live) -> None:
+async def test_unchanged_files_change_nothing(live: Live) -> None:
     before = live.policies.current
-    assert live.policies.reload("SIGHUP")
+    assert await live.policies.reload("SIGHUP")
     assert live.policies.current is before
     assert len(live.events) == 1
 
@@ -81,11 +81,11 @@ BREAK: list[Callable[[Live], None]] = [
 
 
 @pytest.mark.parametrize("breaking", BREAK)
-def test_a_broken_set_leaves_the_old_one_and_says_so(live: Live, breaking: Callable[[Live], None]) -> None:
+async def test_a_broken_set_leaves_the_old_one_and_says_so(live: Live, breaking: Callable[[Live], None]) -> None:
     before = live.policies.current
     breaking(live)
     live.now = 1007.0
-    assert not live.policies.reload("changed file")
+    assert not await live.policies.reload("changed file")
     assert live.policies.current is before
     assert live.policies.refused_since == 1007.0
     refused = live.events[-1]
@@ -95,32 +95,34 @@ def test_a_broken_set_leaves_the_old_one_and_says_so(live: Live, breaking: Calla
     assert live.counted("refused") == 1
 
 
-def test_refused_since_keeps_the_first_time_and_ends_with_a_sound_set(live: Live) -> None:
+async def test_refused_since_keeps_the_first_time_and_ends_with_a_sound_set(live: Live) -> None:
     live.write("role.yaml", "broken")
-    live.policies.reload("changed file")
+    await live.policies.reload("changed file")
     live.now = 1010.0
-    live.policies.reload("SIGHUP")
+    await live.policies.reload("SIGHUP")
     assert live.policies.refused_since == 1000.0
     live.write("role.yaml", ROLE.format(name="app", topic="orders"))
-    assert live.policies.reload("changed file")
+    assert await live.policies.reload("changed file")
     assert live.policies.refused_since is None
 
 
-def test_an_audit_line_holds_so_many_mistakes_and_counts_the_rest(live: Live) -> None:
+async def test_an_audit_line_holds_so_many_mistakes_and_counts_the_rest(live: Live) -> None:
     bindings = "".join(f"  - {{roles: [absent{n}], to: {{issuer: corp}}}}\n" for n in range(MISTAKES_SHOWN_MAX + 7))
     live.write("binding.yaml", f"version: 1\nbindings:\n{bindings}end: true\n")
-    assert not live.policies.reload("changed file")
+    assert not await live.policies.reload("changed file")
     fields = live.events[-1].fields
     assert len(fields["mistakes"]) == MISTAKES_SHOWN_MAX  # type: ignore[arg-type]
     assert fields["mistakes_more"] == 7
 
 
-def test_an_error_of_another_kind_does_not_cost_the_old_revision(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_of_another_kind_does_not_cost_the_old_revision(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = live.policies.current
 
     def broken() -> None:
         raise RecursionError
 
     monkeypatch.setattr(live.policies, "_load", broken)
-    assert not live.policies.reload("SIGHUP")
+    assert not await live.policies.reload("SIGHUP")
     assert live.policies.current is before

@@ -1,0 +1,182 @@
+"""The gateway put together: which part is handed to which. No part finds another by itself.
+
+`Gateway` is made from a checked configuration; ops.run starts and stops it. What cannot be safe is refused here, before
+a port is bound: StartRefused names the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from types import MappingProxyType
+
+from gateway import __version__
+from gateway.core.audit import AllowedTally, AuditEvent, Event, FieldValue
+from gateway.core.keys import KeyRing
+from gateway.core.limits import Quotas
+from gateway.core.meters import Meter, Meters
+from gateway.core.policy import PolicySet
+from gateway.core.session import Ask, Fact, KeysWanted, Peer, Session, SessionFactory, Unavailable
+from gateway.core.settings import Backend, Listener
+from gateway.core.tokens import Validator
+from gateway.edge.audit import AuditSink
+from gateway.edge.clock import SystemClock
+from gateway.edge.control import ControlDriver
+from gateway.edge.keys import KeyKeeper
+from gateway.edge.server import ListenerSetup, Server
+from gateway.edge.tls import server_context
+from gateway.edge.upstream import Dialer
+from gateway.edge.watch import Watch, fingerprint
+from gateway.kafka.backend import BackendState
+from gateway.kafka.context import ListenerContext
+from gateway.kafka.control import KafkaControl
+from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
+from gateway.kafka.session import KafkaSession
+from gateway.ops import config_policies
+from gateway.ops.config import Configuration
+from gateway.ops.metrics import Reading
+from gateway.ops.policy_reload import LivePolicies
+
+DIALLED = Meter("gateway_upstream_dials_total", "Connections to brokers, by result.", ("backend", "result"))
+POLICY_AGE = Meter("gateway_policy_age_seconds", "Time since the policy in force was loaded.", kind="gauge")
+POLICY_REFUSED = Meter(
+    "gateway_policy_refused", "1 while the policy files on disk do not load and an older revision is in force.",
+    kind="gauge",
+)  # fmt: skip
+BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge")
+READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge")
+
+log = logging.getLogger("gateway")
+
+
+class Gateway:
+    """All parts of one process. The loop it is started in is the loop of everything."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        """Raises StartRefused; Mistakes if the policies were broken just now; OSError without an audit file."""
+        self.configuration = configuration
+        self.settings = settings = configuration.settings
+        self.clock = SystemClock()
+        self.meters = Meters()
+        self.tally = AllowedTally()
+        self.audit = AuditSink(settings.audit, self.tally, self.clock, self.meters)
+        self.quotas = Quotas()
+        self.ring = KeyRing()
+        self.keys = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        folder = configuration.file.absolute().parent
+        patterns = [str(folder / pattern) for pattern in settings.policies.files]
+        seen = fingerprint(patterns)  # before they are read, so that no change in between goes unnoticed
+        first = self._load_policies()
+        self.policies = LivePolicies(first, self._load_policies, self.audit, self.meters, self.clock.wall)
+        self.watch = Watch(patterns, self._policies_changed, settings.policies.poll, seen)
+        self.backends = {backend.name: BackendState(backend.name) for backend in settings.backends}
+        self._dialers = {backend.name: self._dialer(backend) for backend in settings.backends}
+        self.controls = {
+            backend.name: self._control(backend) for backend in settings.backends if backend.system == "kafka"
+        }
+        self.server = Server(
+            [self._listener(listener) for listener in settings.listeners],
+            settings.limits,
+            self.audit,
+            self.meters,
+            self.clock,
+            self.answer,
+        )
+
+    def _load_policies(self) -> PolicySet:
+        configuration = self.configuration
+        folder = configuration.file.absolute().parent
+        return config_policies.load(None, self.settings.policies.files, folder, configuration.vocabulary)
+
+    async def _policies_changed(self, trigger: str) -> None:
+        await self.policies.reload("SIGHUP" if trigger == "poke" else "changed file")
+
+    def _dialer(self, backend: Backend) -> Dialer:
+        return Dialer(backend, lambda result: self.meters.cell(DIALLED, backend.name, result))
+
+    def _control(self, backend: Backend) -> ControlDriver:
+        control = KafkaControl(self.backends[backend.name], backend)
+        return ControlDriver(control, backend, self._dialers[backend.name], self.audit, self.clock, self.meters)
+
+    def _listener(self, listener: Listener) -> ListenerSetup:
+        issuers = [issuer for issuer in self.settings.issuers if issuer.name in listener.authentication.issuers]
+        validator = Validator(issuers, self.ring, self.settings.limits.token_bytes_max) if issuers else None
+        state = self.backends[listener.backend]
+
+        def factory(node_id: int | None) -> SessionFactory:
+            context = ListenerContext(
+                listener=listener,
+                node_id=node_id,
+                backend=state,
+                policies=self.policies,
+                validator=validator,
+                quotas=self.quotas,
+                limits=self.settings.limits,
+                audit=self.audit,
+                tally=self.tally,
+                meters=self.meters,
+                clock=self.clock,
+            )
+            return partial(_session, context)
+
+        def missing() -> str:
+            return "" if state.ready else f"no broker of backend {state.name} was reached yet"
+
+        context = server_context(listener.tls, listener.advertised)
+        return ListenerSetup(listener, context, factory, self._dialers[listener.backend], missing)
+
+    async def answer(self, ask: Ask) -> Fact:
+        """What sessions ask for: keys of an issuer, topics of a backend."""
+        if isinstance(ask, KeysWanted):
+            return await self.keys.refresh(ask)
+        if isinstance(ask, TopicFactsWanted | TopicsToCreate) and ask.backend in self.controls:
+            return await self.controls[ask.backend].answer(ask)
+        return Unavailable(ask)
+
+    def announce(self, event: Event, **fields: FieldValue) -> None:
+        """One audit line of the process itself."""
+        self.audit(AuditEvent(event, self.clock.wall(), fields=MappingProxyType(fields)))
+
+    def announce_start(self) -> None:
+        """Say in audit and log what runs, under which configuration, and what an operator should know of it."""
+        configuration = self.configuration
+        self.announce("started", version=__version__, listeners=tuple(each.name for each in self.settings.listeners))
+        self.announce("config-revision", revision=configuration.revision, file=str(configuration.file))
+        for warning in configuration.warnings:
+            log.warning("%s", warning)
+            self.announce("warning", warning=warning)
+
+    def missing(self) -> list[str]:
+        """What keeps the gateway from serving all that is configured; for /readyz."""
+        found = list(self.server.missing())
+        listened = {listener.backend for listener in self.settings.listeners}
+        found += [
+            f"backend {name}: no broker was reached yet" + self.controls[name].last_error_words()
+            for name, state in self.backends.items()
+            if name in listened and not state.ready
+        ]
+        found += self.keys.ready()
+        return found
+
+    def notes(self) -> list[str]:
+        """What is not as it should be, though clients are served."""
+        since = self.policies.refused_since
+        if since is None:
+            return []
+        seconds = self.clock.wall() - since
+        return [f"policy files refused for {seconds:.0f} s; revision {self.policies.current.revision} is in force"]
+
+    def readings(self) -> Iterator[Reading]:
+        """Gauges that are looked up when Prometheus asks."""
+        self.server.sample()
+        yield POLICY_AGE, (), self.clock.wall() - self.policies.loaded_at
+        yield POLICY_REFUSED, (), float(self.policies.refused_since is not None)
+        yield READY, (), float(not self.missing())
+        for name, state in self.backends.items():
+            yield BACKEND_READY, (name,), float(state.ready)
+        yield from self.keys.readings()
+
+
+def _session(context: ListenerContext, peer: Peer) -> Session:
+    return KafkaSession(peer, context)

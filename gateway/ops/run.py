@@ -1,0 +1,111 @@
+"""``gateway run``: from a configuration file to a process that serves until it is told to stop.
+
+The order of the start: read and check everything, take the ports, then fetch keys, reach brokers and watch files;
+clients are accepted from then on, and each listener is ready when a broker of its backend was reached. SIGTERM and
+SIGINT drain; a second one does not wait. SIGHUP reads the policies again and opens the audit file anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvloop
+
+from gateway.edge.reasons import BIND_ADDRESS, StartRefused
+from gateway.ops import admin, metrics
+from gateway.ops.cli import OK, WRONG_USE
+from gateway.ops.composition import Gateway
+from gateway.ops.config import read
+
+INTERRUPTED = 130
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+log = logging.getLogger("gateway")
+
+
+def run(file: Path) -> int:
+    """Run until told to stop; returns the exit code. Raises Mistakes if the configuration is wrong."""
+    configuration = read(file, time.time())
+    set_up_log(configuration.settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(Gateway(configuration)))
+    except StartRefused as refused:
+        print(f"the gateway does not start: {refused}", file=sys.stderr)
+        print(f"remedy: {refused.reason.remedy}", file=sys.stderr)
+        return WRONG_USE
+
+
+def set_up_log(level: str) -> None:
+    """The process's own log, to standard error. Nothing secret is ever handed to it."""
+    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=LOG_FORMAT)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+async def _serve(gateway: Gateway) -> int:
+    stop = asyncio.Event()
+    async with contextlib.AsyncExitStack() as ending:
+        gateway.server.bind()
+        await ending.enter_async_context(_admin(gateway))
+        await gateway.audit.start()
+        ending.push_async_callback(gateway.audit.close)
+        gateway.announce_start()
+        _hear_signals(gateway, stop)
+        for part in (gateway.keys, *gateway.controls.values(), gateway.watch):
+            await part.start()
+            ending.push_async_callback(part.close)
+        gateway.server.start()
+        ending.push_async_callback(gateway.server.shutdown)
+        for listener in gateway.settings.listeners:
+            log.info("listener %s takes connections at %s port %d", listener.name, listener.bind, listener.port)
+        await stop.wait()
+        log.info("stopping; connections have %g s", gateway.settings.limits.shutdown_timeout)
+        gateway.announce("stopping")
+    return OK
+
+
+def _hear_signals(gateway: Gateway, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def hear_stop() -> None:
+        if stop.is_set():  # asked twice: whoever asks does not want to wait
+            os._exit(INTERRUPTED)
+        stop.set()
+
+    def hear_hangup() -> None:
+        gateway.audit.reopen()
+        gateway.watch.poke()
+
+    loop.add_signal_handler(signal.SIGTERM, hear_stop)
+    loop.add_signal_handler(signal.SIGINT, hear_stop)
+    loop.add_signal_handler(signal.SIGHUP, hear_hangup)
+
+
+@contextlib.asynccontextmanager
+async def _admin(gateway: Gateway) -> AsyncIterator[None]:
+    """The admin port, open from before the first connection until after the last."""
+    settings = gateway.settings.admin
+    try:
+        sock = admin.bind(settings)
+    except OSError as error:
+        detail = f"admin port {settings.port} on {settings.bind}: {error.strerror or type(error).__name__}"
+        raise StartRefused(BIND_ADDRESS, detail) from None
+    registry = metrics.registry(gateway.meters, gateway.readings)
+    server = admin.server(admin.application(gateway.missing, gateway.notes, registry))
+    task = asyncio.create_task(server.serve(sockets=[sock]), name="admin port")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)
+        sock.close()
