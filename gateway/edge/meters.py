@@ -16,7 +16,6 @@ FROM_CLIENTS = Meter("gateway_client_received_bytes_total", "Bytes read from cli
 TO_CLIENTS = Meter("gateway_client_sent_bytes_total", "Bytes written to clients, inside TLS.", ("listener",))
 FROM_UPSTREAM = Meter("gateway_upstream_received_bytes_total", "Bytes read from brokers.", ("listener",))
 TO_UPSTREAM = Meter("gateway_upstream_sent_bytes_total", "Bytes written to brokers.", ("listener",))
-DIALS = Meter("gateway_upstream_dials_total", "Connections to brokers, by result.", ("listener", "result"))
 BUFFERED = Meter("gateway_buffered_bytes", "Bytes reserved of the process's buffer budget.", (), "gauge")
 BUFFER_WAITS = Meter("gateway_buffer_waits_total", "Frames that waited for a reservation.", ())
 ACCEPT_PAUSES = Meter(

@@ -36,6 +36,9 @@ SUITES_12 = (
 CHAIN_MAX = 10
 """Certificates of a chain, sent or verified."""
 PEM_BYTES_MAX = 1 << 20
+_MODE_ENABLE_PARTIAL_WRITE = 1
+"""Set by pyOpenSSL; with it each call writes one record only. Without, a write is taken whole or not at all, and moves
+(SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER stays set); `streams.Stream.write` asks its callers for what that needs."""
 _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
 
@@ -60,6 +63,7 @@ def server_context(settings: ListenerTls, advertised: str) -> SSL.Context:
     context.set_cipher_list(SUITES_12)
     context.set_tls13_ciphersuites(SUITES_13)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_info_callback(_note_alerts)
     _load_certificate(context, settings, advertised)
