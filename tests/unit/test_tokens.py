@@ -121,8 +121,27 @@ def test_without_keys_the_issuer_is_named() -> None:
 def test_an_unknown_check_and_twin_issuers_are_mistakes_of_ours() -> None:
     with pytest.raises(ValueError, match="no such check"):
         validator("everything")
-    with pytest.raises(ValueError, match="same"):
+    with pytest.raises(ValueError, match="same name"):
         Validator([*corpus.issuers(), *corpus.issuers()], KeyRing(), TOKEN_BYTES_MAX)
+
+
+def test_issuers_of_one_iss_are_told_apart_by_the_listener() -> None:
+    corp, *_ = corpus.issuers()
+    strict = corp.model_copy(update={"name": "strict", "lifetime_max": 60.0})
+    ring = corpus.ring()
+    ring.replace("strict", corpus.jwks("corp"), NOW)
+    checked = Validator([corp, strict], ring, TOKEN_BYTES_MAX)
+    token = corpus.sound()
+    assert said(checked.validate(token, ("corp",), NOW)) == "accepted"
+    assert said(checked.validate(token, ("strict",), NOW)) == "token-lifetime"
+    assert said(checked.validate(corpus.sound(claims={"jti": "2"}), ("corp", "strict"), NOW)) == "token-issuer"
+
+
+def test_without_a_kid_a_key_for_the_algorithm_must_be_there() -> None:
+    ring = corpus.ring()
+    ring.replace("corp", json.dumps({"keys": [corpus.jwk("ed")]}).encode(), NOW)
+    token = corpus.sound(header={"kid": "@absent"})
+    assert said(validator(ring=ring).validate(token, TAKEN, NOW)) == "token-key-algorithm"
 
 
 def test_a_token_seen_before_is_known_until_it_ends() -> None:

@@ -42,7 +42,8 @@ class Validator:
     """Validates tokens of the configured issuers against the ring's keys.
 
     skip: names of checks left out, so that tests can show what each one keeps out. Production code passes none.
-    Raises ValueError for an unknown name, two issuers of the same name, or two of the same `iss`.
+    Two issuers may share an `iss` as long as no listener takes both: a token that could be either's is refused.
+    Raises ValueError for an unknown name, or two issuers of the same name.
     """
 
     def __init__(
@@ -54,9 +55,9 @@ class Validator:
     ) -> None:
         if unknown := skip - set(CHECKS):
             raise ValueError(f"no such check: {', '.join(sorted(unknown))}")
-        self._by_iss = {issuer.issuer: issuer for issuer in issuers}
-        if len(self._by_iss) != len(issuers) or len({issuer.name for issuer in issuers}) != len(issuers):
-            raise ValueError("two issuers have the same name, or the same iss")
+        if len({issuer.name for issuer in issuers}) != len(issuers):
+            raise ValueError("two issuers have the same name")
+        self._issuers = tuple(issuers)
         self._keys = keys
         self._token_bytes_max = token_bytes_max
         self._skip = skip
@@ -92,12 +93,11 @@ class Validator:
     def _issuer(self, parts: Parts, issuers: Collection[str]) -> Issuer | Refused:
         """RFC 8725 section 3.8, exact to the last character; a list or a prefix is no issuer."""
         value = parts.payload.get("iss")
-        issuer = self._by_iss.get(value) if isinstance(value, str) else None
-        if issuer is not None and issuer.name in issuers:
-            return issuer
-        if "issuer" in self._skip:
-            return next(each for each in self._by_iss.values() if each.name in issuers)
-        return Refused(reasons.ISSUER, "not an issuer of this listener" if issuer else "iss")
+        taken = [issuer for issuer in self._issuers if issuer.name in issuers]
+        named = taken if "issuer" in self._skip else [issuer for issuer in taken if issuer.issuer == value]
+        if not named or (len(named) > 1 and "issuer" not in self._skip):
+            return Refused(reasons.ISSUER, "iss of several issuers" if named else "iss")
+        return named[0]
 
     def _verify(self, issuer: Issuer, parts: Parts, token: bytes) -> Outcome:
         key_set = self._keys.get(issuer.name)
