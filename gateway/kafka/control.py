@@ -196,7 +196,8 @@ async def exchange_one(
             raise ExchangeFailed(f"{endpoint} answered another request than the one that was asked")
         rest = memoryview(answer)[offset:]
         if api_key == API_VERSIONS and version > 0 and rest[:2] == UNSUPPORTED_VERSION.to_bytes(2, "big"):
-            return codec.decode_response(api_key, 0, rest)  # KIP-511: always in version 0
+            # KIP-511 has it in version 0, but only the error matters, and not every broker's rest is of that form.
+            return {"errorCode": UNSUPPORTED_VERSION, "apiKeys": []}
         return codec.decode_response(api_key, version, rest)
     except codec.Malformed as error:
         raise ExchangeFailed(f"{endpoint}: {error}") from None
