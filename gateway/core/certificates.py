@@ -24,7 +24,8 @@ class BadCertificate(Exception):
 
 
 def describe(certificate: x509.Certificate) -> Certificate:
-    """The parts of a certificate that policies and the audit speak of. Raises BadCertificate."""
+    """The parts of a certificate that policies and the audit speak of. Raises BadCertificate, also for one whose
+    principal would have no name, or an unprintable one."""
     try:
         subject = certificate.subject.rfc4514_string()
         common_names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -39,7 +40,10 @@ def describe(certificate: x509.Certificate) -> Certificate:
             raise BadCertificate(f"more than {NAMES_MAX} {what}s")
         if any(len(name) > NAME_CHARS_MAX for name in names):
             raise BadCertificate(f"a {what} of more than {NAME_CHARS_MAX} characters")
-    return Certificate(subject, common_name, uris, dns_names, fingerprint, not_after)
+    found = Certificate(subject, common_name, uris, dns_names, fingerprint, not_after)
+    if not _name(found) or not _name(found).isprintable():
+        raise BadCertificate("no printable URI name or subject")
+    return found
 
 
 def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -53,9 +57,10 @@ def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], 
     )
 
 
+def _name(certificate: Certificate) -> str:
+    return certificate.uris[0] if certificate.uris else certificate.subject
+
+
 def principal(certificate: Certificate, client_ca_name: str) -> Principal:
-    """First URI name (a SPIFFE id, say), else the subject. Raises BadCertificate if neither can be a name."""
-    name = certificate.uris[0] if certificate.uris else certificate.subject
-    if not name or not name.isprintable():
-        raise BadCertificate("no printable URI name or subject")
-    return Principal("certificate", client_ca_name, name)
+    """First URI name (a SPIFFE id, say), else the subject; `describe` has seen to it that it is one."""
+    return Principal("certificate", client_ca_name, _name(certificate))
