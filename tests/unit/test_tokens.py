@@ -177,3 +177,13 @@ def test_known_tokens_are_bounded_and_the_oldest_goes() -> None:
     assert known.get(b"b", NOW) is None
     assert known.get(b"a", NOW) is accepted
     assert known.get(b"a", math.inf) is None
+    assert len(known) == 2
+
+    known = VerifiedTokens(ring, token_bytes_max=10)
+    for token in (b"12345", b"67890", b"67890"):
+        known.put(token, accepted, key_set)
+    assert len(known) == 2
+    known.put(b"x", accepted, key_set)
+    assert known.get(b"12345", NOW) is None
+    assert known.get(b"67890", NOW) is accepted
+    assert known.get(b"x", NOW) is accepted
