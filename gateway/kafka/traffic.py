@@ -25,6 +25,7 @@ from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import OWN_ANSWERS, REQUESTS, THROTTLE_SECONDS
 from gateway.kafka.plan import Answer, Body, Finish, Forward, Plan, Refuse, Silence, TopicId, Wait
 from gateway.kafka.produce_fetch import FETCH, PRODUCE, UNKNOWN_TOPIC_ID, FastPath
+from gateway.kafka.quirks import without_excess
 from gateway.kafka.scan import walk_fetch_response, walk_produce_response
 from gateway.kafka.throttles import merge_throttle, patch_throttle
 from gateway.kafka.view import SessionView
@@ -114,7 +115,9 @@ class Traffic:
         throttle_ms = _milliseconds(held)
         outcome: Outcome = self._fast_request(header, frame, throttle_ms)
         if outcome is None:
-            body = codec.decode_request(api_key, version, frame[header.body_offset :])
+            given = frame[header.body_offset :]
+            read = without_excess(api_key, version, given)
+            body = codec.decode_request(api_key, version, read)
             self.view.begin(codec.APIS[api_key].name, self._missing_ids, self._missing_names)
             plan = authorize.plan(api_key, version, body, self.view)
             self.view.end()
@@ -122,6 +125,8 @@ class Traffic:
                 self._waits += 1
                 return plan.ask if self._waits <= WAITS_MAX else Close(reasons.FACT_UNAVAILABLE)
             outcome = self._perform(plan, header, body, throttle_ms)
+            if outcome is AS_IT_IS and read is not given:
+                outcome = _request(header, version, bytes(read))
             if api_key == PRODUCE and isinstance(plan, Forward):
                 self._fast.tally_produced(frame, header.body_offset, version)
         self._settle(api_key, held, now)
@@ -220,9 +225,7 @@ class Traffic:
             self._queue.expect(Expected(header.correlation_id, api_key, version, asked, plan.finish, throttle_ms))
         if plan.body is None and asked == version:
             return AS_IT_IS
-        payload = codec.encode_request_header(api_key, asked, header.correlation_id, header.client_id)
-        payload += codec.encode_request(api_key, asked, sent)
-        return struct.pack(">i", len(payload)) + payload
+        return _request(header, asked, codec.encode_request(api_key, asked, sent))
 
     def answer(self, expected: Expected, frame: memoryview, now: float) -> AsItIs | bytes:
         """The client's form of one of the broker's answers (without its length prefix). Raises codec.Malformed."""
@@ -291,6 +294,12 @@ _EMPTY: Mapping[int, Body] = {
     PRODUCE: {"acks": 1, "timeoutMs": 0, "topicData": []},
     FETCH: {"maxWaitMs": 0, "minBytes": 0, "topics": []},
 }
+
+
+def _request(header: codec.RequestHeader, version: int, body: bytes) -> bytes:
+    """A whole request of the client's with another body, or at another version."""
+    made = codec.encode_request_header(header.api_key, version, header.correlation_id, header.client_id) + body
+    return struct.pack(">i", len(made)) + made
 
 
 def _milliseconds(seconds: float) -> int:

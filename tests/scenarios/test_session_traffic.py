@@ -510,6 +510,18 @@ def test_an_error_while_deciding_denies(monkeypatch: pytest.MonkeyPatch) -> None
     assert "secret" not in repr(world.events)
 
 
+@pytest.mark.parametrize("version", range(9, 14))
+def test_librdkafkas_metadata_for_all_topics(version: int) -> None:
+    world = logged_in()
+    sound = request(3, version, 4, {"topics": None, "allowAutoTopicCreation": False})
+    excess = framed(sound[4:] + bytes(3))
+    assert world.send(excess).up == sound
+    assert world.ended is None
+    world.send(framed(sound[4:] + bytes(4)))
+    assert world.ended is not None
+    assert world.ended.reason is reasons.REQUEST_MALFORMED
+
+
 def test_a_version_that_one_broker_lacks_is_not_offered() -> None:
     world = logged_in()
     versions_of = {**dict(world.state._versions[1].apis), 12: (0, 3)}
