@@ -35,7 +35,21 @@ COVERAGE_DATA = OUT / "coverage.data"
 COVERAGE_MIN: tuple[tuple[str, float, tuple[str, ...]], ...] = (
     ("policy", 95.0, ("gateway/core/policy/", "gateway/core/limits.py", "gateway/core/documents.py")),
     ("tokens", 95.0, ("gateway/core/tokens/", "gateway/core/keys.py", "gateway/core/strict_json.py")),
-    ("parsers", 90.0, ("gateway/wire/", "gateway/kafka/codec.py", "gateway/kafka/scan.py", "gateway/kafka/sasl.py")),
+    (
+        "parsers",
+        90.0,
+        (
+            "gateway/wire/",
+            "gateway/kafka/schema/",
+            "gateway/kafka/codec.py",
+            "gateway/kafka/compile_",
+            "gateway/kafka/primitives.py",
+            "gateway/kafka/scan.py",
+            "gateway/kafka/walk.py",
+            "gateway/kafka/steps.py",
+            "gateway/kafka/sasl.py",
+        ),
+    ),  # fmt: skip
 )
 """Lines covered, in percent, of the code whose mistakes would let somebody in."""
 
