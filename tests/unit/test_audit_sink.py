@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.audit import AllowedTally, AuditEvent
+from gateway.core.audit import AllowedTally, AuditEvent, FieldValue
 from gateway.core.identity import Principal
 from gateway.core.meters import Meters
 from gateway.core.settings import AuditSettings
@@ -52,7 +52,9 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 def test_a_line() -> None:
-    fields = MappingProxyType({"reason": "no-rule", "event": "x", "names": ("a", "b")})
+    fields: MappingProxyType[str, FieldValue] = MappingProxyType(
+        {"reason": "no-rule", "event": "x", "names": ("a", "b")}
+    )
     assert line(AuditEvent("denied", 1_800_000_000.1239, "c1", ALICE, fields)) == (
         b'{"time":"2027-01-15T08:00:00.123Z","event":"denied","connection":"c1","principal":"jwt:corp:alice",'
         b'"who":{"method":"jwt","issuer":"corp","name":"alice"},"reason":"no-rule","field_event":"x",'
