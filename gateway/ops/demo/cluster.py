@@ -14,6 +14,7 @@ from pathlib import Path
 BROKERS = 3
 _PRODUCER = 0
 _ERROR_BYTES = 512
+_METADATA, _METADATA_SOUND_MAX = 3, 8
 
 
 class NoCluster(Exception):
@@ -35,6 +36,8 @@ class EmbeddedCluster:
         if not self._cluster:
             raise NoCluster("librdkafka could not open its mock cluster")
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
+        # Its Metadata answers of version 9 and later end with a byte too many, which the gateway does not take.
+        self._library.rd_kafka_mock_set_apiversion(self._cluster, _METADATA, 0, _METADATA_SOUND_MAX)
         for topic in topics:
             self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, min(2, BROKERS))
 
@@ -71,6 +74,7 @@ def _load() -> ctypes.CDLL:
         ("rd_kafka_mock_cluster_destroy", None, (handle,)),
         ("rd_kafka_mock_cluster_bootstraps", text, (handle,)),
         ("rd_kafka_mock_topic_create", count, (handle, text, count, count)),
+        ("rd_kafka_mock_set_apiversion", count, (handle, ctypes.c_int16, ctypes.c_int16, ctypes.c_int16)),
         ("rd_kafka_mock_group_initial_rebalance_delay_ms", None, (handle, ctypes.c_int32)),
     ):
         try:
