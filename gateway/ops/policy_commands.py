@@ -56,7 +56,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--claims claims.json produce topic:payments.orders",
     )
     parser.add_argument("operation", nargs="?", help="a verb (produce) or the system's operation (Read)")
-    parser.add_argument("resource", nargs="?", metavar="KIND:NAME", help="such as topic:payments.orders")
+    parser.add_argument("resource", nargs="?", metavar="[SYSTEM:]KIND:NAME", help="such as topic:payments.orders")
     _takes_policies(parser, many=False)
     who = parser.add_argument_group("who")
     who.add_argument("--issuer", help="the issuer's name in the configuration")
@@ -70,7 +70,6 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     who.add_argument("--from", dest="address", type=_typed(as_address), metavar="ADDRESS", help="the client's address")
     parser.add_argument("--at", type=_typed(as_moment), help="a day or time (default: now, or the denial's)")
     parser.add_argument("--backend", help="needed if the system has several")
-    parser.add_argument("--system", help="needed if several systems have this kind")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=explain_decision, func=explain_decision)
 
@@ -137,11 +136,14 @@ def _ask(chosen: argparse.Namespace, source: Source) -> tuple[Asked, list[Questi
         question = Question(denied.asked.identity, backend, denied.kind, denied.operation, denied.resource, at)
         return denied.asked, [question], notes
     if not chosen.operation or ":" not in (chosen.resource or ""):
-        raise CannotAsk("an operation and a resource are needed, such as: produce topic:payments.orders")
+        raise CannotAsk("an operation and a resource are needed, such as: produce kafka:topic:payments.orders")
     at = chosen.at if chosen.at is not None else time.time()
     asked = _who(chosen, source, at)
-    kind, _, name = chosen.resource.partition(":")
-    backend = _backend(policies, kind, chosen.backend, chosen.system)
+    system_name, _, rest = chosen.resource.partition(":")
+    if system_name not in policies.vocabulary.systems:
+        system_name, rest = None, chosen.resource
+    kind, _, name = rest.partition(":")
+    backend = _backend(policies, kind, chosen.backend, system_name)
     system = policies.vocabulary.systems[policies.vocabulary.backends[backend]]
     found = system.kinds[kind]
     operations = meaning(chosen.operation, system.name, found) or found.operations & {chosen.operation}
@@ -179,8 +181,8 @@ def _backend(policies: PolicySet, kind: str, backend: str | None, system: str | 
     if len(fits) == 1:
         return fits[0]
     if not fits:
-        raise CannotAsk(f"no backend {backend or ''} of a system with the kind {kind!r}")
-    raise CannotAsk(f"which backend? Give --backend (or --system): {', '.join(sorted(fits))}")
+        raise CannotAsk(f"there is no kind {kind!r} on {backend or 'any backend'}")
+    raise CannotAsk(f"on which backend? Give --backend: {', '.join(sorted(fits))}; or put the system before the kind")
 
 
 def print_explanation(asked: Asked, question: Question, found: Explanation, out: TextIO) -> None:

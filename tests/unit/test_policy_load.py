@@ -121,7 +121,7 @@ def test_all_mistakes_of_all_files_at_once() -> None:
     found = mistakes(
         "version: 1\nroles:\n  r:\n    - {allow: eat, attic: {box: b}}\n    - {allow: produce, attic: {crate: b}}\n",
         "version: 1\nbindings:\n  - {roles: r, to: {issuer: nobody}}\n  - {roles: x, to: any}\nlimits: 7\nend: true\n",
-        "version: 1\n  bad\n",
+        "version: [\n",
     )
     for words in (
         "0.yaml:1: end",
@@ -144,7 +144,8 @@ def test_roles_bindings_and_limits_may_be_spread_over_files_but_nothing_given_tw
     (found,) = mistakes(one, one)
     assert "1.yaml:2: roles.r: found the role 'r' again; expected each role in one place; it is at 0.yaml:2" in found
     (found,) = mistakes(
-        "version: 1\nroles:\n  r: [{allow: produce, id: i, attic: {box: b}}, {allow: consume, id: i, attic: {box: b}}]\nend: true"
+        "version: 1\nroles:\n  r: [{allow: produce, id: i, attic: {box: b}}, {deny: consume, id: i, attic: {box: c}}]\n"
+        "end: true"
     )
     assert "the rule id 'i' again; expected ids of their own; 0.yaml:3 has it too" in found
 

@@ -102,12 +102,13 @@ def _off(binding: Binding, question: Question) -> str:
 
 
 def _would_allow(policies: PolicySet, binding: Binding, question: Question) -> bool:
+    """Whether it would if it held, and if the identity had the claims that its patterns take."""
     rules = [rule for role in binding.roles for rule in role.rules]
-    meets = [rule for rule in rules if not _misses(policies, rule, question)]
+    meets = [rule for rule in rules if not _misses(policies, rule, question, hopeful=not rule.deny)]
     return bool(meets) and not any(rule.deny for rule in meets)
 
 
-def _misses(policies: PolicySet, rule: Rule, question: Question) -> str:
+def _misses(policies: PolicySet, rule: Rule, question: Question, hopeful: bool = False) -> str:
     """ "" if the rule meets the question; else one digit (smaller is nearer) and what does not fit, in words."""
     system = policies.vocabulary.backends.get(question.backend, "")
     claims = partial(claim_at, question.identity.claims)
@@ -117,7 +118,7 @@ def _misses(policies: PolicySet, rule: Rule, question: Question) -> str:
     patterns = [pattern for grant in grants for pattern in grant.patterns]
     if rule.backends is not None and question.backend not in rule.backends:
         return f"3only on {', '.join(sorted(rule.backends))}"
-    named = any(_matches(pattern, question.name, claims, widen=rule.deny) for pattern in patterns)
+    named = any(_matches(pattern, question.name, claims, widen=rule.deny or hopeful) for pattern in patterns)
     operations = {operation for grant in grants for operation in grant.operations}
     if question.operation not in operations:
         return f"{'1' if named else '4'}it gives {', '.join(sorted(operations))}, not {question.operation}"

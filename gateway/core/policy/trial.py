@@ -124,7 +124,7 @@ class Trial(Model):
         if (self.can is None) == (self.cannot is None):
             raise ValueError("exactly one of can and cannot")
         if not self.__pydantic_extra__:
-            raise ValueError("resources as well, such as kafka: {topic: orders}")
+            raise ValueError("resources as well: a system, its kinds, their names")
         return self
 
 
