@@ -49,7 +49,7 @@ COVERAGE_MIN: tuple[tuple[str, float, tuple[str, ...]], ...] = (
             "gateway/kafka/steps.py",
             "gateway/kafka/sasl.py",
         ),
-    ),  # fmt: skip
+    ),
 )
 """Lines covered, in percent, of the code whose mistakes would let somebody in."""
 
