@@ -21,6 +21,10 @@ UNKNOWN_TOPIC_ID = 100
 MESSAGES: Mapping[int, str] = MappingProxyType(
     {
         COORDINATOR_NOT_AVAILABLE: "The coordinator is not available.",
+        INVALID_REQUEST: (
+            "This most likely occurs because of a request being malformed by the client library or the message was "
+            "sent to an incompatible broker. See the broker logs for more details."
+        ),
         TOPIC_AUTHORIZATION_FAILED: "Topic authorization failed.",
         GROUP_AUTHORIZATION_FAILED: "Group authorization failed.",
         CLUSTER_AUTHORIZATION_FAILED: "Cluster authorization failed.",

@@ -73,7 +73,7 @@ class View(Protocol):
     missing_ids: Collection[TopicId]
     """Ids of `TopicFacts.missing_ids` told for this very request: they are answered as unknown, not asked for again."""
     missing_names: Collection[str]
-    """Names of `TopicFacts.missing_names` told for this very request, likewise. Both are empty before anything was told."""
+    """Names of `TopicFacts.missing_names` told for this very request, likewise. Both are empty before that."""
 
     def allowed(self, kind: str, operation: str, name: str) -> bool:
         """The principal's decision; a denial is audited by the view, once per request and resource."""

@@ -39,10 +39,9 @@ def denied_items(items: Items, denied: Iterable[tuple[Any, Denial]]) -> list[Bod
     return [denied_item(items, item, why) for item, why in denied]
 
 
-def whole(work: Work, error: int, message: str | None = None) -> Body:
-    """The answer to a request that is refused as a whole; `message` instead of the error's own words."""
+def whole(work: Work, error: int) -> Body:
+    """The answer to a request that is refused as a whole."""
     form: Whole = work.shape.whole
-    words = message or MESSAGES.get(error)
     body = _fresh(form.fields)
     for first, fields in form.since:
         if work.version >= first:
@@ -50,12 +49,10 @@ def whole(work: Work, error: int, message: str | None = None) -> Body:
     if form.top is not None:
         body[form.top] = error
     if form.message is not None:
-        body[form.message] = words
+        body[form.message] = MESSAGES.get(error)
     items = work.shape.items
     if form.mirror and items is not None:
-        why = Denial(error, message) if message is not None else denial(error)
-        members = work.body[items.path] or ()
-        body[items.answers] = [denied_item(items, item, why) for item in members]
+        body[items.answers] = [denied_item(items, item, denial(error)) for item in work.body[items.path] or ()]
     return body
 
 

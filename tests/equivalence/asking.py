@@ -1,0 +1,45 @@
+"""A case asked twice, straight and through the engine, and what is left of the difference."""
+
+from __future__ import annotations
+
+from gateway.kafka.plan import Body
+from tests.equivalence.cases import Case, Run
+from tests.equivalence.compare import differences, settled
+from tests.equivalence.gateway import through
+from tests.equivalence.wire import Closed
+from tests.equivalence.world import World
+
+CLOSED: Body = {"closed": True}
+
+
+def compare(world: World, case: Case, version: int, principal: str) -> list[str]:
+    """Differences that the case does not explain, one line each."""
+    return [
+        line
+        for line in differences(*answers(world, case, version, principal))
+        if not any(line.startswith(path) for path in case.differs)
+    ]
+
+
+def answers(world: World, case: Case, version: int, principal: str) -> tuple[Body, Body]:
+    """(the broker's answer to the principal, the gateway's), both settled."""
+    return _asked(world, case, version, principal, True), _asked(world, case, version, principal, False)
+
+
+def _asked(world: World, case: Case, version: int, principal: str, direct: bool) -> Body:
+    run = Run(world, version, world.label())
+    if case.setup is not None:
+        case.setup(run)
+    body = case.build(run)
+    try:
+        if direct:
+            answer = world.direct(principal).ask(case.key, version, body, answered=case.answered)
+        else:
+            answer = through(world.broker, world.view(principal), world.learn, case.key, version, body)
+    except Closed:
+        return CLOSED
+    labels = {run.label: "run"}
+    labels |= {topic_id.hex(): name.replace(run.label, "run") for name, topic_id in world.topics.ids.items()}
+    made = settled(answer or {}, labels)
+    assert isinstance(made, dict)
+    return made
