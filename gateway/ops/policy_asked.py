@@ -175,7 +175,7 @@ def _denied(event: Mapping[str, Any], authenticated: Mapping[str, Any] | None) -
     if not isinstance(claims, Mapping):
         claims = {}
         notes.append("the audit has no authentication of this connection: nothing is known of the claims")
-    principal = _principal(event.get("principal"))
+    principal = _principal(event.get("who", event.get("principal")))
     try:
         address = ip_address(str((authenticated or event).get("address")))
     except ValueError:
