@@ -14,6 +14,7 @@ from gateway.kafka.errors import (
     CLUSTER_AUTHORIZATION_FAILED,
     GROUP_AUTHORIZATION_FAILED,
     INVALID_REQUEST,
+    MESSAGES,
     POLICY_VIOLATION,
     TOPIC_AUTHORIZATION_FAILED,
     TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
@@ -50,7 +51,9 @@ _CONFIG_RESOURCES: Mapping[int, tuple[str, int]] = MappingProxyType(
 """Resource type of the configuration APIs -> the kind whose right it takes, and the error without it."""
 
 CONFIG_RESOURCE_TYPES = frozenset(_CONFIG_RESOURCES)
-BROKER_LOGGER = 8
+BROKER, BROKER_LOGGER = 4, 8
+_DECIDED_BY_THE_BROKER = (BROKER, BROKER_LOGGER)
+"""Of the other types the controller decides about changes, and its denials carry the error's words."""
 
 _CONFIGS_REFUSED = ("sasl.jaas.config", ".class", ".classes", ".reporters", ".providers")
 """Endings of configuration names whose value makes a broker load code (CVE-2025-27818, CVE-2025-27819)."""
@@ -67,9 +70,9 @@ def coordinator_key(work: Work, items: Items, item: Any, name: str | None) -> De
             return None
         return denial(TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     if key_type == SHARE_KEY and work.version >= SHARE_KEYS_FROM:
-        return (
-            None if work.view.allowed(CLUSTER, "ClusterAction", CLUSTER_NAME) else denial(CLUSTER_AUTHORIZATION_FAILED)
-        )
+        if work.view.allowed(CLUSTER, "ClusterAction", CLUSTER_NAME):
+            return None
+        return denial(CLUSTER_AUTHORIZATION_FAILED, errorMessage=MESSAGES[CLUSTER_AUTHORIZATION_FAILED])
     return denial(INVALID_REQUEST)
 
 
@@ -80,7 +83,8 @@ def config_resource(work: Work, items: Items, item: Any, name: str | None) -> De
         return Denial(INVALID_REQUEST, f"Unknown resource type {item['resourceType']}")
     kind, error = known
     if not work.view.allowed(kind, items.operation, CLUSTER_NAME if kind == CLUSTER else name or ""):
-        return denial(error)
+        without_words = items.operation == "AlterConfigs" and item["resourceType"] in _DECIDED_BY_THE_BROKER
+        return denial(error, errorMessage=None) if without_words else denial(error)
     refused = sorted(
         config["name"] for config in item.get("configs", ()) if f".{config['name'].lower()}".endswith(_CONFIGS_REFUSED)
     )

@@ -79,6 +79,10 @@ class World:
             self.produce(name)
         for group in ("a-group", "b-group", "a-written", "b-written"):
             self.commit(group, "a-one", "b-one")
+        self._until_well(
+            lambda: self.ask(10, 4, {"keyType": 1, "coordinatorKeys": ["a-transaction", "b-transaction"]}),
+            lambda answer: [key["errorCode"] for key in answer["coordinators"]],
+        )
         self.subscribe("a-members", "a-one")
         self.subscribe("b-members", "b-one")
         self.subscribe("a-mixed", "a-one", "b-one")
