@@ -38,6 +38,8 @@ SASL_AUTHENTICATION_FAILED = 58
 
 TOKENS_MAX = 8
 """Tokens in one exchange; no mechanism here needs more than two."""
+VERSION_REQUESTS_MAX = 10
+"""ApiVersions before authentication that were answered by an error; a client needs one to find the version."""
 REAUTHENTICATION_INTERVAL_MIN = 1.0
 """Kafka takes a SaslHandshake sooner after the last one for an ordinary request, which fails."""
 
@@ -80,6 +82,7 @@ class Authentication:
         self._exchange: SaslExchange | None = None
         self._headers = False
         self._tokens = 0
+        self._version_requests = 0
         self._began = -REAUTHENTICATION_INTERVAL_MIN
 
     @property
@@ -150,6 +153,9 @@ class Authentication:
             return _end(reasons.ILLEGAL_SASL_STATE, "a second ApiVersions before SaslHandshake")
         if not self._context.backend.ready:
             return _end(reasons.BACKEND_NOT_READY)
+        self._version_requests += 1
+        if self._version_requests > VERSION_REQUESTS_MAX:
+            return _end(reasons.ILLEGAL_SASL_STATE, "ApiVersions again and again")
         reply = respond(frame, self._context.backend, self._context.node_id)
         if reply.good:
             self.software = reply.software

@@ -12,6 +12,8 @@ and no other. A client's frame is never forwarded in part.
 
 from __future__ import annotations
 
+from itertools import count
+
 from gateway.core.identity import Identity, Principal
 from gateway.core.limits import Account
 from gateway.core.reasons import Reason
@@ -64,6 +66,7 @@ class KafkaSession:
         self._waiting: Ask | None = None
         self._ending: Close | None = None
         self._over = False
+        self._decisions = count(1)
         self._untouched = True
         self._refusal_written = False
         now = self._clock.monotonic()
@@ -248,7 +251,9 @@ class KafkaSession:
         if self._account is not None:
             self._account.disconnect()
         self._account = account
-        self._traffic = Traffic(self._context, self._peer, identity, account, rights, policy, self._queue, self.effects)
+        self._traffic = Traffic(
+            self._context, self._peer, identity, account, rights, policy, self._queue, self.effects, self._decisions
+        )
         return None
 
     # From the broker

@@ -9,7 +9,7 @@ their order, and calls.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Final
 
@@ -58,6 +58,7 @@ class Traffic:
         policy: Policy,
         queue: AnswerQueue,
         effects: Effects,
+        decisions: Iterator[int],
     ) -> None:
         self._context = context
         self._account = account
@@ -65,7 +66,7 @@ class Traffic:
         self._queue = queue
         self._effects = effects
         self.identity = identity
-        self.view = SessionView(context, peer, identity, rights)
+        self.view = SessionView(context, peer, identity, rights, decisions)
         self._fast = FastPath(self.view)
         self._tally_generation = context.tally.generation
         self._cells: dict[int, Cell] = {}

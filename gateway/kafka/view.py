@@ -6,7 +6,7 @@ audited once per request and resource. `use` replaces the rights (a new policy r
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,11 @@ SYSTEM = "kafka"
 
 
 class SessionView:
-    """Implements plan.View. Made when the connection is authenticated."""
+    """Implements plan.View. Made when the connection is authenticated; `decisions` numbers the connection's denials."""
 
-    def __init__(self, context: ListenerContext, peer: Peer, identity: Identity, rights: Rights) -> None:
+    def __init__(
+        self, context: ListenerContext, peer: Peer, identity: Identity, rights: Rights, decisions: Iterator[int]
+    ) -> None:
         self._context = context
         self._peer = peer
         self._identity = identity
@@ -43,7 +45,7 @@ class SessionView:
         self._denied: set[tuple[str, str, str]] = set()
         self._unwritten = 0
         self._summing = True
-        self._decisions = 0
+        self._decisions = decisions
 
     def use(self, identity: Identity, rights: Rights) -> None:
         self._identity = identity
@@ -115,7 +117,6 @@ class SessionView:
         self._write(name, {"operation": operation, "kind": kind, "rule": decision.rule, "why": decision.why})
 
     def _write(self, resource: str, fields: dict[str, str | int]) -> None:
-        self._decisions += 1
         self._context.audit(
             AuditEvent(
                 "denied",
@@ -124,7 +125,7 @@ class SessionView:
                 self._identity.principal,
                 MappingProxyType(
                     {
-                        "decision": f"{self._peer.connection}-{self._decisions}",
+                        "decision": f"{self._peer.connection}-{next(self._decisions)}",
                         "reason": NOT_ALLOWED.code,
                         "revision": self.rights.revision,
                         "system": SYSTEM,
