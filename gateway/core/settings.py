@@ -73,6 +73,7 @@ class KeySource(Model):
     """Where an issuer's keys come from: exactly one of the two."""
 
     file: str | None = None
+    """A JWKS file; a change is noticed by itself."""
     url: str | None = None
     """https only."""
     ca: str | None = None
@@ -102,6 +103,7 @@ class Issuer(Model):
     audiences: Annotated[tuple[str, ...], Field(min_length=1)]
     """A token needs one of these, exactly, in its `aud`."""
     keys: KeySource
+    """Where the keys that sign its tokens come from."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256")
     """The signature algorithms that are believed; the key's own must agree."""
     types: tuple[str, ...] = ("at+jwt", "application/at+jwt", "JWT", "")
@@ -141,6 +143,7 @@ class Authentication(Model):
     issuers: tuple[Name, ...] = ()
     """Names of issuers whose tokens this listener takes; empty needs client_certificate: required."""
     mechanisms: Annotated[tuple[Literal["OAUTHBEARER", "PLAIN"], ...], Field(min_length=1)] = ("OAUTHBEARER", "PLAIN")
+    """SASL mechanisms offered; PLAIN takes a token as the password."""
     session_max: Duration = 3600.0
     """A connection re-authenticates at least this often (KIP-368), and at the end of its token."""
 
@@ -149,7 +152,9 @@ class BrokerPorts(Model):
     """One port per broker: base + node id, the whole range bound at start."""
 
     base: Port
+    """A broker's port is this plus its node id."""
     node_ids: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "0-9"
+    """The lowest and the highest node id; brokers outside are refused by name."""
 
     @property
     def first(self) -> int:
@@ -178,6 +183,7 @@ class Listener(Model):
     name: Name
     protocol: Literal["kafka"] = "kafka"
     backend: Name
+    """The name of the backend that its clients reach."""
     bind: str = "127.0.0.1"
     """The address to listen on; 0.0.0.0 or :: for every one."""
     port: Port
@@ -276,6 +282,7 @@ class AuditSettings(Model):
 
 class Admin(Model):
     bind: Literal["127.0.0.1", "::1"] = "127.0.0.1"
+    """Loopback only; whoever reaches it reads the metrics."""
     port: Port = 9640
     """GET /healthz, /readyz and /metrics."""
 
