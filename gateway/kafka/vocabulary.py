@@ -25,9 +25,7 @@ _CONFIGS = frozenset({"DescribeConfigs"})
 
 TOPIC = Kind(
     name="topic",
-    operations=frozenset(
-        {"Read", "Write", "Create", "Delete", "Alter", "Describe", "DescribeConfigs", "AlterConfigs"}
-    ),
+    operations=frozenset({"Read", "Write", "Create", "Delete", "Alter", "Describe", "DescribeConfigs", "AlterConfigs"}),
     verbs=MappingProxyType(
         {
             "produce": frozenset({"Write"}),

@@ -17,6 +17,7 @@ from gateway.core.documents import Mistakes
 from gateway.core.identity import Principal
 from gateway.edge.audit import line
 from gateway.ops.policy_commands import add_policy_commands
+from tests.tokens import TokenIssuer
 
 POLICIES = Path(__file__).parents[2] / "policies"
 PAYMENTS = str(POLICIES / "payments.yaml")
@@ -183,3 +184,41 @@ def test_no_tests_is_no_success(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     (tmp_path / "p.yaml").write_text(Path(PAYMENTS).read_text())
     assert gateway("test", "--policies", str(tmp_path / "p.yaml")) == 2
     assert "no *_test.yaml" in capsys.readouterr().err
+
+
+CONFIG = """version: 1
+listeners:
+  - name: k
+    backend: kafka-prod
+    port: 9094
+    broker_ports: {base: 9100}
+    advertised: k.example
+    tls: {certificate: c.pem, key: k.pem}
+    authentication: {issuers: [corp]}
+backends: [{name: kafka-prod, bootstrap: ["b:9092"]}]
+issuers: [{name: corp, issuer: "https://issuer.test", audiences: [kafka], keys: {file: jwks.json}, algorithms: [ES256]}]
+policies: {files: [p.yaml]}
+"""
+
+
+def test_with_a_configuration_a_token_is_verified(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    issuer = TokenIssuer("https://issuer.test", audience="kafka", algorithm="ES256")
+    issuer.write_jwks(tmp_path / "jwks.json")
+    (tmp_path / "gateway.yaml").write_text(CONFIG)
+    (tmp_path / "p.yaml").write_text(Path(PAYMENTS).read_text())
+    forger = TokenIssuer("https://issuer.test", audience="kafka", algorithm="ES256")
+    ask = ["--config", str(tmp_path / "gateway.yaml"), "--json", "--token", "-", "--from", "10.20.1.7"]
+    for who, note in ((issuer, "the token was verified"), (forger, "the gateway would refuse it (")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(who.token("svc-orders", **CLAIMS)))
+        gateway("explain", *ask, "produce", "kafka:topic:payments.orders")
+        found = json.loads(capsys.readouterr().out)
+        assert note in found["notes"][0]
+        assert found["answers"][0]["principal"] == "jwt:corp:svc-orders"
+    (tmp_path / "jwks.json").unlink()
+    monkeypatch.setattr("sys.stdin", io.StringIO(issuer.token("svc-orders", **CLAIMS)))
+    gateway("explain", *ask, "produce", "kafka:topic:payments.orders")
+    assert "cannot be used" in json.loads(capsys.readouterr().out)["notes"][0]
+    monkeypatch.setattr("sys.stdin", io.StringIO("no token"))
+    assert gateway("explain", *ask, "produce", "kafka:topic:payments.orders") == 2

@@ -59,12 +59,6 @@ class Rule:
         if self.backends is None or backend in self.backends:
             yield from (grant for grant in self.grants if grant.system == system)
 
-    def shapes(self, grant: Grant, claims: Callable[[str], object]) -> Iterator[Shape]:
-        for pattern in grant.patterns:
-            shape = fill(pattern, claims, widen=self.deny)
-            if shape is not None:
-                yield shape
-
 
 class RuleTable:
     """Rules by need and name. Two of these, for allows and denies, are what a decision looks at."""
