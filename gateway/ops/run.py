@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Protocol
 
 import uvloop
 
@@ -29,6 +30,14 @@ INTERRUPTED = 130
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger("gateway")
+
+
+class Part(Protocol):
+    """What works in the background between the start and the end."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 def run(file: Path) -> int:
@@ -61,7 +70,8 @@ async def _serve(gateway: Gateway) -> int:
         ending.push_async_callback(gateway.audit.close)
         gateway.announce_start()
         _hear_signals(gateway, stop)
-        for part in (gateway.keys, *gateway.controls.values(), gateway.watch):
+        parts: list[Part] = [gateway.keys, *gateway.controls.values(), gateway.watch]
+        for part in parts:
             await part.start()
             ending.push_async_callback(part.close)
         gateway.server.start()
