@@ -13,6 +13,7 @@ and no other. A client's frame is never forwarded in part.
 from __future__ import annotations
 
 from itertools import count
+from struct import Struct
 
 from gateway.core.identity import Identity, Principal
 from gateway.core.limits import Account
@@ -38,6 +39,8 @@ from gateway.kafka.traffic import AS_IT_IS, AsItIs, Outcome, Traffic
 
 __all__ = ["KafkaSession", "ListenerContext"]
 
+_INT16 = Struct(">h").unpack_from
+_INT32 = Struct(">i").unpack_from
 PREFIX = 4
 HEADER_BYTES_MIN = 10
 """API key, version, correlation id and the client id's length."""
@@ -66,6 +69,7 @@ class KafkaSession:
         self._waiting: Ask | None = None
         self._ending: Close | None = None
         self._over = False
+        self._frame_bytes_max = context.limits.frame_bytes_before_authentication_max
         self._decisions = count(1)
         self._untouched = True
         self._refusal_written = False
@@ -105,11 +109,12 @@ class KafkaSession:
         while not (self.parked or self._over or effects.mute_until > now):
             if end - position < PREFIX:
                 break
-            size = int.from_bytes(data[position : position + PREFIX], "big", signed=True)
-            bad = self._size_refused(size, data[position : position + PREFIX])
-            if bad is not None:
-                self._close(bad)
-                break
+            size = _INT32(data, position)[0]
+            if not HEADER_BYTES_MIN <= size <= self._frame_bytes_max:
+                bad = self._size_refused(size, data[position : position + PREFIX])
+                if bad is not None:
+                    self._close(bad)
+                    break
             stop = position + PREFIX + size
             if stop > end:
                 self.client_wanted = PREFIX + size
@@ -143,7 +148,11 @@ class KafkaSession:
         if self._certificate is not None and not self._admit_certificate(now):
             return False
         if self._traffic is not None:
-            self._traffic.current(self._clock.wall())
+            wall = self._clock.wall()
+            if wall >= self._traffic.identity.expires_at:  # the machine slept, or its clock was set
+                self._expired()
+                return False
+            self._traffic.current(wall)
         return True
 
     def _size_refused(self, size: int, prefix: memoryview) -> Close | None:
@@ -153,9 +162,6 @@ class KafkaSession:
                 return None
             return Close(reasons.FRAME_LENGTH_INVALID, f"{size} bytes for a token")
         known = self._traffic is not None
-        most = limits.frame_bytes_max if known else limits.frame_bytes_before_authentication_max
-        if HEADER_BYTES_MIN <= size <= most:
-            return None
         if not self._requests:
             if bytes(prefix) in HTTP_STARTS:
                 return Close(reasons.NOT_KAFKA_HTTP)
@@ -182,9 +188,13 @@ class KafkaSession:
         traffic = self._traffic
         if traffic is None or not self._sasl.complete:
             return self._step(self._sasl.receive(frame), now)
-        api_key = int.from_bytes(frame[:2], "big", signed=True)
+        api_key = _INT16(frame)[0]
         if api_key == API_VERSIONS:
-            return traffic.api_versions(frame, now)
+            software = traffic.api_versions(frame, now)
+            if isinstance(software, Close):
+                return software
+            self._sasl.software = software or self._sasl.software
+            return None
         if api_key in (SASL_HANDSHAKE, SASL_AUTHENTICATE):
             return self._step(self._sasl.again(frame, now, self._untouched), now)
         self._untouched = False
@@ -251,6 +261,7 @@ class KafkaSession:
         if self._account is not None:
             self._account.disconnect()
         self._account = account
+        self._frame_bytes_max = self._context.limits.frame_bytes_max
         self._traffic = Traffic(
             self._context, self._peer, identity, account, rights, policy, self._queue, self.effects, self._decisions
         )
@@ -270,7 +281,7 @@ class KafkaSession:
         end = len(data)
         self.upstream_wanted = PREFIX
         while not self._over and end - position >= PREFIX:
-            size = int.from_bytes(data[position : position + PREFIX], "big", signed=True)
+            size = _INT32(data, position)[0]
             if not PREFIX <= size <= self._context.limits.frame_bytes_max:
                 reason = reasons.UPSTREAM_FRAME_TOO_LARGE if size > PREFIX else reasons.UPSTREAM_PROTOCOL
                 self._close(Close(reason, f"{size} bytes"))
@@ -303,7 +314,7 @@ class KafkaSession:
     def _answered(self, frame: memoryview, now: float) -> AsItIs | bytes | Close:
         """One answer in the client's form, or why the connection ends."""
         expected = self._queue.head()
-        correlation_id = int.from_bytes(frame[:4], "big", signed=True)
+        correlation_id = _INT32(frame)[0]
         if expected is None or self._traffic is None:
             return Close(reasons.UPSTREAM_PROTOCOL, "an answer nobody waits for")
         if expected.correlation_id != correlation_id:
@@ -360,7 +371,8 @@ class KafkaSession:
         account, self._account = self._account, None
         if account is not None:
             account.disconnect()
-        counts = {"requests": self._requests, "bytes_in": self._octets_in, "bytes_out": self._octets_out}
+        counts: dict[str, int | str] = {"client_software": self._sasl.software}
+        counts |= {"requests": self._requests, "bytes_in": self._octets_in, "bytes_out": self._octets_out}
         self._log.closed(reason, detail, counts)
 
     def _wait(self, ask: Ask) -> None:

@@ -74,7 +74,7 @@ class SessionLog:
         self._write("throttled", {"reason": THROTTLED.code, "seconds": round(seconds, 3)})
         return True
 
-    def closed(self, reason: Reason, detail: str, counts: Mapping[str, int]) -> None:
+    def closed(self, reason: Reason, detail: str, counts: Mapping[str, int | str]) -> None:
         self._connections.value -= 1
         self._context.meters.cell(meters.CLOSED, self._context.listener.name, reason.code).value += 1
         seconds = round(self._context.clock.monotonic() - self._began, 3)

@@ -119,9 +119,10 @@ class Traffic:
             given = frame[header.body_offset :]
             read = without_excess(api_key, version, given)
             body = codec.decode_request(api_key, version, read)
-            self.view.begin(codec.APIS[api_key].name, self._missing_ids, self._missing_names)
+            name, again = codec.APIS[api_key].name, self._waits > 0
+            self.view.begin(name, self._missing_ids, self._missing_names, again=again)
             plan = authorize.plan(api_key, version, body, self.view)
-            self.view.end()
+            self.view.end(decided=not isinstance(plan, Wait))
             if isinstance(plan, Wait):
                 self._waits += 1
                 return plan.ask if self._waits <= WAITS_MAX else Close(reasons.FACT_UNAVAILABLE)
@@ -203,14 +204,14 @@ class Traffic:
         assert isinstance(plan, Refuse)
         return Close(plan.reason, plan.detail)
 
-    def api_versions(self, frame: memoryview, now: float) -> Close | None:
-        """ApiVersions after authentication; the gateway's own to answer. Raises codec.Malformed."""
+    def api_versions(self, frame: memoryview, now: float) -> Close | str:
+        """ApiVersions after authentication; the gateway's own to answer. The client's software. Raises Malformed."""
         if not self._context.backend.ready:
             return Close(reasons.BACKEND_NOT_READY)
         reply = respond(frame, self._context.backend, self._context.node_id)
         self._own_answer(API_VERSIONS, reply.answer)
         self._settle(API_VERSIONS, self._charge(API_VERSIONS, len(frame), now), now)
-        return None
+        return reply.software
 
     def _own_answer(self, api_key: int, answer: bytes) -> None:
         """Put an answer of the gateway's own in its place."""

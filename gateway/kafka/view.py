@@ -44,6 +44,7 @@ class SessionView:
         self.api = ""
         self._denied: set[tuple[str, str, str]] = set()
         self._unwritten = 0
+        self._allowed: list[tuple[str, str, str]] = []
         self._summing = True
         self._decisions = decisions
 
@@ -56,36 +57,40 @@ class SessionView:
         api: str,
         missing_ids: Collection[TopicId] = (),
         missing_names: Collection[str] = (),
+        *,
+        again: bool = False,
         answer: bool = False,
     ) -> None:
-        """A request is looked at (or its answer: what is allowed in it was summed with the request).
+        """A request is looked at, or its answer. Whatever is allowed or denied from now on belongs to it.
 
-        `missing_*` is what was told about it since it waited.
+        missing_*: what was told about it since it waited. again: it was looked at before it waited, so that what was
+        denied then is not written a second time. answer: what is allowed in it was summed with the request.
         """
         self.api = api
         self.auto_create_topics = self._context.backend.auto_create_topics
-        self._summing = not answer
         self.missing_ids = missing_ids
         self.missing_names = missing_names
-        if self._denied:
+        self._summing = not answer
+        self._allowed.clear()
+        if not again and self._denied:
             self._denied.clear()
-            self._unwritten = 0
 
-    def end(self) -> None:
-        """The request was decided: count what was not written one by one."""
+    def end(self, decided: bool = True) -> None:
+        """Sum what was allowed, unless the request has to wait; count denials that were not written one by one."""
+        if decided:
+            for access in self._allowed:
+                self.tally_pair(*access)[0] += 1
         if self._unwritten:
             self._write("*more*", {"more": self._unwritten})
             self._unwritten = 0
 
     def allowed(self, kind: str, operation: str, name: str) -> bool:
         decision = self.rights.decide(kind, operation, name)
-        if decision.allowed:
-            if not self._summing:
-                return True
-            self._context.tally.add(self._identity.principal, SYSTEM, self.backend, operation, kind, name)
-            return True
-        self._deny(decision, kind, operation, name)
-        return False
+        if not decision.allowed:
+            self._deny(decision, kind, operation, name)
+        elif self._summing:
+            self._allowed.append((operation, kind, name))
+        return decision.allowed
 
     def allowed_quietly(self, kind: str, operation: str, name: str) -> bool:
         return self.rights.decide(kind, operation, name).allowed
@@ -108,12 +113,12 @@ class SessionView:
         key = (kind, operation, name)
         if key in self._denied:
             return
+        self._denied.add(key)
         why = decision.why if decision.why in _WHYS else "rule"
         self._context.meters.cell(DENIALS, self.backend, why).value += 1
-        if len(self._denied) >= DENIALS_AUDITED_MAX:
+        if len(self._denied) > DENIALS_AUDITED_MAX:
             self._unwritten += 1
             return
-        self._denied.add(key)
         self._write(name, {"operation": operation, "kind": kind, "rule": decision.rule, "why": decision.why})
 
     def _write(self, resource: str, fields: dict[str, str | int]) -> None:

@@ -275,6 +275,15 @@ def test_the_session_ends_parked() -> None:
     assert world.ended.reason is reasons.SESSION_EXPIRED
 
 
+def test_the_session_ends_when_the_clock_was_set_past_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.login()
+    monkeypatch.setattr(world.clock, "wall", lambda: 1_800_000_000.0 + 7200)
+    assert world.send(heartbeat(3)).up == b""
+    assert world.ended is not None
+    assert world.ended.reason is reasons.SESSION_EXPIRED
+
+
 def test_re_authentication_extends_the_session() -> None:
     world = World()
     world.login("alice.90")

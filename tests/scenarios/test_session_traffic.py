@@ -260,6 +260,16 @@ def test_a_waiting_request_is_charged_once() -> None:
     assert world.held_until <= world.clock.now
 
 
+def test_a_request_that_waited_is_audited_and_summed_once() -> None:
+    world = logged_in()
+    world.send(produce(5, TOPIC_A, TOPIC_B, TOPIC_NEW, version=13))
+    world.state.topics.learn("c", TOPIC_NEW)
+    seen = world.tell(TopicFacts({TOPIC_NEW: "c"}, frozenset(), frozenset()))
+    assert len(seen.requests) == 1
+    assert [line.fields["resource"] for line in world.lines("denied")] == ["b", "c"]
+    assert tallied(world)["Write", "a"][0] == 1
+
+
 def test_an_id_the_broker_does_not_know_any_more_is_forgotten() -> None:
     world = logged_in()
     world.send(fetch(5, TOPIC_A, version=13))
@@ -556,6 +566,30 @@ def test_what_closed_says() -> None:
     assert isinstance(line.fields["bytes_out"], int)
     assert line.fields["bytes_out"] > len(beaten(3))
     assert line.fields["reason"] == "client-closed"
+
+
+def test_the_software_of_a_client_that_needs_no_token_is_in_its_last_line() -> None:
+    world = logged_in()
+    world.send(versions(3, clientSoftwareName="other"))
+    world.session.closed(reasons.CLIENT_CLOSED, "")
+    assert world.lines("closed")[0].fields["client_software"] == "other/1.0"
+
+
+def test_idle_is_when_nothing_is_owed() -> None:
+    world = logged_in()
+    assert world.session.idle
+    world.send(heartbeat(3))
+    assert not world.session.idle
+    world.reply(beaten(3))
+    assert world.session.idle
+    world.send(fetch(5, TOPIC_NEW, version=13))
+    assert not world.session.idle
+
+
+def test_a_second_denial_of_the_same_has_a_number_of_its_own() -> None:
+    world = logged_in()
+    world.send(produce(4, "b"), produce(5, "b"))
+    assert [line.fields["decision"] for line in world.lines("denied")] == ["c1-1", "c1-2"]
 
 
 def test_denials_of_one_request_are_bounded_in_the_audit() -> None:
