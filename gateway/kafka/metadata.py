@@ -31,7 +31,9 @@ def refuse_ids_where_unsupported(work: Work) -> Plan | None:
     """v10 and v11 have the field and the broker refuses its use; so do null names."""
     if not IDS_IN_BODY_FROM <= work.version < IDS_FROM or work.body["topics"] is None:
         return None
-    if any(topic["name"] is None or topic["topicId"] != ZERO_ID for topic in work.body["topics"]):
+    topics = work.body["topics"]
+    if any(topic["name"] is None or topic["topicId"] != ZERO_ID for topic in topics):
+        work.body = {**work.body, "topics": [{**topic, "name": topic["name"] or ""} for topic in topics]}
         return Answer(whole(work, INVALID_REQUEST))
     return None
 

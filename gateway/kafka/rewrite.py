@@ -64,8 +64,9 @@ def operation_bits(view: View, kind: str, name: str) -> int:
 def _filter(rule: Filter, view: View, answer: Body) -> None:
     if rule.unless is not None and view.allowed_quietly(*rule.unless, CLUSTER_NAME):
         return
+    names = ((member, member[rule.name]) for member in answer[rule.path])
     answer[rule.path] = [
-        member for member in answer[rule.path] if view.allowed_quietly(rule.kind, rule.operation, member[rule.name])
+        member for member, name in names if name is not None and view.allowed_quietly(rule.kind, rule.operation, name)
     ]
 
 

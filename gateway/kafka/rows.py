@@ -166,18 +166,15 @@ class Whole:
 class Filter:
     """Members of an answer's list that are dropped in silence unless `operation` on their name is allowed.
 
-    only_if: asked of the request. unless: (kind, operation) on the cluster that shows everything. within: a list whose
-    members each hold such a list.
+    only_if: asked of the request. unless: (kind, operation) on the cluster that shows everything.
     """
 
     path: str
     kind: str
     operation: str
     name: str = "name"
-    topic_id: str | None = None
     only_if: Callable[[Body], bool] | None = None
     unless: tuple[str, str] | None = None
-    within: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,16 @@ from tests.equivalence.world import World
 CLOSED: Body = {"closed": True}
 
 
-def compare(world: World, case: Case, version: int, principal: str) -> list[str]:
-    """Differences that the case does not explain, one line each."""
-    return [
-        line
-        for line in differences(*answers(world, case, version, principal))
-        if not any(line.startswith(path) for path in case.differs)
-    ]
+def compare(world: World, case: Case, version: int, principal: str) -> tuple[list[str], set[str]]:
+    """(differences that the case does not explain, one line each; why the others are meant to be)."""
+    unexplained, reasons = [], set()
+    for line in differences(*answers(world, case, version, principal)):
+        reason = next((why for path, why in case.differs.items() if line.startswith(path)), None)
+        if reason is None:
+            unexplained.append(f"v{version} {principal}: {line}")
+        else:
+            reasons.add(reason)
+    return unexplained, reasons
 
 
 def answers(world: World, case: Case, version: int, principal: str) -> tuple[Body, Body]:
