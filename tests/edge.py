@@ -1,7 +1,7 @@
 """The edge in tests: a server of fake sessions on free loopback ports, TLS clients, and a backend that answers frames.
 
-The fake protocol is Kafka's outer shape: a frame is a 32-bit length and that many octets. `EchoSession` answers each frame
-itself; `RelaySession` sends frames on and relays the answers.
+The fake protocol is Kafka's outer shape: a frame is a 32-bit length and that many octets. `EchoSession` answers each
+frame itself; `RelaySession` sends frames on and relays the answers.
 """
 
 from __future__ import annotations
@@ -189,7 +189,11 @@ class Running:
         return [str(event.fields["reason"]) for event in self.events if event.event == "refused"]
 
     async def until_refused(self, code: str) -> AuditEvent:
-        await until(lambda: code in self.reasons())
+        try:
+            await until(lambda: code in self.reasons())
+        except TimeoutError:
+            seen = [dict(event.fields) for event in self.events]
+            raise AssertionError(f"no connection was refused as {code}; seen: {seen}") from None
         return next(event for event in self.events if event.fields.get("reason") == code)
 
     async def end_of(self, index: int = 0) -> tuple[Reason, str]:

@@ -1,7 +1,8 @@
 """One budget of buffered bytes for the whole process, shared out fairly between principals.
 
 A frame's whole size is reserved when its length is read; a connection without its reservation is not read, so that
-what is in memory is what was reserved (and each connection's free allowance, `limits.buffered_bytes_free_per_connection`).
+what is in memory is what was reserved, and each connection's free allowance
+(`limits.buffered_bytes_free_per_connection`).
 The pumps ask; nothing here does I/O.
 
 The rules of sharing, each of which a test shows:
@@ -9,7 +10,7 @@ The rules of sharing, each of which a test shows:
 * A principal may hold no more than what it leaves free (a dynamic threshold): alone it has half of the budget, and
   the more others hold, the less is its share. A principal that holds nothing may have one frame wherever it fits.
 * Large reservations (over a sixteenth) have three quarters at most, so that small ones always find room; and while a
-  large one waits, small ones have no more than the last quarter, so that the room for the large one is not nibbled away.
+  large one waits, small ones have no more than the last quarter, so that the room for it is not nibbled away.
 * Those who wait are served as bytes come back: principals in turn, each principal's in order. One whose principal is
   over its share is passed over; one that waits for room alone keeps its place before later ones of its kind.
 """

@@ -1,10 +1,10 @@
 """Drives one backend's control object: when it learns anew, what sessions ask it, and what happens when it cannot.
 
-The control object (kafka.control.KafkaControl) knows the protocol and no time; this knows time and no protocol. Metadata
-is refreshed every `metadata_refresh`, at once when a session saw that something moved, and after a failure with growing,
-jittered pauses. Equal asks share one flight; at most `FLIGHTS_MAX` fly at once and `WAITING_MAX` wait, anything beyond is
-told Unavailable at once, as is what was not answered in time. The audit hears of each change between reached and not.
-Composed by ops.
+The control object (kafka.control.KafkaControl) knows the protocol and no time; this knows time and no protocol.
+Metadata is refreshed every `metadata_refresh`, at once when a session saw that something moved, and after a failure
+with growing, jittered pauses. Equal asks share one flight; at most `FLIGHTS_MAX` fly at once and `WAITING_MAX` wait,
+anything beyond is told Unavailable at once, as is what was not answered in time. The audit hears of each change between
+reached and not. Composed by ops.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ handshake in front. On the socket itself it costs half of what memory BIOs drive
 620/1170 MB per CPU second up/down against 370/740).
 
 OpenSSL keeps one error queue per thread, and what one connection leaves in it can end another: the queue is cleared
-before every call. pyOpenSSL has no public name for that; `_clear_errors` takes it from the binding that pyOpenSSL itself
-uses, and `self_check` says at start whether it is there.
+before every call. pyOpenSSL has no public name for that; `_clear_errors` takes it from the binding that pyOpenSSL
+itself uses. A binding without it stops the gateway at import, not later.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class SocketTls(SocketStream):
         if sent == _CERTIFICATE_REQUIRED:
             return HandshakeFailed(reasons.CLIENT_CERTIFICATE_MISSING, "")
         if sent == _HANDSHAKE_FAILURE:
-            # TLS 1.2 has this one alert for both: no suite was agreed upon, or one was and the certificate is missing.
-            if self._tls.get_cipher_name() is None:
+            # TLS 1.2 has this one alert for both: nothing was agreed upon, or it was and the certificate is missing.
+            if self._tls.get_group_name() is None:
                 return HandshakeFailed(reasons.NO_SHARED_CIPHER, words)
             if self._tls.get_context().get_verify_mode() & SSL.VERIFY_FAIL_IF_NO_PEER_CERT:
                 return HandshakeFailed(reasons.CLIENT_CERTIFICATE_MISSING, "")

@@ -1,7 +1,7 @@
 """The bound ports of one listener, and what accepts on them.
 
-All ports (bootstrap and the whole broker range) are bound before anything else is done, all or none. Accepting is bounded
-per turn of the loop; with no file descriptor left it pauses, and goes on by itself.
+All ports (bootstrap and the whole broker range) are bound before anything else is done, all or none. Accepting is
+bounded per turn of the loop; with no file descriptor left it pauses, and goes on by itself.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The pump: performs what one session decides, between one client's stream and one broker's.
 
-It keeps the obligations that `core.session` lists. Each event (something to read, room to write, a fact, a timer) is one
-step: bytes are read into the process's scratch memory, shown to the session, the effects performed at once, and only what
-was not consumed or not taken is kept, under the process's budget. After every step `_settle` looks at everything that
-a session's call may have changed, and says what is watched from then on.
+It keeps the obligations that `core.session` lists. Each event (something to read, room to write, a fact, a timer) is
+one step: bytes are read into the process's scratch memory, shown to the session, the effects performed at once, and
+only what was not consumed or not taken is kept, under the process's budget. After every step `_settle` looks at
+everything that a session's call may have changed, and says what is watched from then on.
 
 Backpressure goes both ways: with more than `HIGH_WATER` waiting for one side nothing more is read that could add to it,
 until it is down to `LOW_WATER`. A client that ends its sending side ends the connection: what was decided still goes to

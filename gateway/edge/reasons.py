@@ -115,7 +115,7 @@ CLIENT_DISTRUSTS = reason(
     "tls-client-distrusts-certificate",
     cause="The client sent an alert: it does not believe the listener's certificate.",
     client_sees="Java: 'PKIX path building failed' or 'No name matching'; librdkafka: 'certificate verify failed'.",
-    remedy="Give the client the CA (ssl.truststore.location, ssl.ca.location) and an advertised name in the certificate.",
+    remedy="Give the client the CA (ssl.truststore.location, ssl.ca.location); certify the name it dials.",
 )
 HANDSHAKE_FAILED = reason(
     "tls-handshake-failed",

@@ -5,10 +5,10 @@
     server.start()           # from here on connections are taken
     await server.shutdown()  # stop accepting, let answers out within limits.shutdown_timeout, close the rest
 
-While `ready` of a listener names something missing (no broker was reached yet), its ports are bound, but connections are
-reset as they come, with the reason `listener-not-ready`: clients see a reset, which they retry with backoff, and not
-a handshake that leads nowhere; /readyz says what is missing. Connections over a limit are reset in the same way, before
-any TLS work. Their audit lines are summed (edge.refusals). Composed by ops.run.
+While `ready` of a listener names something missing (no broker was reached yet), its ports are bound, but connections
+are reset as they come, with the reason `listener-not-ready`: clients see a reset, which they retry with backoff, and
+not a handshake that leads nowhere; /readyz says what is missing. Connections over a limit are reset in the same way,
+before any TLS work. Their audit lines are summed (edge.refusals). Composed by ops.run.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ The key exchange groups are OpenSSL's own order, whose first is the hybrid X2551
 has no setter for them, so a test asks `get_group_name`. Session tickets are the process's own; listeners that ask for
 client certificates give none, so that every connection's certificate is verified anew.
 
-Refused at start, each as a StartRefused with its reason: files that cannot be read, a key that others can read, a key of
-another certificate, a certificate that has expired or is for another name than the advertised one. Called by ops once
-per listener, and again when certificates are replaced.
+Refused at start, each as a StartRefused with its reason: files that cannot be read, a key that others can read, a key
+of another certificate, a certificate that has expired or is for another name than the advertised one. Called by ops
+once per listener, and again when certificates are replaced.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
 @dataclass(slots=True)
 class ClientVerdict:
-    """What the verification of one client's chain came to, and the alerts of its handshake; the connection's app data."""
+    """What the verification of a client's chain came to, and its handshake's alerts; the connection's app data."""
 
     error: str = ""
     """OpenSSL's words for the first certificate that was not believed, with its depth."""

@@ -1,8 +1,8 @@
 """Dials brokers: TCP, then TLS with the host name verified, unless the backend is marked `insecure_plaintext`.
 
-TLS here is the standard library's, directly on the non-blocking socket, so that an answer is decrypted into the process's
-scratch memory and no connection owns a buffer. No octet is sent before the certificate and the name in it were
-verified. The whole dial, name resolution included, has `dial_timeout`. Used by pumps and by edge.exchange.
+TLS here is the standard library's, directly on the non-blocking socket, so that an answer is decrypted into the
+process's scratch memory and no connection owns a buffer. No octet is sent before the certificate and the name in it
+were verified. The whole dial, name resolution included, has `dial_timeout`. Used by pumps and by edge.exchange.
 """
 
 from __future__ import annotations
