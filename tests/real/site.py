@@ -32,8 +32,6 @@ roles:
     - deny: [produce, consume]
       id: no-pii
       kafka: {topic: ["*.pii"]}
-    - allow: [kafka.Describe]
-      kafka: {cluster: [kafka-cluster]}
   reader:
     - allow: [consume]
       kafka: {topic: ["app.*"], group: ["app-*"]}

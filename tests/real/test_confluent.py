@@ -71,11 +71,14 @@ def test_produces_and_consumes_in_a_group(site: Site, plain: bool) -> None:
     assert sorted(int(message.value()) for message in found) == list(range(10))
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_group_keeps_its_offsets(site: Site, protocol: str) -> None:
-    """The second member of the group starts where the first one committed; also with KIP-848's protocol."""
+def test_group_keeps_its_offsets(site: Site) -> None:
+    """The second member of the group starts where the first one committed.
+
+    Classic groups only: librdkafka's side of KIP-848 needs ConsumerGroupHeartbeat v1, which the gateway does not offer
+    yet. The Java suite has the new protocol.
+    """
     app, topic, group = site.app(), site.topic(), unique("app-g")
-    settings = app.confluent(**{"group.id": group, "group.protocol": protocol})
+    settings = app.confluent(**{"group.id": group})
     produce(app.confluent(), topic, count=5)
     assert len(consume(settings, [topic], 5)) == 5
     produce(app.confluent(), topic, count=3)
@@ -164,7 +167,8 @@ def test_admin(site: Site) -> None:
 
 
 def test_describes_the_cluster_by_the_gateways_addresses(guarded: Site) -> None:
-    found = admin(guarded.app()).describe_cluster().result(20)
+    client = admin(guarded.app())
+    found = client.describe_cluster().result(20)
     assert sorted(node.id for node in found.nodes) == list(guarded.cluster.nodes)
     assert guarded.gateway is not None
     ports = guarded.gateway.ports["main"]
