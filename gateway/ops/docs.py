@@ -17,6 +17,8 @@ from pydantic.fields import FieldInfo
 
 import gateway
 from gateway.core import settings
+from gateway.core.meters import Meter
+from gateway.core.policy import DEFAULT_QUOTA
 from gateway.core.reasons import all_reasons
 from gateway.ops import schema
 
@@ -85,6 +87,16 @@ def limits_page() -> str:
         lines += [f"| `{name}` | {shown(name, field.default)} | {_meaning(name, field)} |" for name, field in rows]
         lines.append("")
     lines += [
+        "## Of one principal",
+        "Over all its connections, where no row of the policies' `limits` says otherwise:",
+        "",
+        "| word | default |",
+        "|---|---|",
+        f"| `produce` | {shown('bytes', DEFAULT_QUOTA.produce_bytes)}/s |",
+        f"| `consume` | {shown('bytes', DEFAULT_QUOTA.consume_bytes)}/s |",
+        f"| `requests` | {DEFAULT_QUOTA.requests:,.0f}/s |",
+        f"| `connections` | {DEFAULT_QUOTA.connections:,} |",
+        "",
         "## Fixed",
         "Bounds that are part of the code, by module.",
         "",
@@ -114,7 +126,7 @@ def shown(name: str, value: float) -> str:
     if "bytes" in name:
         for unit, octets in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
             if value % octets == 0:
-                return f"{value // octets} {unit}"
+                return f"{value // octets:.0f} {unit}"
         return f"{value} B"
     if isinstance(value, float):
         for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -147,9 +159,38 @@ def _docstring(node: ast.stmt | None) -> str:
     return ""
 
 
+def metrics_page() -> str:
+    """docs/metrics.md."""
+    meters = {
+        each.name: each
+        for module in modules()
+        for each in vars(importlib.import_module(module)).values()
+        if isinstance(each, Meter)
+    }
+    lines = [
+        "# Metrics",
+        NOTE,
+        "",
+        "`GET /metrics` of the admin port, as Prometheus reads it. Labels are words of the configuration, API names",
+        "and reason codes, never what a client sends; beyond 1,000 label sets of one metric the rest is summed under",
+        "`other`.",
+        "Beside these: `process_resident_memory_bytes`, `process_cpu_seconds_total`, `process_open_fds` and their kin.",
+        "",
+        "| name | kind | labels | what it counts |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{each.name}` | {each.kind} | {', '.join(each.labels)} | {each.help} |"
+        for each in sorted(meters.values(), key=lambda each: each.name)
+    ]
+    lines.append("")
+    return "\n".join(lines)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/reasons.md": reasons_page,
     "docs/limits.md": limits_page,
+    "docs/metrics.md": metrics_page,
     "conf/gateway.schema.json": lambda: schema.rendered(schema.config_schema()),
     "conf/policy.schema.json": lambda: schema.rendered(schema.policy_schema()),
 }
