@@ -108,6 +108,8 @@ class BackendState:
         self.generation = 0
         self.refresh_wanted = False
         """A session saw that the brokers or topics changed; the control connection's schedule looks at this."""
+        self.warned: set[tuple[str, int]] = set()
+        """(listener, node id) of brokers outside a listener's range, so that each is warned of once."""
         self._versions: dict[int, BrokerVersions] = {}
         self._next = 0
 

@@ -62,6 +62,11 @@ class KafkaControl:
         self._state = state
         self._bootstrap = tuple(_endpoint(text) for text in settings.bootstrap)
 
+    @property
+    def refresh_wanted(self) -> bool:
+        """A session saw brokers or topics move since the last refresh."""
+        return self._state.refresh_wanted
+
     async def refresh(self, dial: Dial) -> None:
         """Learn brokers, versions, features and topics anew. Raises ExchangeFailed if no broker could be reached."""
         broker = await self._any_broker(dial)

@@ -11,23 +11,11 @@ from gateway.core.reasons import reason
 
 _ENDED = "The connection ends; Java: 'disconnected', librdkafka: _TRANSPORT."
 
-CLIENT_CLOSED = reason(
-    "client-closed",
-    cause="The client ended the connection.",
-    client_sees="Nothing unusual.",
-    remedy="None is needed.",
-)
 AUTHENTICATION_TIMEOUT = reason(
     "authentication-timeout",
     cause="The client did not authenticate within limits.authentication_timeout.",
     client_sees=_ENDED,
     remedy="Look for a client without SASL settings, a slow token endpoint, or an issuer whose keys cannot be fetched.",
-)
-AUTHENTICATION_FAILED = reason(
-    "authentication-failed",
-    cause="The SASL exchange failed for a cause that has no reason of its own.",
-    client_sees="SaslAuthenticationException / SASL_AUTHENTICATION_FAILED, the same words for every cause.",
-    remedy="Read the detail of the audit's line.",
 )
 SESSION_EXPIRED = reason(
     "session-expired",
@@ -137,18 +125,6 @@ BACKEND_NOT_READY = reason(
     client_sees="The connection ends; clients retry.",
     remedy="See /readyz and the gateway's log for the control connection's error.",
 )
-UPSTREAM_UNKNOWN = reason(
-    "upstream-unknown",
-    cause="The broker that this port stands for is not known at the backend now.",
-    client_sees="The connection ends; clients ask for metadata anew.",
-    remedy="None if the broker is down; otherwise compare the node ids with broker_ports.node_ids.",
-)
-UPSTREAM_LOST = reason(
-    "upstream-lost",
-    cause="The connection to the broker could not be made or ended.",
-    client_sees="The connection ends; clients retry.",
-    remedy="Look at the broker; the detail says what happened.",
-)
 UPSTREAM_PROTOCOL = reason(
     "upstream-protocol-error",
     cause="The broker's answer was not the one that was due, or could not be decoded.",
@@ -190,4 +166,10 @@ THROTTLED = reason(
     cause="The principal used up its requests or bytes per second.",
     client_sees="throttle_time_ms in answers; the connection is not read for that time (KIP-219).",
     remedy="Raise the principal's limits in the policy, or slow the client down.",
+)
+NODE_OUTSIDE_RANGE = reason(
+    "node-id-outside-range",
+    cause="The backend has a broker whose node id is outside the listener's broker_ports.node_ids.",
+    client_sees="The broker is missing from metadata; its partitions have no leader for clients of this listener.",
+    remedy="Widen broker_ports.node_ids of the listener, and restart.",
 )

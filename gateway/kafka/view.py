@@ -16,7 +16,7 @@ from gateway.core.rights import Decision, Rights
 from gateway.core.session import Endpoint, Peer
 from gateway.kafka.meters import DENIALS
 from gateway.kafka.plan import TopicId, Topics
-from gateway.kafka.reasons import NOT_ALLOWED
+from gateway.kafka.reasons import NODE_OUTSIDE_RANGE, NOT_ALLOWED
 
 if TYPE_CHECKING:
     from gateway.kafka.context import ListenerContext
@@ -101,6 +101,7 @@ class SessionView:
     def address(self, node_id: int) -> Endpoint | None:
         listener = self._context.listener
         if listener.broker_ports.port(node_id) is None:
+            self._warn_of(node_id)
             return None
         base = listener.advertised_broker_base
         return Endpoint(listener.advertised, (listener.broker_ports.base if base is None else base) + node_id)
@@ -120,6 +121,15 @@ class SessionView:
             self._unwritten += 1
             return
         self._write(name, {"operation": operation, "kind": kind, "rule": decision.rule, "why": decision.why})
+
+    def _warn_of(self, node_id: int) -> None:
+        """A broker that clients of this listener cannot reach: told once, if the backend really has it."""
+        listener, backend = self._context.listener.name, self._context.backend
+        if node_id not in backend.brokers or (listener, node_id) in backend.warned:
+            return
+        backend.warned.add((listener, node_id))
+        fields = {"reason": NODE_OUTSIDE_RANGE.code, "listener": listener, "backend": self.backend, "node_id": node_id}
+        self._context.audit(AuditEvent("warning", self._context.clock.wall(), fields=MappingProxyType(fields)))
 
     def _write(self, resource: str, fields: dict[str, str | int]) -> None:
         self._context.audit(

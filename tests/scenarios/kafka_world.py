@@ -20,7 +20,7 @@ from gateway.core.audit import AllowedTally, AuditEvent
 from gateway.core.identity import Certificate, Identity, Principal
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
-from gateway.core.reasons import reason
+from gateway.core.reasons import Reason
 from gateway.core.rights import Decision, Quota
 from gateway.core.session import Ask, Close, Endpoint, Fact, Peer
 from gateway.core.settings import Authentication, BrokerPorts, Limits, Listener, ListenerTls
@@ -31,7 +31,8 @@ from gateway.kafka.session import KafkaSession, ListenerContext
 
 START = 1_800_000_000.0
 TOPIC_A, TOPIC_B, TOPIC_NEW = b"A" * 16, b"B" * 16, b"N" * 16
-BAD_TOKEN = reason("test-bad-token", cause="x", client_sees="x", remedy="x")
+BAD_TOKEN = Reason("test-bad-token", "x", "x", "x")  # made here, so that the register does not know it
+GONE = Reason("test-gone", "x", "x", "x")
 PLENTY = Quota(produce_bytes=1e12, consume_bytes=1e12, requests=1e9, connections=1000)
 
 

@@ -112,6 +112,15 @@ async def test_a_cluster_is_learnt() -> None:
     assert cluster.settled()
 
 
+async def test_a_refresh_is_wanted_until_it_is_done() -> None:
+    cluster = Cluster(one=HandMadeBroker(), two=HandMadeBroker())
+    assert not cluster.control.refresh_wanted
+    cluster.state.forget_topics([b"A" * 16])
+    assert cluster.control.refresh_wanted
+    await cluster.control.refresh(cluster.dial)
+    assert not cluster.control.refresh_wanted
+
+
 @pytest.mark.parametrize(("setting", "expected"), [("true", True), ("false", False), (None, True)])
 async def test_auto_create_is_true_unless_it_is_known_not_to_be(setting: str | None, expected: bool) -> None:
     cluster = Cluster(one=HandMadeBroker(auto_create=setting), two=HandMadeBroker())

@@ -14,6 +14,7 @@ from gateway.core.settings import Limits
 from gateway.kafka import reasons
 from tests.scenarios.kafka_world import (
     BAD_TOKEN,
+    GONE,
     World,
     authenticate,
     bearer,
@@ -432,7 +433,7 @@ def test_connections_of_one_principal() -> None:
     assert [id_of(answer) for answer in seen.answers] == [1]
     assert second.ended is not None
     assert second.ended.reason is reasons.CONNECTIONS_OF_PRINCIPAL
-    first.session.closed(reasons.CLIENT_CLOSED, "")
+    first.session.closed(GONE, "")
     third = World(quota=one, quotas=quotas)
     third.login()
 

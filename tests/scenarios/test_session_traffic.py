@@ -17,6 +17,7 @@ from gateway.kafka.plan import TopicFacts, TopicFactsWanted
 from gateway.kafka.produce_fetch import VERDICTS_MAX
 from tests.scenarios.kafka_world import (
     ALL_TOPICS,
+    GONE,
     TOPIC_A,
     TOPIC_B,
     TOPIC_NEW,
@@ -481,6 +482,18 @@ def test_metadata_tells_the_gateways_addresses() -> None:
     assert b"internal" not in seen.down
 
 
+def test_a_broker_outside_the_range_is_warned_of_once_and_does_not_leak() -> None:
+    world = logged_in()
+    world.state.set_brokers({1: Endpoint("broker1.internal", 19092), 77: Endpoint("far.internal", 1)})
+    brokers = [{"nodeId": node_id, "host": f"b{node_id}.internal", "port": 9, "rack": None} for node_id in (1, 77)]
+    for number in (4, 5):
+        world.send(request(3, 9, number, {"topics": []}))
+        seen = world.reply(response(3, 9, number, {"brokers": brokers, "controllerId": 77}))
+        assert b"internal" not in seen.down
+    (line,) = world.lines("warning")
+    assert (line.fields["reason"], line.fields["node_id"]) == ("node-id-outside-range", 77)
+
+
 @pytest.mark.parametrize(
     ("frame", "why"),
     [
@@ -550,28 +563,28 @@ def test_where_the_upstream_is() -> None:
 
 def test_a_lost_upstream_ends_the_connection() -> None:
     world = logged_in()
-    world.session.upstream_lost(reasons.UPSTREAM_LOST, "reset")
+    world.session.upstream_lost(GONE, "reset")
     assert world.session.effects.close is not None
-    assert world.session.effects.close.reason is reasons.UPSTREAM_LOST
+    assert world.session.effects.close.reason is GONE
 
 
 def test_what_closed_says() -> None:
     world = logged_in()
     world.send(heartbeat(3))
     world.reply(beaten(3))
-    world.session.closed(reasons.CLIENT_CLOSED, "")
+    world.session.closed(GONE, "")
     (line,) = world.lines("closed")
     sent = len(handshake(1) + authenticate("alice", 2) + heartbeat(3))
     assert (line.fields["requests"], line.fields["bytes_in"]) == (3, sent)
     assert isinstance(line.fields["bytes_out"], int)
     assert line.fields["bytes_out"] > len(beaten(3))
-    assert line.fields["reason"] == "client-closed"
+    assert line.fields["reason"] == "test-gone"
 
 
 def test_the_software_of_a_client_that_needs_no_token_is_in_its_last_line() -> None:
     world = logged_in()
     world.send(versions(3, clientSoftwareName="other"))
-    world.session.closed(reasons.CLIENT_CLOSED, "")
+    world.session.closed(GONE, "")
     assert world.lines("closed")[0].fields["client_software"] == "other/1.0"
 
 
