@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gateway.core.audit import AuditEvent
+from gateway.core.audit import AuditEvent, FieldValue
 from gateway.core.identity import Identity
 from gateway.core.rights import Decision, Rights
 from gateway.core.session import Endpoint, Peer
@@ -128,7 +128,12 @@ class SessionView:
         if node_id not in backend.brokers or (listener, node_id) in backend.warned:
             return
         backend.warned.add((listener, node_id))
-        fields = {"reason": NODE_OUTSIDE_RANGE.code, "listener": listener, "backend": self.backend, "node_id": node_id}
+        fields: dict[str, FieldValue] = {
+            "reason": NODE_OUTSIDE_RANGE.code,
+            "listener": listener,
+            "backend": self.backend,
+            "node_id": node_id,
+        }
         self._context.audit(AuditEvent("warning", self._context.clock.wall(), fields=MappingProxyType(fields)))
 
     def _write(self, resource: str, fields: dict[str, str | int]) -> None:
