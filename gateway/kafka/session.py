@@ -12,11 +12,9 @@ and no other. A client's frame is never forwarded in part.
 
 from __future__ import annotations
 
-from itertools import count
 from struct import Struct
 
-from gateway.core.identity import Identity, Principal
-from gateway.core.limits import Account
+from gateway.core.identity import Principal
 from gateway.core.reasons import Reason
 from gateway.core.session import (
     NEVER,
@@ -28,14 +26,15 @@ from gateway.core.session import (
     Peer,
 )
 from gateway.kafka import codec, reasons
+from gateway.kafka.admission import Admission
 from gateway.kafka.answers import AnswerQueue
 from gateway.kafka.api_versions import API_VERSIONS, SASL_AUTHENTICATE, SASL_HANDSHAKE
 from gateway.kafka.authentication import Authentication, Step
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
-from gateway.kafka.session_log import CERTIFICATE, SessionLog
-from gateway.kafka.traffic import AS_IT_IS, AsItIs, Outcome, Traffic
+from gateway.kafka.session_log import SessionLog
+from gateway.kafka.traffic import AS_IT_IS, AsItIs, Outcome
 
 __all__ = ["KafkaSession", "ListenerContext"]
 
@@ -54,7 +53,6 @@ class KafkaSession:
     """See the module's text; the pump's side of the contract is in core.session."""
 
     def __init__(self, peer: Peer, context: ListenerContext) -> None:
-        self._peer = peer
         self._context = context
         self._clock = context.clock
         self.effects = Effects()
@@ -64,29 +62,23 @@ class KafkaSession:
         self._log = SessionLog(context, peer)
         self._queue = AnswerQueue(context.limits.in_flight_max)
         self._sasl = Authentication(context, peer)
-        self._traffic: Traffic | None = None
-        self._account: Account | None = None
         self._waiting: Ask | None = None
         self._ending: Close | None = None
         self._over = False
-        self._frame_bytes_max = context.limits.frame_bytes_before_authentication_max
-        self._decisions = count(1)
         self._untouched = True
         self._refusal_written = False
-        now = self._clock.monotonic()
-        self._session_end = now + context.limits.authentication_timeout
-        self.deadline = self._session_end
-        self._certificate = certificate_identity(context, peer)
-        if self._certificate is not None:
+        self._admission = Admission(context, peer, self._log, self._queue, self.effects)
+        self.deadline = self._admission.ends_at
+        if self._admission.by_certificate:
             self._sasl.by_certificate()
-            self.deadline = now  # `tick` admits it even if it sends nothing
+            self.deadline = context.clock.monotonic()  # `tick` admits it even if it sends nothing
         self._from_client = context.meters.cell(CLIENT_BYTES, context.backend.name)
         self._from_upstream = context.meters.cell(UPSTREAM_BYTES, context.backend.name)
         self._requests = self._octets_in = self._octets_out = 0
 
     @property
     def principal(self) -> Principal | None:
-        return self._traffic.identity.principal if self._traffic is not None else None
+        return self._admission.principal
 
     @property
     def idle(self) -> bool:
@@ -110,7 +102,7 @@ class KafkaSession:
             if end - position < PREFIX:
                 break
             size = _INT32(data, position)[0]
-            if not HEADER_BYTES_MIN <= size <= self._frame_bytes_max:
+            if not HEADER_BYTES_MIN <= size <= self._admission.frame_bytes_max:
                 bad = self._size_refused(size, data[position : position + PREFIX])
                 if bad is not None:
                     self._close(bad)
@@ -142,18 +134,17 @@ class KafkaSession:
 
     def _open(self, now: float) -> bool:
         """Bring this call's picture up to date; False if the connection is at its end."""
-        if now >= self._session_end:
+        if not self._admission.current(now):
             self._expired()
             return False
-        if self._certificate is not None and not self._admit_certificate(now):
-            return False
-        if self._traffic is not None:
-            wall = self._clock.wall()
-            if wall >= self._traffic.identity.expires_at:  # the machine slept, or its clock was set
-                self._expired()
-                return False
-            self._traffic.current(wall)
-        return True
+        return not self._admission.by_certificate or self._admit_certificate(now)
+
+    def _admit_certificate(self, now: float) -> bool:
+        refused = self._admission.admit_certificate(now)
+        if refused is not None:
+            self._close(refused)
+            self._after(now)
+        return refused is None
 
     def _size_refused(self, size: int, prefix: memoryview) -> Close | None:
         limits = self._context.limits
@@ -161,7 +152,7 @@ class KafkaSession:
             if 0 <= size <= limits.frame_bytes_before_authentication_max:
                 return None
             return Close(reasons.FRAME_LENGTH_INVALID, f"{size} bytes for a token")
-        known = self._traffic is not None
+        known = self._admission.traffic is not None
         if not self._requests:
             if bytes(prefix) in HTTP_STARTS:
                 return Close(reasons.NOT_KAFKA_HTTP)
@@ -185,7 +176,7 @@ class KafkaSession:
         return outcome
 
     def _decide_unguarded(self, frame: memoryview, now: float) -> Outcome:
-        traffic = self._traffic
+        traffic = self._admission.traffic
         if traffic is None or not self._sasl.complete:
             return self._step(self._sasl.receive(frame), now)
         api_key = _INT16(frame)[0]
@@ -208,7 +199,7 @@ class KafkaSession:
             return step.ask
         close = step.close
         if step.proven is not None:
-            close = self._proven(step.proven, now)
+            close = self._admission.proven(step.proven, self._sasl.mechanism, self._sasl.software, now)
         if step.answer is not None and (close is None or step.proven is None):
             self._queue.own(step.answer, self.effects.to_client)
         refused = step.refused or close
@@ -219,52 +210,7 @@ class KafkaSession:
             if not len(self._queue):
                 return close
             self._ending = close  # the broker's answers to earlier requests come first
-            self._session_end = min(self._session_end, now + LAST_ANSWERS_SECONDS)
-        return None
-
-    def _proven(self, identity: Identity, now: float) -> Close | None:
-        """A token was good: begin, or go on with, this identity."""
-        wall = self._clock.wall()
-        self._session_end = now + (identity.expires_at - wall)
-        traffic = self._traffic
-        again = traffic is not None and traffic.identity.principal == identity.principal
-        if traffic is not None and again:
-            traffic.renew(identity, wall)
-        else:
-            refused = self._admit(identity, now)
-            if refused is not None:
-                return refused
-        self._log.authenticated(identity, self._sasl.mechanism, self._sasl.software, again)
-        return None
-
-    def _admit_certificate(self, now: float) -> bool:
-        """A verified client certificate is enough by itself; done in the first call after the connection began."""
-        identity, self._certificate = self._certificate, None
-        assert identity is not None
-        self._session_end = now + (identity.expires_at - self._clock.wall())
-        refused = self._admit(identity, now)
-        if refused is not None:
-            self._log.refused(refused.reason, refused.detail, CERTIFICATE, "")
-            self._close(refused)
-            self._after(now)
-            return False
-        self._log.authenticated(identity, CERTIFICATE, "", False)
-        return True
-
-    def _admit(self, identity: Identity, now: float) -> Close | None:
-        """Count the connection for its principal and make its traffic, or say why not."""
-        policy = self._context.policies.current
-        rights = policy.rights(identity, self._context.backend.name, self._clock.wall())
-        account = self._context.quotas.account(identity.principal, rights.quota, now)
-        if not account.connect():
-            return Close(reasons.CONNECTIONS_OF_PRINCIPAL, f"{rights.quota.connections} connections")
-        if self._account is not None:
-            self._account.disconnect()
-        self._account = account
-        self._frame_bytes_max = self._context.limits.frame_bytes_max
-        self._traffic = Traffic(
-            self._context, self._peer, identity, account, rights, policy, self._queue, self.effects, self._decisions
-        )
+            self._admission.ends_at = min(self._admission.ends_at, now + LAST_ANSWERS_SECONDS)
         return None
 
     # From the broker
@@ -314,13 +260,14 @@ class KafkaSession:
     def _answered(self, frame: memoryview, now: float) -> AsItIs | bytes | Close:
         """One answer in the client's form, or why the connection ends."""
         expected = self._queue.head()
+        traffic = self._admission.traffic
         correlation_id = _INT32(frame)[0]
-        if expected is None or self._traffic is None:
+        if expected is None or traffic is None:
             return Close(reasons.UPSTREAM_PROTOCOL, "an answer nobody waits for")
         if expected.correlation_id != correlation_id:
             return Close(reasons.UPSTREAM_PROTOCOL, "an answer to another request than the one that was due")
         try:
-            return self._traffic.answer(expected, frame, now)
+            return traffic.answer(expected, frame, now)
         except codec.Malformed as error:
             return Close(reasons.UPSTREAM_PROTOCOL, str(error))
         except Exception as error:
@@ -342,17 +289,17 @@ class KafkaSession:
             missing = (frozenset(), ask.names)
         else:  # keys: the same token is tried again
             return
-        if self._traffic is not None:
-            self._traffic.told(*missing)
+        if self._admission.traffic is not None:
+            self._admission.traffic.told(*missing)
 
     def tick(self) -> None:
         """The deadline has come: the end of the session, or of the time to authenticate."""
         if self._over:
             return
         now = self._clock.monotonic()
-        if now >= self._session_end:
+        if now >= self._admission.ends_at:
             self._expired()
-        elif self._certificate is not None:
+        elif self._admission.by_certificate:
             self._admit_certificate(now)
         self._after(now)
 
@@ -368,9 +315,7 @@ class KafkaSession:
         """The connection has ended: write it down, give back what is held."""
         self._over = True
         self.deadline = NEVER
-        account, self._account = self._account, None
-        if account is not None:
-            account.disconnect()
+        self._admission.leave()
         counts: dict[str, int | str] = {"client_software": self._sasl.software}
         counts |= {"requests": self._requests, "bytes_in": self._octets_in, "bytes_out": self._octets_out}
         self._log.closed(reason, detail, counts)
@@ -383,7 +328,7 @@ class KafkaSession:
     def _expired(self) -> None:
         if self._ending is not None:
             self._close(self._ending)
-        elif self._traffic is None:
+        elif self._admission.traffic is None:
             close = Close(reasons.AUTHENTICATION_TIMEOUT)
             self._log.refused(close.reason, "", self._sasl.mechanism, self._sasl.software)
             self._close(close)
@@ -401,25 +346,11 @@ class KafkaSession:
         if self._ending is not None and not len(self._queue):
             self._close(self._ending)
         self.parked = self._waiting is not None or self._ending is not None or self._queue.full
-        self.deadline = NEVER if self._over else self._session_end
+        self.deadline = NEVER if self._over else self._admission.ends_at
         self._octets_out += sum(map(len, self.effects.to_client))
-        traffic = self._traffic
+        traffic = self._admission.traffic
         if traffic is not None and traffic.throttle_seconds and self._log.throttled(traffic.throttle_seconds, now):
             traffic.throttle_seconds = 0.0
-
-
-def certificate_identity(context: ListenerContext, peer: Peer) -> Identity | None:
-    """Who a verified client certificate says the peer is: its first URI name, else its subject."""
-    certificate = peer.certificate
-    if certificate is None:
-        return None
-    name = certificate.uris[0] if certificate.uris else certificate.subject
-    return Identity(
-        principal=Principal("certificate", context.listener.tls.client_ca_name, name),
-        address=peer.address,
-        certificate=certificate,
-        expires_at=certificate.not_after,
-    )
 
 
 def place_of(error: Exception) -> str:
