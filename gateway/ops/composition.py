@@ -50,17 +50,24 @@ READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", ki
 log = logging.getLogger("gateway")
 
 
+class NoAudit(Exception):
+    """The audit cannot be written: what nobody would see is not let happen. Says which file and why."""
+
+
 class Gateway:
     """All parts of one process. The loop it is started in is the loop of everything."""
 
     def __init__(self, configuration: Configuration) -> None:
-        """Raises StartRefused; Mistakes if the policies were broken just now; OSError without an audit file."""
+        """Raises StartRefused; Mistakes if the policies were broken just now; NoAudit."""
         self.configuration = configuration
         self.settings = settings = configuration.settings
         self.clock = SystemClock()
         self.meters = Meters()
         self.tally = AllowedTally()
-        self.audit = AuditSink(settings.audit, self.tally, self.clock, self.meters)
+        try:
+            self.audit = AuditSink(settings.audit, self.tally, self.clock, self.meters)
+        except OSError as error:
+            raise NoAudit(f"audit to {settings.audit.output}: {error.strerror or type(error).__name__}") from None
         self.quotas = Quotas()
         self.ring = KeyRing()
         self.keys = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)

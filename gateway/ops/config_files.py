@@ -132,6 +132,8 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
         if issuer.keys.ca is not None:
             checker.certificates((*place, "ca"), issuer.keys.ca)
     output = _output(document)
+    if output is not None and Path(output).is_dir():
+        checker.wrong(("audit", "output"), f"{output}: a folder", "a file, or stdout")
     if output is not None and not os.access(Path(output).parent, os.W_OK):
         checker.wrong(
             ("audit", "output"), f"{output}: its folder cannot be written to", "a folder to write in, or stdout"

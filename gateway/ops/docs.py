@@ -150,7 +150,12 @@ def constants(module: str) -> Iterator[tuple[str, str, str]]:
             value = getattr(loaded, target.id)
             if isinstance(value, int | float):
                 following = tree.body[position + 1] if position + 1 < len(tree.body) else None
-                yield target.id, f"{value:,}", _docstring(following)
+                yield target.id, f"{value:,}", _docstring(following) or _spoken(target.id)
+
+
+def _spoken(name: str) -> str:
+    """``DEPTH_MAX`` as words, where they say enough."""
+    return name.removesuffix("_MAX").replace("_", " ").capitalize() + "."
 
 
 def _docstring(node: ast.stmt | None) -> str:

@@ -23,7 +23,7 @@ import uvloop
 from gateway.edge.reasons import BIND_ADDRESS, StartRefused
 from gateway.ops import admin, metrics
 from gateway.ops.cli import OK, WRONG_USE
-from gateway.ops.composition import Gateway
+from gateway.ops.composition import Gateway, NoAudit
 from gateway.ops.config import read
 
 INTERRUPTED = 130
@@ -45,8 +45,12 @@ def run(file: Path) -> int:
     configuration = read(file, time.time())
     set_up_log(configuration.settings.log_level)
     try:
+        gateway = Gateway(configuration)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(Gateway(configuration)))
+            return runner.run(_serve(gateway))
+    except NoAudit as error:
+        print(f"the gateway does not start: {error}", file=sys.stderr)
+        return WRONG_USE
     except StartRefused as refused:
         print(f"the gateway does not start: {refused}", file=sys.stderr)
         print(f"remedy: {refused.reason.remedy}", file=sys.stderr)

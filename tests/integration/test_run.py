@@ -253,3 +253,25 @@ def test_an_admin_port_that_is_taken_is_named(tmp_path: Path, config: dict[str, 
     assert done.returncode == 2
     assert "admin port" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_an_audit_it_does_not_start(tmp_path: Path, config: dict[str, object]) -> None:
+    (tmp_path / "audit.jsonl").symlink_to(tmp_path / "absent" / "audit.jsonl")
+    config["audit"]["output"] = str(tmp_path / "audit.jsonl")  # type: ignore[index]
+    done = start(tmp_path, config)
+    assert done.returncode == 2
+    assert "the gateway does not start: audit to" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_whoever_asks_twice_does_not_wait(cluster: EmbeddedCluster, tmp_path: Path) -> None:
+    limits = {"shutdown_timeout": "60 s"}
+    made = GatewayProcess(tmp_path, {"main": ",".join(cluster.bootstrap)}, policy=POLICY, limits=limits)
+    made.start()
+    with socket.create_connection(("127.0.0.1", made.port()), 5) as waiting:  # a handshake that never comes
+        waiting.sendall(b"\x16")
+        os.kill(made.pid, signal.SIGINT)
+        made.wait_audit(event="stopping")
+        os.kill(made.pid, signal.SIGINT)
+        assert made.stop() in (0, 130)
+    assert "Traceback" not in made.log()

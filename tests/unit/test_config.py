@@ -162,6 +162,7 @@ WRONG = [
     ("limits: {buffered_bytes_max: 64 MiB}", None, 25, "limits.frame_bytes_max", "67108864", "three quarters"),
     ("limits: {frame_bytes_before_authentication_max: 200 MiB}", None, 25,
      "limits.frame_bytes_before_authentication_max", "more than frame_bytes_max", "less"),
+    ("audit: {output: policy}", None, 25, "audit.output", "a folder", "a file, or stdout"),
     ("limits: &a {connections_max: 1}", None, 25, "", "the anchor &a", "no anchors"),
 ]  # fmt: skip
 
