@@ -8,7 +8,8 @@ The pumps ask; nothing here does I/O.
 The rules of sharing, each of which a test shows:
 
 * A principal may hold no more than what it leaves free (a dynamic threshold): alone it has half of the budget, and
-  the more others hold, the less is its share. A principal that holds nothing may have one frame wherever it fits.
+  the more others hold, the less is its share. A principal that holds nothing may have one frame wherever it fits,
+  and its small frames are measured by the small ones it holds alone: its own large ones do not stop them.
 * Large reservations (over a sixteenth) have three quarters at most, so that small ones always find room; and while a
   large one waits, small ones have no more than the last quarter, so that the room for it is not nibbled away.
 * Those who wait are served as bytes come back: principals in turn, each principal's in order. One whose principal is
@@ -61,7 +62,8 @@ class Budget:
         self.waits = 0
         """Reservations that had to wait, since the start."""
         self._large_used = 0
-        self._held: dict[Owner, int] = {}
+        self._held: dict[tuple[Owner, bool], int] = {}
+        """By owner and whether large."""
         self._waiting: OrderedDict[tuple[Owner, bool], deque[Reservation]] = OrderedDict()
         """By owner and whether large: a principal's small frames do not stand behind its large ones."""
         self._waiting_count = [0, 0]
@@ -79,7 +81,7 @@ class Budget:
         return self.used * 2 < self.octets_max
 
     def held(self, owner: Owner) -> int:
-        return self._held.get(owner, 0)
+        return self._held.get((owner, False), 0) + self._held.get((owner, True), 0)
 
     def reserve(self, owner: Owner, octets: int, wake: Callable[[], None]) -> Reservation:
         """Ask for bytes. If they are not `granted` at once, `wake` is called when they are."""
@@ -102,13 +104,14 @@ class Budget:
 
     def _fits(self, reservation: Reservation) -> Literal["yes", "over-share", "no-room"]:
         octets = reservation.octets
-        held = self._held.get(reservation.owner, 0)
+        large = octets > self.large
+        held = self.held(reservation.owner) if large else self._held.get((reservation.owner, False), 0)
         free = self.octets_max - self.used - octets
         if held and held + octets > free:
             return "over-share"
         if free < 0:
             return "no-room"
-        if octets > self.large:
+        if large:
             return "yes" if self._large_used + octets <= self.large_max else "no-room"
         small_max = self.octets_max - self.large_max if self._waiting_count[True] else self.octets_max
         return "yes" if self.used - self._large_used + octets <= small_max else "no-room"
@@ -119,7 +122,8 @@ class Budget:
         if not octets:
             return
         self.used += octets
-        self._held[reservation.owner] = self._held.get(reservation.owner, 0) + octets
+        key = (reservation.owner, octets > self.large)
+        self._held[key] = self._held.get(key, 0) + octets
         if octets > self.large:
             self._large_used += octets
 
@@ -127,11 +131,12 @@ class Budget:
         large = octets > self.large
         if reservation.granted:
             self.used -= octets
-            left = self._held[reservation.owner] - octets
+            key = (reservation.owner, large)
+            left = self._held[key] - octets
             if left:
-                self._held[reservation.owner] = left
+                self._held[key] = left
             else:
-                del self._held[reservation.owner]
+                del self._held[key]
             if large:
                 self._large_used -= octets
         else:

@@ -71,8 +71,9 @@ def test_small_frames_find_room_beside_any_number_of_large_ones() -> None:
 def test_a_principals_small_frames_do_not_stand_behind_its_large_ones() -> None:
     house = House()
     for _ in range(3):
-        house.reserve("a", 60 * MIB)
+        house.reserve("a", 64 * MIB)
     assert house.budget.waiting == 1
+    assert house.reserve("a", 16 * MIB).granted
     assert house.reserve("a", 64 * 1024).granted
 
 
