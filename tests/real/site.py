@@ -150,7 +150,7 @@ class App:
             return made | {
                 "sasl_mechanism": "PLAIN", "sasl_plain_username": "token", "sasl_plain_password": self.token(),
             }  # fmt: skip
-        from kafka.sasl.oauth import AbstractTokenProvider
+        from kafka.net.sasl.oauth import AbstractTokenProvider
 
         app = self
 

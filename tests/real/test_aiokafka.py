@@ -126,11 +126,15 @@ async def test_a_denied_group_raises(guarded: Site) -> None:
     topic = guarded.topic()
     consumer = AIOKafkaConsumer(topic, **guarded.app().aiokafka(group_id=unique("other")))
     try:
-        await consumer.start()
         with pytest.raises(GroupAuthorizationFailedError):
-            await asyncio.wait_for(consumer.getone(), 30)
+            await asyncio.wait_for(_first(consumer), 30)
     finally:
         await consumer.stop()
+
+
+async def _first(consumer: AIOKafkaConsumer) -> Any:
+    await consumer.start()
+    return await consumer.getone()
 
 
 async def test_a_denied_transactional_id_raises(guarded: Site) -> None:

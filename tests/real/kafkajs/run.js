@@ -36,7 +36,7 @@ const actions = {
         try {
           await producer.send({ topic, acks: -1, messages: messages(values) })
           outcome[topic] = 'sent'
-        } catch (error) { outcome[topic] = error.type || error.name }
+        } catch (error) { const cause = innermost(error); outcome[topic] = cause.type || cause.message }
       }
       return outcome
     }),
