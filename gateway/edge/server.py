@@ -168,12 +168,6 @@ class Server:
                 front.acceptors.append(Acceptor(loop, bound.sock, self._taker(front, bound), self._accept_paused))
         self._reporting = loop.call_later(INTERVAL, self._report)
 
-    def replace_context(self, listener: str, context: SSL.Context) -> None:
-        """Use other certificates for the connections that come from now on."""
-        for front in self._fronts:
-            if front.name == listener:
-                front.context = context
-
     def _soon(self, call: Callable[[], None]) -> None:
         assert self._loop is not None
         self._loop.call_soon(call)

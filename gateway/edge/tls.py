@@ -7,7 +7,7 @@ client certificates give none, so that every connection's certificate is verifie
 
 Refused at start, each as a StartRefused with its reason: files that cannot be read, a key that others can read, a key
 of another certificate, a certificate that has expired or is for another name than the advertised one. Called by ops
-once per listener, and again when certificates are replaced.
+once per listener.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import ipaddress
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -218,8 +217,3 @@ def error_words(error: Exception) -> str:
     if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
         return "; ".join(dict.fromkeys(str(each[-1]) for each in error.args[0]))[:200] or type(error).__name__
     return type(error).__name__
-
-
-def readable_files(settings: ListenerTls) -> list[Path]:
-    """The files a context is made from, for whoever watches them for a change."""
-    return [Path(path) for path in (settings.certificate, settings.key, settings.client_ca) if path is not None]
