@@ -97,8 +97,9 @@ def _run(chosen: argparse.Namespace) -> int:
 def _check(chosen: argparse.Namespace) -> int:
     from gateway.ops.config import read
 
-    found = read(chosen.config, time.time())
-    for warning in found.warnings:
+    now = time.time()
+    found = read(chosen.config, now)
+    for warning in (*found.warnings, *found.policies.warnings(now)):
         print(f"warning: {warning}", file=sys.stderr)
     settings = found.settings
     print(f"{chosen.config}: good (revision {found.revision})")

@@ -15,31 +15,57 @@ from typing import Literal
 from gateway.core.audit import Audit, AuditEvent, FieldValue
 from gateway.core.documents import Mistakes
 from gateway.core.meters import Meter, Meters
+from gateway.core.policy import PolicySet
 from gateway.core.rights import Policy
 
 MISTAKES_SHOWN_MAX = 20
 """Of a refused set, in one audit line; the rest is counted."""
 
+REMINDER_SECONDS = 86400.0
+"""How often it is said again that a binding ends."""
+
 RELOADS = Meter("gateway_policy_reloads_total", "Policy sets looked at while running.", ("result",))
 
 log = logging.getLogger("gateway.policy")
 
-Load = Callable[[], Policy]
+Load = Callable[[], PolicySet]
 """Reads all policy files as they are now; called on a thread. Raises Mistakes."""
 
 
 class LivePolicies:
     """The policy in force. `refused_since`: wall time since which the files on disk have not loaded, else None."""
 
-    def __init__(self, first: Policy, load: Load, audit: Audit, meters: Meters, wall: Callable[[], float]) -> None:
+    def __init__(self, first: PolicySet, load: Load, audit: Audit, meters: Meters, wall: Callable[[], float]) -> None:
         self.current: Policy = first
+        self._loaded = first
         self.loaded_at = wall()
         self.refused_since: float | None = None
         self._load = load
         self._audit = audit
         self._meters = meters
         self._wall = wall
+        self._reminder: asyncio.Task[None] | None = None
         self._announce("policy-revision", revision=first.revision, previous="", trigger="start")
+        self.remind()
+
+    async def start(self) -> None:
+        self._reminder = asyncio.create_task(self._keep_reminding(), name="reminding of bindings that end")
+
+    async def close(self) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            await asyncio.gather(self._reminder, return_exceptions=True)
+
+    async def _keep_reminding(self) -> None:
+        while True:
+            await asyncio.sleep(REMINDER_SECONDS)
+            self.remind()
+
+    def remind(self) -> None:
+        """Warn of bindings that have ended or will soon, so that their owners hear of it before their users do."""
+        for words in self._loaded.warnings(self._wall()):
+            log.warning("%s", words)
+            self._announce("warning", warning=words)
 
     async def reload(self, trigger: str) -> bool:
         """Read the files; put a new revision in force if they are sound and differ. Returns whether they are sound."""
@@ -56,10 +82,12 @@ class LivePolicies:
         changed = found.revision != self.current.revision
         self._meters.cell(RELOADS, "changed" if changed else "unchanged").value += 1
         if changed:
-            previous, self.current = self.current.revision, found
+            previous = self.current.revision
+            self.current = self._loaded = found
             self.loaded_at = self._wall()
             log.info("policy revision %s is in force (was %s)", found.revision, previous)
             self._announce("policy-revision", revision=found.revision, previous=previous, trigger=trigger)
+            self.remind()
         return True
 
     def _refuse(self, mistakes: list[str], trigger: str) -> None:
@@ -78,5 +106,5 @@ class LivePolicies:
             mistakes_more=len(mistakes) - len(shown),
         )
 
-    def _announce(self, event: Literal["policy-revision", "policy-refused"], **fields: FieldValue) -> None:
+    def _announce(self, event: Literal["policy-revision", "policy-refused", "warning"], **fields: FieldValue) -> None:
         self._audit(AuditEvent(event, self._wall(), fields=MappingProxyType(fields)))

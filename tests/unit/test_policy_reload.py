@@ -115,6 +115,17 @@ async def test_an_audit_line_holds_so_many_mistakes_and_counts_the_rest(live: Li
     assert fields["mistakes_more"] == 7
 
 
+async def test_bindings_that_end_are_warned_of_at_each_revision_and_again(live: Live) -> None:
+    live.now = 1795000000.0  # 2026-11-18
+    live.write("binding.yaml", BINDING.replace("sub: app}", "sub: app}, expires: 2026-11-25, owner: team-app"))
+    await live.policies.reload("changed file")
+    assert [event.event for event in live.events] == ["policy-revision", "policy-revision", "warning"]
+    assert "2026-11-25" in str(live.events[-1].fields["warning"])
+    live.policies.remind()
+    assert [event.event for event in live.events][-1] == "warning"
+    assert len(live.events) == 4
+
+
 async def test_an_error_of_another_kind_does_not_cost_the_old_revision(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
