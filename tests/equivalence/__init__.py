@@ -1,8 +1,8 @@
 """Every offered API and version, beside a real broker's own authorizer.
 
 The same request goes once straight to the broker as a principal with ACLs, and once through the engine with rights of
-equal meaning to the same broker as a super user. The two answers must be the same. What may differ, and why, stands with
-its case; the result is written to docs/kafka-apis.md (`python -m tests.equivalence` writes it anew).
+equal meaning to the same broker as a super user. The two answers must be the same. What may differ, and why, stands
+with its case; the result is written to docs/kafka-apis.md (`python -m tests.equivalence` writes it anew).
 
 wire         connections to the broker that speak the codec's bodies
 acls         ACLs as the broker takes them, and the same as rights of a view

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from gateway.kafka.plan import Body, TopicId
 from gateway.kafka.table import OFFERED, TABLE
-from tests.equivalence.world import NO_ID, TOPICS, UNKNOWN_ID, World, batch, produce_body
+from tests.equivalence.world import NO_ID, TOPICS, UNKNOWN_IDS, World, batch, produce_body
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Run:
         """A topic as this version names it."""
         if self.version < ids_from:
             return {field: topic}
-        return {"topicId": UNKNOWN_ID if topic.endswith("none") else self.id(topic)}
+        return {"topicId": UNKNOWN_IDS[topic] if topic in UNKNOWN_IDS else self.id(topic)}
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,6 @@ METADATA = (
     Case(3, "by name and by id", lambda run: {
         "topics": [{"name": "a-one", "topicId": run.id("b-one")}, {"name": "b-one", "topicId": NO_ID}],
         "allowAutoTopicCreation": False}, versions=(12, 13)),
-    Case(3, "to be created", lambda run: _metadata(
-        run, run.fresh("a-new"), run.fresh("b-new"), allowAutoTopicCreation=True), versions=(4, 13), differs=_CREATED),
-    Case(3, "to be created without saying so", lambda run: _metadata(run, run.fresh("a-new"), run.fresh("b-new")),
-         versions=(0, 3), differs=_CREATED),
 )  # fmt: skip
 CLUSTER = (
     Case(60, "brokers", lambda run: {"includeClusterAuthorizedOperations": False}),
@@ -413,7 +409,15 @@ ADMINISTRATION = (
     Case(44, "what nobody knows", _resources((2, "a-one"), (77, "b-one"))),
 )  # fmt: skip
 
+CREATED = (
+    Case(3, "to be created", lambda run: _metadata(
+        run, run.fresh("a-new"), run.fresh("b-new"), allowAutoTopicCreation=True), versions=(4, 13), differs=_CREATED),
+    Case(3, "to be created without saying so", lambda run: _metadata(run, run.fresh("a-new"), run.fresh("b-new")),
+         versions=(0, 3), differs=_CREATED),
+)  # fmt: skip
+"""Asked last: the broker goes on creating after it has answered, and lists of all topics would change meanwhile."""
+
 CASES: tuple[Case, ...] = (
     *PRODUCE, *FETCH, *OFFSETS, *METADATA, *CLUSTER, *FIND, *CLASSIC, *GROUPS, *COMMITTED, *TRANSACTIONS,
-    *ADMINISTRATION,
+    *ADMINISTRATION, *CREATED,
 )  # fmt: skip

@@ -202,4 +202,4 @@ def _crc32c(data: bytes) -> int:
 
 
 NO_ID = ZERO_ID
-UNKNOWN_ID = bytes(range(100, 116))
+UNKNOWN_IDS = {"a-none": bytes(range(100, 116)), "b-none": bytes(range(200, 216))}

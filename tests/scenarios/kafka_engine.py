@@ -12,7 +12,8 @@ The files kafka_*.yaml hold lists of them:
     broker     the broker's answer, if anything was forwarded
     answer     what the client gets: ``as answered``, ``closed``, or a body
 
-In bodies ``id:orders`` is the id of a topic, ``id:?`` an unknown one, ``batch`` and ``transactional batch`` are records.
+In bodies ``id:orders`` is the id of a topic, ``id:?`` an unknown one, ``batch``, ``transactional batch`` and
+``no records`` are records.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ BASE_PORT = 9100
 NODES = (1, 2)
 """Brokers that clients can reach; any other is outside the listener's range."""
 
-_WORDS = {"batch": batch(), "transactional batch": batch(transactional=True, producer_id=7)}
+_WORDS = {"no records": b"", "batch": batch(), "transactional batch": batch(transactional=True, producer_id=7)}
 _KEYS = {row.name: key for key, row in TABLE.items()}
 
 

@@ -14,7 +14,8 @@ from tests.equivalence.acls import AclView
 from tests.scenarios.kafka_engine import Scenario, scenarios, topic_id
 
 FIELDS = {
-    "name", "api", "versions", "rights", "topics", "auto_create", "request", "wait", "forwarded", "at", "broker", "answer"
+    "name", "api", "versions", "rights", "topics", "auto_create", "request", "wait", "forwarded", "at", "broker",
+    "answer",
 }  # fmt: skip
 
 
