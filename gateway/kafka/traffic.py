@@ -131,6 +131,7 @@ class Traffic:
                 outcome = _request(header, version, bytes(read))
             if api_key == PRODUCE and isinstance(plan, Forward):
                 self._fast.tally_produced(frame, header.body_offset, version)
+                _let_go_of_records(body)
         self._settle(api_key, held, now)
         return outcome
 
@@ -302,6 +303,13 @@ def _request(header: codec.RequestHeader, version: int, body: bytes) -> bytes:
     """A whole request of the client's with another body, or at another version."""
     made = codec.encode_request_header(header.api_key, version, header.correlation_id, header.client_id) + body
     return struct.pack(">i", len(made)) + made
+
+
+def _let_go_of_records(body: Body) -> None:
+    """What a plan keeps until the answer comes must not keep the request's whole buffer alive: it needs no records."""
+    for topic in body["topicData"]:
+        for partition in topic["partitionData"]:
+            partition["records"] = None
 
 
 def _milliseconds(seconds: float) -> int:

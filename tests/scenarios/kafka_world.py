@@ -225,9 +225,12 @@ class World:
         ):
             # a buffer that is overwritten afterwards, as the pump's scratch is
             scratch = bytearray(self.unread)
-            consumed = self.session.receive(memoryview(scratch))
+            shown = memoryview(scratch)
+            consumed = self.session.receive(shown)
             seen += self._take()
             scratch[:] = bytes(len(scratch))
+            shown.release()
+            scratch.clear()  # raises BufferError if the session kept a view of it
             if not consumed:
                 break
             self.unread = self.unread[consumed:]
@@ -250,9 +253,12 @@ class World:
             self.unanswered += data[at : at + (chunk or len(data))]
             while self.ended is None and len(self.unanswered) >= self.session.upstream_wanted:
                 scratch = bytearray(self.unanswered)
-                consumed = self.session.answer(memoryview(scratch))
+                shown = memoryview(scratch)
+                consumed = self.session.answer(shown)
                 seen += self._take()
                 scratch[:] = bytes(len(scratch))
+                shown.release()
+                scratch.clear()
                 if not consumed:
                     break
                 self.unanswered = self.unanswered[consumed:]
