@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -118,12 +119,26 @@ def steps(which: str) -> list[Step]:
     return [*real_suites(), pytest("tests", *ignored, coverage=True), *CHECKS]
 
 
+_running: dict[str, subprocess.Popen[bytes]] = {}
+_stopping = threading.Event()
+
+
+def interrupt(number: int, frame: object) -> None:
+    """Ctrl-C or SIGTERM: let every step end by itself, so that the brokers it started are ended too."""
+    del number, frame
+    _stopping.set()
+    for process in list(_running.values()):
+        process.send_signal(signal.SIGINT)
+
+
 def perform(step: Step) -> Outcome:
     """Run a step to its end, or to the end of its time."""
     started = time.monotonic()
     log = OUT / f"{step.name}.log"
+    if _stopping.is_set():
+        return Outcome(step, False, 0.0, failed=1)
     with log.open("wb") as stream:
-        process = subprocess.Popen(
+        process = _running[step.name] = subprocess.Popen(
             step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
             env={**os.environ, **step.environment}, start_new_session=True,
         )  # fmt: skip
@@ -134,6 +149,8 @@ def perform(step: Step) -> Outcome:
             process.wait()
             code = -1
             stream.write(f"\nstopped after {STEP_SECONDS_MAX} s\n".encode())
+        finally:
+            del _running[step.name]
     outcome = Outcome(step, code == 0, time.monotonic() - started)
     if step.tests:
         count_tests(outcome)
@@ -216,6 +233,8 @@ def main(arguments: Sequence[str]) -> int:
     if list(arguments) not in (["quick"], ["all"]):
         print(__doc__, file=sys.stderr)
         return 2
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     OUT.mkdir(parents=True, exist_ok=True)
     planned = steps(arguments[0])
     print(f"{len(planned)} steps, {JOBS} at a time: {', '.join(step.name for step in planned)}", flush=True)
