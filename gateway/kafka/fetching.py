@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from gateway.kafka.errors import NONE, TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID
+from gateway.kafka.errors import TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID
 from gateway.kafka.plan import Answer, Body, Plan
 from gateway.kafka.replies import whole
 from gateway.kafka.rows import CLUSTER, CLUSTER_NAME, TOPIC, Work
@@ -63,14 +63,16 @@ def check_answer(work: Work, answer: Body) -> None:
     withheld = False
     for topic in answer["responses"]:
         name = work.view.topics.name(topic["topicId"]) if by_id else topic["topic"]
-        if name is not None and work.view.allowed(TOPIC, "Read", name):
+        if name is not None and work.view.allowed_quietly(TOPIC, "Read", name):
             continue
         error = TOPIC_AUTHORIZATION_FAILED if name is not None else UNKNOWN_TOPIC_ID
-        for partition in topic["partitions"]:
-            if partition["errorCode"] == NONE or len(partition["records"] or b""):
-                withheld = True
-                index = partition["partitionIndex"]
-                partition.clear()
-                partition.update(partitionIndex=index, errorCode=error, **DENIED)
+        found = [each for each in topic["partitions"] if each["errorCode"] != error or len(each["records"] or b"")]
+        if found and name is not None:
+            work.view.allowed(TOPIC, "Read", name)  # which audits the denial
+        for partition in found:
+            index = partition["partitionIndex"]
+            partition.clear()
+            partition.update(partitionIndex=index, errorCode=error, **DENIED)
+        withheld = withheld or bool(found)
     if withheld and "sessionId" in answer:
         answer["sessionId"] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,9 @@ the gateway's own.
 
 Each line was compared with a real broker and its StandardAuthorizer: the same request straight to the broker as a
 principal with ACLs, and through the gateway's engine with rights of equal meaning, for {principals} kinds of rights
-({names}). Equal means the same answer field by field, apart from times, made-up ids and the order of lists that Kafka
-keeps in hash maps. Written by `python -m tests.equivalence`; the test suite repeats the comparison.
+({names}).
+Equal means the same answer field by field, apart from times, made-up ids and the order of lists that Kafka keeps in
+hash maps. Written by `python -m tests.equivalence`; the test suite repeats the comparison.
 
 | API | key | versions | compared | result |
 |---|---|---|---|---|
@@ -43,6 +45,10 @@ Beyond what can be compared request by request:
   again each time and is told of the denial each time. Clients do the same with a broker whose session cache is full.
 - A right withdrawn while a fetch session is open: the broker answers 29 for the topic at once and at every fetch; the
   gateway answers 29 when the topic next has something to say, and ends the session, from when on it is as above.
+- DescribeTopicPartitions for all topics asks for those that the gateway saw at its last look (metadata_refresh), and
+  OffsetFetch v10 for all topics leaves out one whose id was not seen yet.
+- A topic that is made by being asked for is made before the request goes on, so that it may be answered at once where
+  the broker says UNKNOWN_TOPIC_OR_PARTITION (3) the first time.
 - Metadata v0 to v3 is asked at v4: v0 then does not show a topic as unavailable because one of its replicas' brokers is
   down.
 - Configuration names that make a broker load code (sasl.jaas.config, *.class, *.classes, *.reporters, *.providers) are
@@ -83,8 +89,12 @@ def render(results: Results) -> str:
     number = {reason: index for index, reason in enumerate(reasons, 1)}
     lines = [line for key, versions in OFFERED.items() for line in _lines(key, versions, results, number)]
     head = _HEAD.format(release=KAFKA_VERSION, principals=len(PRINCIPALS), names=", ".join(PRINCIPALS))
-    notes = "\n".join(f"{index}. {reason[0].upper()}{reason[1:]}." for reason, index in number.items())
+    notes = "\n".join(_note(index, reason) for reason, index in number.items())
     return head + "\n".join(lines) + "\n" + _ALSO.format(reasons=notes)
+
+
+def _note(index: int, reason: str) -> str:
+    return textwrap.fill(f"{index}. {reason[0].upper()}{reason[1:]}.", 118, subsequent_indent="   ")
 
 
 def _lines(key: int, versions: tuple[int, int], results: Results, number: dict[str, int]) -> list[str]:

@@ -22,7 +22,7 @@ def test_the_gateway_answers_as_the_broker(world: World, case: Case) -> None:
             lines += unexplained
             reasons |= meant
     assert not lines, "\n" + "\n".join(lines[:60])
-    assert reasons == set(case.differs.values())
+    assert case.by_chance or reasons == set(case.differs.values())
 
 
 def test_every_offered_version_has_a_case() -> None:

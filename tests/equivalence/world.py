@@ -41,7 +41,7 @@ PROPERTIES = {
     "group.consumer.session.timeout.ms": "3000000",
     "group.consumer.max.session.timeout.ms": "3600000",
     "group.max.session.timeout.ms": "3600000",
-    "log.message.timestamp.type": "CreateTime",
+    "log.retention.ms": "-1",
 }
 
 
