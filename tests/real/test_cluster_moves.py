@@ -79,7 +79,7 @@ def test_a_broker_that_joins_is_reached(moving: Site) -> None:
     topic = unique("app.four")
     from confluent_kafka.cimpl import NewTopic
 
-    moving.admin.create_topics([NewTopic(topic, replica_assignment=[[4]])])[topic].result(20)
+    moving.admin.create_topics([NewTopic(topic, num_partitions=1, replica_assignment=[[4]])])[topic].result(20)
     outcome: list[KafkaError | None] = []
     producer = Producer(moving.app().confluent(**{"message.timeout.ms": 60000}))
     producer.produce(topic, b"x", on_delivery=lambda error, _: outcome.append(error))
