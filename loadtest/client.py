@@ -169,7 +169,7 @@ def main() -> int:
     work = Work(**json.load(sys.stdin))
     try:
         window = run(work)
-    except LoadFailed as error:
+    except (LoadFailed, ProcessLookupError) as error:
         print(error, file=sys.stderr)
         return 1
     json.dump(asdict(window), sys.stdout)

@@ -30,7 +30,10 @@ _MODULE_FOLDERS = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/s
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, of its living descendants, and of the children it has waited for."""
+    """User and system time of a process, of its living descendants, and of the children it has waited for.
+
+    Raises ProcessLookupError if it has ended.
+    """
     parents: dict[int, list[int]] = {}
     times: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
@@ -42,6 +45,8 @@ def cpu_seconds(pid: int) -> float:
             continue
         parents.setdefault(int(fields[1]), []).append(int(entry.name))
         times[int(entry.name)] = sum(int(field) for field in fields[11:15]) / _TICKS
+    if pid not in times:
+        raise ProcessLookupError(f"process {pid} has ended")
     total, waiting = 0.0, [pid]
     while waiting:
         one = waiting.pop()
