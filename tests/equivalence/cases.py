@@ -42,7 +42,6 @@ class Case:
     build: Callable[[Run], Body]
     versions: tuple[int, int] = (0, 99)
     setup: Callable[[Run], None] | None = None
-    answered: bool = True
     differs: dict[str, str] = field(default_factory=dict)
     """A path's beginning -> why answers differ there by intention."""
     by_chance: bool = False
