@@ -19,7 +19,6 @@ from gateway.kafka.errors import (
     TOPIC_AUTHORIZATION_FAILED,
     TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     UNKNOWN_TOPIC_ID,
-    UNKNOWN_TOPIC_OR_PARTITION,
 )
 from gateway.kafka.plan import ZERO_ID
 from gateway.kafka.rows import (
@@ -109,8 +108,6 @@ def deletion(work: Work, items: Items, item: Any, name: str | None) -> Denial | 
     if not view.allowed(TOPIC, "Delete", name):
         if by_id:
             return denial(TOPIC_AUTHORIZATION_FAILED, name=name if describable else None)
-        if describable and name in view.missing_names:
-            return Denial(UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
         return denial(TOPIC_AUTHORIZATION_FAILED)
     if not describable and not by_id:
         return denial(TOPIC_AUTHORIZATION_FAILED)
