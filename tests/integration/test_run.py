@@ -19,7 +19,7 @@ import yaml
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from gateway.ops.demo.cluster import EmbeddedCluster
-from tests.real.gateway import GatewayFailed, GatewayProcess
+from tests.real.gateway import GatewayProcess
 
 POLICY = """\
 version: 1
@@ -192,14 +192,33 @@ def test_it_ends_on_sigterm_with_an_open_connection(cluster: EmbeddedCluster, tm
     assert "Exception" not in made.log()
 
 
-def test_without_a_broker_it_runs_but_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.real.gateway.READY_SECONDS_MAX", 3.0)
+class NotReady(GatewayProcess):
+    """A gateway that is expected to run without being ready: `start` returns once it says so."""
+
+    def _wait_ready(self) -> None:
+        until(self._says_why_not, 30)
+
+    def _says_why_not(self) -> bool:
+        try:
+            return self.admin("/readyz")[0] == 503
+        except OSError:
+            return False
+
+
+def test_without_a_broker_it_runs_but_is_not_ready(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: dialling it is refused
         bootstrap = f"127.0.0.1:{taken.getsockname()[1]}"
-        made = GatewayProcess(tmp_path, {"main": bootstrap}, policy=POLICY)
-        with pytest.raises(GatewayFailed, match="backend main"):
-            made.start()
+        with NotReady(tmp_path, {"main": bootstrap}, policy=POLICY) as made:
+            assert made.admin("/healthz")[0] == 200
+            until(lambda: f"{bootstrap}: upstream-unreachable" in made.admin("/readyz")[1])
+            status, said = made.admin("/readyz")
+            assert status == 503
+            assert "listener main-listener" in said
+            assert "gateway_ready 0.0" in made.admin("/metrics")[1]
+            with socket.create_connection(("127.0.0.1", made.port()), 5) as sock, pytest.raises(ConnectionResetError):
+                sock.recv(1)
+            assert made.wait_audit(event="refused")["reason"] == "listener-not-ready"
 
 
 def start(folder: Path, config: dict[str, object]) -> subprocess.CompletedProcess[str]:
