@@ -1,0 +1,1 @@
+"""Bytes at random, against the parsers."""

@@ -1,0 +1,1 @@
+"""Properties: whatever is generated, these hold."""
