@@ -40,7 +40,7 @@ __all__ = [
     "walk_produce_response",
 ]  # fmt: skip
 
-ELEMENTS_MAX = 250_000
+ELEMENTS_MAX = 50_000
 """Topics and partitions in one request; kafka.codec has the same bound."""
 
 FETCH_REPLICA_STATE = 15
