@@ -21,6 +21,8 @@ PRODUCE_IDS_FROM = 13
 FETCH_IDS_FROM = 13
 VERDICTS_MAX = 2000
 """Remembered per connection, direction and kind of key; when full it starts anew."""
+NAME_BYTES_MAX = 249
+"""Of any topic that can exist; longer names are not remembered, since they would only fill memory."""
 UNKNOWN_TOPIC_ID = 100
 NO_REPLICA = -1
 
@@ -111,6 +113,8 @@ class FastPath:
         name: str | None
         if by_id:
             name = self._view.topics.name(topic) if topic != ZERO_ID else None
+        elif len(topic) > NAME_BYTES_MAX:
+            return False
         else:
             try:
                 name = topic.decode()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DENIALS_AUDITED_MAX = 100
 """Denials of one request written one by one; the rest of them is counted in one more line."""
+RESOURCE_CHARS_MAX = 300
+"""Of a resource's name in the audit and its sums; no topic's name is as long, but requests may say anything."""
 SYSTEM = "kafka"
 
 
@@ -108,7 +110,8 @@ class SessionView:
 
     def tally_pair(self, operation: str, kind: str, name: str) -> list[int]:
         """The live [requests, bytes] of an allowed access, for the fast path to add to."""
-        return self._context.tally.entry(self._identity.principal, SYSTEM, self.backend, operation, kind, name)
+        shown = _shown(name)
+        return self._context.tally.entry(self._identity.principal, SYSTEM, self.backend, operation, kind, shown)
 
     def _deny(self, decision: Decision, kind: str, operation: str, name: str) -> None:
         key = (kind, operation, name)
@@ -152,12 +155,16 @@ class SessionView:
                         "backend": self.backend,
                         "api": self.api,
                         "address": str(self._peer.address),
-                        "resource": resource,
+                        "resource": _shown(resource),
                         **fields,
                     }
                 ),
             )
         )
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= RESOURCE_CHARS_MAX else f"{name[:RESOURCE_CHARS_MAX]}..."
 
 
 _WHYS = frozenset({"no-rule", "no-binding", "network", "expired"})
