@@ -16,6 +16,10 @@ BURST_SECONDS = 1.0
 """An idle principal may use this many seconds' worth at once."""
 DEBT_SECONDS_MAX = 600.0
 """Debt past this is forgiven, so that one bad minute does not silence a principal for a day."""
+DECIDING_SHARE = 0.25
+"""Seconds in a second for which one principal may keep the gateway deciding. Only what takes long is counted."""
+KEPT_OCTETS_MAX = 1 << 20
+"""Bytes of one principal's requests that are kept decoded until they are answered: they take many times that."""
 IDLE_ACCOUNTS_MAX = 10_000
 """Principals without a connection whose use is remembered; the longest idle is forgotten first."""
 
@@ -54,7 +58,9 @@ class Bucket:
 class Account:
     """One principal's use. Each taking method returns the seconds to wait from now, 0.0 for none."""
 
-    __slots__ = ("_consume", "_principal", "_produce", "_quota", "_quotas", "_requests", "connections")
+    __slots__ = (
+        "_consume", "_deciding", "_kept", "_principal", "_produce", "_quota", "_quotas", "_requests", "connections",
+    )  # fmt: skip
 
     def __init__(self, quotas: Quotas, principal: Principal, quota: Quota, now: float) -> None:
         self._quotas = quotas
@@ -63,6 +69,8 @@ class Account:
         self._produce = Bucket(quota.produce_bytes, now)
         self._consume = Bucket(quota.consume_bytes, now)
         self._requests = Bucket(quota.requests, now)
+        self._deciding = Bucket(DECIDING_SHARE, now)
+        self._kept = 0
         self.connections = 0
 
     @property
@@ -103,6 +111,25 @@ class Account:
 
     def consume(self, octets: int, now: float) -> float:
         return self._consume.take(octets, now)
+
+    def decided(self, seconds: float, now: float) -> None:
+        """A request or answer took that long to decide."""
+        self._deciding.take(seconds, now)
+
+    def owed(self, now: float) -> float:
+        """Seconds until nothing is owed for requests and for the deciding of them."""
+        return max(self._requests.take(0.0, now), self._deciding.take(0.0, now))
+
+    def may_keep(self, octets: int) -> bool:
+        """Whether a request may be kept until its answer, beside those that are; one alone always may."""
+        return not self._kept or self._kept + octets <= KEPT_OCTETS_MAX
+
+    def keep(self, octets: int) -> None:
+        self._kept += octets
+
+    def let_go(self, octets: int) -> None:
+        """Give back what `keep` counted."""
+        self._kept -= octets
 
 
 class Quotas:

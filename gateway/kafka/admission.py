@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from itertools import count
 
+from gateway.core import certificates
 from gateway.core.identity import Identity, Principal
 from gateway.core.limits import Account
 from gateway.core.session import Close, Effects, Peer
@@ -92,6 +93,7 @@ class Admission:
         """The connection has ended: give back what was counted."""
         account, self._account = self._account, None
         if account is not None:
+            account.let_go(self._queue.kept)
             account.disconnect()
 
     def _begin(self, identity: Identity, wall: float, now: float) -> Close | None:
@@ -110,13 +112,12 @@ class Admission:
 
 
 def certificate_identity(context: ListenerContext, peer: Peer) -> Identity | None:
-    """Who a verified client certificate says the peer is: its first URI name, else its subject."""
+    """Who a verified client certificate says the peer is."""
     certificate = peer.certificate
     if certificate is None:
         return None
-    name = certificate.uris[0] if certificate.uris else certificate.subject
     return Identity(
-        principal=Principal("certificate", context.listener.tls.client_ca_name, name),
+        principal=certificates.principal(certificate, context.listener.tls.client_ca_name),
         address=peer.address,
         certificate=certificate,
         expires_at=certificate.not_after,

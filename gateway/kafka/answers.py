@@ -14,6 +14,10 @@ from gateway.kafka.plan import Finish
 
 OWN_OCTETS_MAX = 4 * 1024 * 1024
 """Bytes of own answers that may wait behind a broker's; beyond them no further request is decided."""
+FETCH = 1
+FETCHES_MAX = 4
+"""Fetch requests at the broker at once. What they bring is counted against the quota when it comes, so no client may
+ask for much in advance; clients have one at a time."""
 
 
 class Expected:
@@ -23,10 +27,11 @@ class Expected:
     finish: what turns the broker's answer into the client's; None relays it.
     walked: an answer to Produce or Fetch whose request took the fast path; its answer is walked, not decoded.
     throttle_ms: the gateway's own throttle, to be merged with the broker's.
+    kept: bytes of the request that its account counts until the answer has come.
     own: the gateway's own answer (length prefix included); nothing else holds then.
     """
 
-    __slots__ = ("api_key", "asked", "correlation_id", "finish", "own", "throttle_ms", "version", "walked")
+    __slots__ = ("api_key", "asked", "correlation_id", "finish", "kept", "own", "throttle_ms", "version", "walked")
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class Expected:
         throttle_ms: int = 0,
         walked: bool = False,
         own: bytes | None = None,
+        kept: int = 0,
     ) -> None:
         self.correlation_id = correlation_id
         self.api_key = api_key
@@ -47,28 +53,40 @@ class Expected:
         self.throttle_ms = throttle_ms
         self.walked = walked
         self.own = own
+        self.kept = kept
 
 
 class AnswerQueue:
     """The places, oldest first. Bounded by its user, who lets no further request in while it is `full`."""
 
-    __slots__ = ("_in_flight_max", "_own_octets", "_queue")
+    __slots__ = ("_fetches", "_in_flight_max", "_own_octets", "_queue")
 
     def __init__(self, in_flight_max: int) -> None:
         self._queue: deque[Expected] = deque()
         self._in_flight_max = in_flight_max
         self._own_octets = 0
+        self._fetches = 0
 
     def __len__(self) -> int:
         return len(self._queue)
 
     @property
     def full(self) -> bool:
-        return len(self._queue) >= self._in_flight_max or self._own_octets >= OWN_OCTETS_MAX
+        return (
+            len(self._queue) >= self._in_flight_max
+            or self._own_octets >= OWN_OCTETS_MAX
+            or self._fetches >= FETCHES_MAX
+        )
+
+    @property
+    def kept(self) -> int:
+        """What all that is expected keeps of its requests."""
+        return sum(expected.kept for expected in self._queue)
 
     def expect(self, expected: Expected) -> None:
         """The broker will answer this."""
         self._queue.append(expected)
+        self._fetches += expected.api_key == FETCH
 
     def own(self, answer: bytes, to_client: list[Part]) -> None:
         """The gateway's own answer: sent at once if nothing earlier is due, else kept."""
@@ -84,7 +102,7 @@ class AnswerQueue:
 
     def passed(self) -> bool:
         """The head was answered. True if own answers stood behind it: `release` them once it is on its way."""
-        self._queue.popleft()
+        self._fetches -= self._queue.popleft().api_key == FETCH
         return bool(self._queue) and self._queue[0].own is not None
 
     def release(self, send: Callable[[bytes], None]) -> None:

@@ -34,13 +34,14 @@ from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
 from gateway.kafka.session_log import SessionLog
-from gateway.kafka.traffic import AS_IT_IS, AsItIs, Outcome
+from gateway.kafka.traffic import AS_IT_IS, LATER, AsItIs, Outcome
 
 __all__ = ["KafkaSession", "ListenerContext"]
 
 _INT16 = Struct(">h").unpack_from
 _INT32 = Struct(">i").unpack_from
 PREFIX = 4
+API_KEY = 2
 HEADER_BYTES_MIN = 10
 """API key, version, correlation id and the client id's length."""
 LAST_ANSWERS_SECONDS = 5.0
@@ -107,6 +108,8 @@ class KafkaSession:
                 if bad is not None:
                     self._close(bad)
                     break
+            if end - position >= PREFIX + API_KEY and self._held_back(data, position, size, now):
+                break
             stop = position + PREFIX + size
             if stop > end:
                 self.client_wanted = PREFIX + size
@@ -117,6 +120,7 @@ class KafkaSession:
                     effects.to_upstream.append(data[run:position])
                 if isinstance(outcome, Ask):
                     self._wait(outcome)
+                if outcome is LATER or isinstance(outcome, Ask):
                     run = position
                     break
                 if isinstance(outcome, bytes):
@@ -145,6 +149,13 @@ class KafkaSession:
             self._close(refused)
             self._after(now)
         return refused is None
+
+    def _held_back(self, data: memoryview, position: int, size: int, now: float) -> bool:
+        """Whether the next frame, of which its length and API key are there, is not taken yet."""
+        traffic = self._admission.traffic
+        if traffic is None or not self._sasl.complete:
+            return False
+        return traffic.hold_back(_INT16(data, position + PREFIX)[0], size, now)
 
     def _size_refused(self, size: int, prefix: memoryview) -> Close | None:
         limits = self._context.limits
@@ -177,7 +188,10 @@ class KafkaSession:
 
     def _decide_unguarded(self, frame: memoryview, now: float) -> Outcome:
         traffic = self._admission.traffic
-        if traffic is None or not self._sasl.complete:
+        if traffic is None:
+            return self._step(self._sasl.receive(frame), now)
+        if not self._sasl.complete:
+            traffic.charge(SASL_AUTHENTICATE, len(frame), now)
             return self._step(self._sasl.receive(frame), now)
         api_key = _INT16(frame)[0]
         if api_key == API_VERSIONS:
@@ -187,6 +201,7 @@ class KafkaSession:
             self._sasl.software = software or self._sasl.software
             return None
         if api_key in (SASL_HANDSHAKE, SASL_AUTHENTICATE):
+            traffic.charge(api_key, len(frame), now)
             return self._step(self._sasl.again(frame, now, self._untouched), now)
         self._untouched = False
         return traffic.request(frame, now)

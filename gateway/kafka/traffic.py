@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from enum import Enum
 from typing import Final
 
@@ -23,15 +24,27 @@ from gateway.kafka.answers import AnswerQueue, Expected
 from gateway.kafka.api_versions import API_VERSIONS, framed, respond
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import OWN_ANSWERS, REQUESTS, THROTTLE_SECONDS
-from gateway.kafka.plan import Answer, Body, Finish, Forward, Plan, Refuse, Silence, TopicId, Wait
+from gateway.kafka.plan import Answer, Body, Finish, Forward, Plan, Refuse, Silence, TopicId, TopicsToCreate, Wait
 from gateway.kafka.produce_fetch import FETCH, PRODUCE, UNKNOWN_TOPIC_ID, FastPath
 from gateway.kafka.quirks import without_excess
-from gateway.kafka.scan import walk_fetch_response, walk_produce_response
+from gateway.kafka.scan import scan_produce, walk_fetch_response, walk_produce_response
 from gateway.kafka.throttles import merge_throttle, patch_throttle
 from gateway.kafka.view import SessionView
 
 WAITS_MAX = 4
 """Facts one request may wait for, one after another."""
+TOPICS_ASKED_MAX = 1000
+"""Topics that one request may have looked up, or created, at a time; it is answered as if the rest did not exist."""
+LARGE = 64 * 1024
+"""Requests and answers of more bytes are charged for these, whatever their API."""
+DECIDING_FREE = 0.005
+"""Seconds: what takes less to decide is not counted."""
+OWED_MIN = 0.001
+"""Seconds of debt that are not worth a pause."""
+KEPT_PAUSE = 0.2
+"""Seconds until a request is looked at again that has to wait for earlier answers to its principal."""
+UNHELD = frozenset({11, 12, 13, 14, 17, 36, 68})
+"""What keeps a member in its group, and authentication: an old debt does not hold these."""
 
 
 class AsItIs(Enum):
@@ -40,9 +53,16 @@ class AsItIs(Enum):
     AS_IT_IS = 0
 
 
-AS_IT_IS: Final = AsItIs.AS_IT_IS
+class Later(Enum):
+    """The frame cannot be taken now; the client is held back, and it is shown again afterwards."""
 
-Outcome = AsItIs | bytes | Ask | Close | None
+    LATER = 0
+
+
+AS_IT_IS: Final = AsItIs.AS_IT_IS
+LATER: Final = Later.LATER
+
+Outcome = AsItIs | Later | bytes | Ask | Close | None
 
 
 class Traffic:
@@ -105,6 +125,25 @@ class Traffic:
         self._missing_ids |= missing_ids
         self._missing_names |= missing_names
 
+    def hold_back(self, api_key: int, octets: int, now: float) -> bool:
+        """Whether the next request must not be taken yet, its principal being in debt from any of its connections.
+
+        One pause is never long, so that a rate only holds if a debt is looked at again after it. What keeps a member
+        in its group passes: clients have it on a connection of its own.
+        """
+        if self._charged is not None or (api_key in UNHELD and octets <= LARGE):
+            return False
+        account = self._account
+        owed = account.owed(now)
+        if api_key == PRODUCE or octets > LARGE:
+            owed = max(owed, account.produce(0, now))
+        elif api_key == FETCH:
+            owed = max(owed, account.consume(0, now))
+        if owed < OWED_MIN:
+            return False
+        self._hold(min(owed, self._context.limits.throttle_max), now)
+        return True
+
     def request(self, frame: memoryview, now: float) -> Outcome:
         """Decide one frame (without its length prefix). Raises codec.Malformed."""
         api_key, version = struct.unpack_from(">hh", frame)
@@ -116,24 +155,59 @@ class Traffic:
         throttle_ms = _milliseconds(held)
         outcome: Outcome = self._fast_request(header, frame, throttle_ms)
         if outcome is None:
-            given = frame[header.body_offset :]
-            read = without_excess(api_key, version, given)
-            body = codec.decode_request(api_key, version, read)
-            name, again = codec.APIS[api_key].name, self._waits > 0
-            self.view.begin(name, self._missing_ids, self._missing_names, again=again)
-            plan = authorize.plan(api_key, version, body, self.view)
-            self.view.end(decided=not isinstance(plan, Wait))
-            if isinstance(plan, Wait):
-                self._waits += 1
-                return plan.ask if self._waits <= WAITS_MAX else Close(reasons.FACT_UNAVAILABLE)
-            outcome = self._perform(plan, header, body, throttle_ms)
-            if outcome is AS_IT_IS and read is not given:
-                outcome = _request(header, version, bytes(read))
-            if api_key == PRODUCE and isinstance(plan, Forward):
-                self._fast.tally_produced(frame, header.body_offset, version)
-                _let_go_of_records(body)
+            kept = len(frame)
+            if api_key == PRODUCE:  # its records are let go
+                kept -= sum(scan_produce(frame, header.body_offset, version).topic_octets)
+            if not self._account.may_keep(kept):
+                self._hold(KEPT_PAUSE, now)
+                return LATER
+            began = self._context.clock.monotonic()
+            outcome = self._decide(header, frame, kept, throttle_ms)
+            self._count_time(began)
+            if isinstance(outcome, Ask | Close):
+                return outcome
         self._settle(api_key, held, now)
         return outcome
+
+    def _decide(self, header: codec.RequestHeader, frame: memoryview, kept: int, throttle_ms: int) -> Outcome:
+        """Have the engine plan what is to be done, and do it."""
+        api_key, version = header.api_key, header.api_version
+        given = frame[header.body_offset :]
+        read = without_excess(api_key, version, given)
+        body = codec.decode_request(api_key, version, read)
+        name, again = codec.APIS[api_key].name, self._waits > 0
+        self.view.begin(name, self._missing_ids, self._missing_names, again=again)
+        plan = authorize.plan(api_key, version, body, self.view)
+        self.view.end(decided=not isinstance(plan, Wait))
+        if isinstance(plan, Wait):
+            return self._wait(plan)
+        outcome = self._perform(plan, header, body, kept, throttle_ms)
+        if outcome is AS_IT_IS and read is not given:
+            outcome = _request(header, version, bytes(read))
+        if api_key == PRODUCE and isinstance(plan, Forward):
+            self._fast.tally_produced(frame, header.body_offset, version)
+            _let_go_of_records(body)
+        return outcome
+
+    def _wait(self, plan: Wait) -> Ask | Close:
+        """What a request waits for, within bounds: what is beyond them it is told not to exist, and clients retry."""
+        self._waits += 1
+        if self._waits > WAITS_MAX:
+            return Close(reasons.FACT_UNAVAILABLE)
+        ask = plan.ask
+        names = frozenset(sorted(ask.names)[:TOPICS_ASKED_MAX])
+        self._missing_names |= ask.names - names
+        if isinstance(ask, TopicsToCreate):
+            return replace(ask, names=names)
+        ids = frozenset(sorted(ask.ids)[:TOPICS_ASKED_MAX])
+        self._missing_ids |= ask.ids - ids
+        return replace(ask, names=names, ids=ids)
+
+    def _count_time(self, began: float) -> None:
+        """Charge what took long to decide: nobody keeps the gateway busy by requests made for it."""
+        now = self._context.clock.monotonic()
+        if now - began > DECIDING_FREE:
+            self._account.decided(now - began, now)
 
     def _settle(self, api_key: int, held: float, now: float) -> None:
         """The request was decided: hold the client back if it must be, and leave nothing for the next request."""
@@ -165,7 +239,7 @@ class Traffic:
         """Charge a request once, also if it is decided again after waiting. The seconds to hold the client back."""
         if self._charged is None:
             charged = self._account.request(now)
-            if api_key == PRODUCE:
+            if api_key == PRODUCE or octets > LARGE:
                 charged = max(charged, self._account.produce(octets, now))
             self._charged = min(charged, self._context.limits.throttle_max)
         return self._charged
@@ -191,10 +265,10 @@ class Traffic:
         self._queue.expect(Expected(header.correlation_id, api_key, version, version, None, throttle_ms, walked=True))
         return AS_IT_IS
 
-    def _perform(self, plan: Plan, header: codec.RequestHeader, body: Body, throttle_ms: int) -> Outcome:
+    def _perform(self, plan: Plan, header: codec.RequestHeader, body: Body, kept: int, throttle_ms: int) -> Outcome:
         api_key, version = header.api_key, header.api_version
         if isinstance(plan, Forward):
-            return self._forward(plan, header, body, throttle_ms)
+            return self._forward(plan, header, body, kept, throttle_ms)
         if isinstance(plan, Answer):
             if throttle_ms:
                 merge_throttle(api_key, version, plan.body, throttle_ms)
@@ -211,8 +285,12 @@ class Traffic:
             return Close(reasons.BACKEND_NOT_READY)
         reply = respond(frame, self._context.backend, self._context.node_id)
         self._own_answer(API_VERSIONS, reply.answer)
-        self._settle(API_VERSIONS, self._charge(API_VERSIONS, len(frame), now), now)
+        self.charge(API_VERSIONS, len(frame), now)
         return reply.software
+
+    def charge(self, api_key: int, octets: int, now: float) -> None:
+        """A request that is answered without the engine."""
+        self._settle(api_key, self._charge(api_key, octets, now), now)
 
     def _own_answer(self, api_key: int, answer: bytes) -> None:
         """Put an answer of the gateway's own in its place."""
@@ -220,12 +298,16 @@ class Traffic:
         name = codec.APIS[api_key].name
         self._context.meters.cell(OWN_ANSWERS, self._context.backend.name, name).value += 1
 
-    def _forward(self, plan: Forward, header: codec.RequestHeader, body: Body, throttle_ms: int) -> Outcome:
+    def _forward(self, plan: Forward, header: codec.RequestHeader, body: Body, kept: int, throttle_ms: int) -> Outcome:
         api_key, version = header.api_key, header.api_version
         asked = version if plan.version is None else plan.version
         sent = plan.body if plan.body is not None else body
         if not (api_key == PRODUCE and sent["acks"] == 0):
-            self._queue.expect(Expected(header.correlation_id, api_key, version, asked, plan.finish, throttle_ms))
+            kept = 0 if plan.finish is None else kept
+            self._account.keep(kept)
+            self._queue.expect(
+                Expected(header.correlation_id, api_key, version, asked, plan.finish, throttle_ms, kept=kept)
+            )
         if plan.body is None and asked == version:
             return AS_IT_IS
         return _request(header, asked, codec.encode_request(api_key, asked, sent))
@@ -234,7 +316,8 @@ class Traffic:
         """The client's form of one of the broker's answers (without its length prefix). Raises codec.Malformed."""
         api_key, version, asked = expected.api_key, expected.version, expected.asked
         throttle_ms = expected.throttle_ms
-        if api_key == FETCH:
+        self._account.let_go(expected.kept)
+        if api_key == FETCH or len(frame) > LARGE:
             held = min(self._account.consume(len(frame), now), self._context.limits.throttle_max)
             self._hold(held, now)
             throttle_ms = max(throttle_ms, _milliseconds(held))
@@ -248,6 +331,7 @@ class Traffic:
                 finish = self._finish_of(api_key, version)
         if finish is None and not throttle_ms and asked == version:
             return AS_IT_IS
+        began = self._context.clock.monotonic()
         body = codec.decode_response(api_key, asked, frame[offset:])
         if finish is not None:
             self.view.begin(codec.APIS[api_key].name, answer=True)
@@ -255,7 +339,9 @@ class Traffic:
             self.view.end()
         if throttle_ms:
             merge_throttle(api_key, version, body, throttle_ms)
-        return framed(api_key, version, expected.correlation_id, body)
+        made = framed(api_key, version, expected.correlation_id, body)
+        self._count_time(began)
+        return made
 
     def _walk(self, expected: Expected, frame: memoryview, offset: int) -> tuple[int, bool]:
         """Where the throttle time of a Produce or Fetch answer is, and whether the rest may go on as it is."""
