@@ -24,7 +24,7 @@ from gateway.core.meters import Meters
 from gateway.core.reasons import Reason
 from gateway.core.session import NEVER, Ask, Close, Effects, Endpoint, Fact, Peer, Session
 from gateway.edge.clock import SystemClock
-from gateway.edge.pump import DialFailed
+from gateway.edge.process import DialFailed
 from gateway.edge.reasons import UPSTREAM_UNREACHABLE
 from gateway.edge.server import ListenerSetup, Server
 from gateway.edge.streams import Stream

@@ -26,7 +26,7 @@ from gateway.core.session import Ask, Fact, Unavailable
 from gateway.core.settings import Backend
 from gateway.edge import meters as named
 from gateway.edge.exchange import ExchangeDial
-from gateway.edge.pump import Dial
+from gateway.edge.process import Dial
 
 PAUSE_SECONDS_MIN = 0.5
 PAUSE_SECONDS_MAX = 15.0

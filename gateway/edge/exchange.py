@@ -12,7 +12,7 @@ import struct
 
 from gateway.core.exchange import ExchangeFailed
 from gateway.core.session import Endpoint
-from gateway.edge.pump import Dial, DialFailed
+from gateway.edge.process import Dial, DialFailed
 from gateway.edge.reasons import UPSTREAM_ANSWER_TIMEOUT, UPSTREAM_CLOSED, UPSTREAM_RESET
 from gateway.edge.streams import Stream, StreamEnded, StreamLost
 

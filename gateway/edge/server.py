@@ -40,7 +40,8 @@ from gateway.edge.buffers import SCRATCH, Outbox
 from gateway.edge.ending import Ending
 from gateway.edge.engine import ServerTls, SocketTls
 from gateway.edge.listener import Acceptor, BoundPort, bind
-from gateway.edge.pump import Answer, Dial, Port, Process, Pump
+from gateway.edge.process import Answer, Dial, Port, Process
+from gateway.edge.pump import Pump
 from gateway.edge.reasons import StartRefused
 from gateway.edge.refusals import INTERVAL, Refusals
 from gateway.edge.streams import abort, tune

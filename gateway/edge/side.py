@@ -1,36 +1,43 @@
 """One side of a connection as its pump sees it: the client's, or the upstream's.
 
 What is read from it and not consumed (`inbox`), what waits to be written to it (`outbox`), and how it stands: full,
-stalled, ended, and since when something is awaited. The pump decides what to do about it.
+stalled, ended, and since when something is awaited. It reads, keeps and writes; the pump decides when.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from gateway.core.meters import Cell
 from gateway.core.reasons import Reason
-from gateway.edge.budget import Budget
+from gateway.core.session import Part, Session
+from gateway.edge import reasons
+from gateway.edge.budget import Budget, Owner
 from gateway.edge.buffers import Inbox, Outbox
-from gateway.edge.streams import Stream
+from gateway.edge.streams import Stream, StreamCut, StreamEnded, StreamLost
 
 HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
 
 
 class Side:
-    """Times are monotonic; 0.0 stands for "not now"."""
+    """Times are monotonic; 0.0 stands for "not now". `ClientSide` and `UpstreamSide` say what differs."""
 
     __slots__ = (
-        "end", "frame_since", "full", "inbox", "outbox", "reading", "received", "stalled", "stream", "taking",
-        "writing",
+        "end", "frame_since", "full", "inbox", "more", "outbox", "reading", "received", "session", "stalled", "stream",
+        "taking", "writing",
     )  # fmt: skip
 
-    def __init__(self, budget: Budget, free: int, received: Cell, sent: Cell) -> None:
+    def __init__(self, session: Session, budget: Budget, free: int, received: Cell, sent: Cell) -> None:
+        self.session = session
         self.stream: Stream | None = None
         self.inbox = Inbox(budget, free)
         self.outbox = Outbox(budget, sent)
         self.received = received
         self.reading = self.writing = False
         """What the stream was told to watch."""
+        self.more = False
+        """The last reading filled its room, or left something inside the stream: read on in the same turn."""
         self.full = False
         """More waited for it than HIGH_WATER, and has not yet come down to LOW_WATER."""
         self.stalled = False
@@ -40,6 +47,18 @@ class Side:
         """When it last took something of what waits for it."""
         self.frame_since = 0.0
         """When the first byte of an incomplete frame came."""
+
+    def wanted(self) -> int:
+        """Octets below which the session would consume nothing more."""
+        raise NotImplementedError
+
+    def show(self, data: memoryview) -> int:
+        """Show the session octets of this side; how many it consumed."""
+        raise NotImplementedError
+
+    def note_end(self, end: StreamEnded | StreamLost) -> None:
+        """Remember how the stream ended."""
+        raise NotImplementedError
 
     def attach(self, stream: Stream) -> None:
         self.stream = self.outbox.stream = stream
@@ -54,6 +73,89 @@ class Side:
         self.frame_since = 0.0
         self.reading = self.writing = self.full = False
         return stream
+
+    # ---- what comes from it -----------------------------------------------------------------------------------
+
+    def read(self, scratch: memoryview, most: int) -> tuple[int, memoryview]:
+        """Read once, into the inbox's own room or else the scratch memory, `most` octets at most.
+
+        Gives how many came, and all that is unconsumed with them; none came if there are none now, or at the `end`.
+        """
+        inbox = self.inbox
+        kept = inbox.filled
+        own = inbox.room() if kept else None
+        if own is not None and len(own):
+            room = own[:most]
+        else:
+            own = None
+            if kept:
+                scratch[:kept] = inbox.bytes()
+            room = scratch[kept : kept + most]
+        stream = self.stream
+        assert stream is not None
+        try:
+            octets = stream.read_into(room)
+        except (StreamEnded, StreamLost) as end:
+            self.note_end(end)
+            octets = 0
+        self.more = octets > 0 and (octets == len(room) or stream.buffered())
+        self.received.value += octets
+        if own is not None:
+            inbox.filled += octets
+            return octets, inbox.bytes()
+        return octets, scratch[: kept + octets]
+
+    def has_room(self) -> bool:
+        """Whether more is to be read: nothing is kept, or the frame is incomplete and has its reservation."""
+        inbox = self.inbox
+        return not inbox.filled or (not inbox.waiting_since and inbox.filled < self.wanted())
+
+    def keep(self, rest: memoryview, now: float, fresh: bool, wake: Callable[[], None]) -> None:
+        """Hold what was not consumed; `fresh`: it begins a frame that was not there before.
+
+        `wake` is called when a reservation has come that is not there yet.
+        """
+        inbox = self.inbox
+        wanted = self.wanted()
+        inbox.keep(rest, wanted, self.session.principal, wake)
+        inbox.waiting_since = now if inbox.waiting else 0.0
+        if inbox.filled >= wanted:
+            self.frame_since = 0.0
+        elif fresh or not self.frame_since:
+            self.frame_since = now
+
+    def grow(self, now: float) -> None:
+        """If the reservation that was waited for has come: make the room, and let the frame's time begin anew."""
+        inbox = self.inbox
+        if inbox.waiting_since and not inbox.waiting:
+            inbox.waiting_since = 0.0
+            inbox.grow(self.wanted())
+            self.frame_since = now
+
+    # ---- what goes to it --------------------------------------------------------------------------------------
+
+    def send(self, parts: Sequence[Part], source: Inbox | None, owner: Owner, now: float) -> None:
+        """Write what the session decided, as far as it is taken; after its end nothing is."""
+        if self.end is not None:
+            return
+        if not self.outbox.pending:
+            self.taking = now
+        try:
+            self.outbox.send(parts, source, owner)
+        except StreamLost as lost:
+            self.note_end(lost)
+
+    def flush(self) -> bool:
+        """Write on. True if something was taken."""
+        before = self.outbox.pending
+        try:
+            self.outbox.flush()
+        except StreamLost as lost:
+            self.note_end(lost)
+            return False
+        return self.outbox.pending < before
+
+    # ---- how it stands ----------------------------------------------------------------------------------------
 
     def measure(self) -> None:
         """See whether it is full."""
@@ -80,3 +182,40 @@ class Side:
     def quiet(self) -> bool:
         """Nothing of it is awaited that has a deadline."""
         return not (self.frame_since or self.outbox.pending or self.inbox.waiting_since)
+
+
+class ClientSide(Side):
+    """Requests come from here."""
+
+    __slots__ = ()
+
+    def wanted(self) -> int:
+        return self.session.client_wanted
+
+    def show(self, data: memoryview) -> int:
+        return self.session.receive(data)
+
+    def note_end(self, end: StreamEnded | StreamLost) -> None:
+        orderly = isinstance(end, StreamEnded | StreamCut)
+        self.end = (reasons.CLIENT_DISCONNECTED if orderly else reasons.CLIENT_LOST, str(end))
+
+
+class UpstreamSide(Side):
+    """Answers come from here. It has a stream once there is something to send and it was dialled."""
+
+    __slots__ = ()
+
+    def wanted(self) -> int:
+        return self.session.upstream_wanted
+
+    def show(self, data: memoryview) -> int:
+        return self.session.answer(data)
+
+    def note_end(self, end: StreamEnded | StreamLost) -> None:
+        orderly = isinstance(end, StreamEnded)
+        self.end = (reasons.UPSTREAM_CLOSED if orderly else reasons.UPSTREAM_RESET, str(end))
+
+    def answers_wait(self) -> bool:
+        """Enough is kept for the session to take some of it."""
+        filled = self.inbox.filled
+        return filled > 0 and filled >= self.session.upstream_wanted and not self.stalled

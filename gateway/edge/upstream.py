@@ -17,7 +17,7 @@ from gateway.core.meters import Cell
 from gateway.core.session import Endpoint
 from gateway.core.settings import Backend
 from gateway.edge import reasons
-from gateway.edge.pump import DialFailed
+from gateway.edge.process import DialFailed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.streams import PlainStream, SslStream, Stream, tune
 

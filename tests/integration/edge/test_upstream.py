@@ -16,7 +16,7 @@ from gateway.core.exchange import ExchangeFailed
 from gateway.core.session import Endpoint
 from gateway.core.settings import Backend, BackendTls
 from gateway.edge.exchange import ANSWER_BYTES_MAX, ExchangeDial, FrameExchange
-from gateway.edge.pump import DialFailed
+from gateway.edge.process import DialFailed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.upstream import Dialer
 from tests.certificates import Ca, make_ca

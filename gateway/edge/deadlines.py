@@ -1,0 +1,126 @@
+"""The times of one connection: what is awaited on either side, until when, and one timer for all of it.
+
+Hot code only writes down when something began (`active` here, `frame_since` and `taking` of the sides). The timer is
+armed for the earliest moment that something may be due; when it comes, `late` looks at what was written down, and the
+timer is set anew for what is left. A timer that comes too early is let come; only an earlier time replaces one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from gateway.core.reasons import Reason
+from gateway.core.session import Session
+from gateway.edge import reasons
+from gateway.edge.process import Process
+from gateway.edge.side import ClientSide, UpstreamSide
+
+TIMER_SECONDS_MIN = 0.001
+
+
+class Deadlines:
+    """Made by the pump; `wake` is called when it is time to look."""
+
+    __slots__ = (
+        "_budget",
+        "_client",
+        "_clock",
+        "_limits",
+        "_looked",
+        "_loop",
+        "_session",
+        "_timer",
+        "_timer_at",
+        "_upstream",
+        "_wake",
+        "active",
+        "mute_until",
+    )  # fmt: skip
+
+    def __init__(
+        self, process: Process, session: Session, client: ClientSide, upstream: UpstreamSide, wake: Callable[[], None]
+    ) -> None:
+        self._loop = process.loop
+        self._clock = process.clock
+        self._limits = process.limits
+        self._budget = process.budget
+        self._session = session
+        self._client = client
+        self._upstream = upstream
+        self._wake = wake
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._looked = 0.0
+        """When it was looked last."""
+        self.active = process.clock.monotonic()
+        """When something last came or went."""
+        self.mute_until = 0.0
+        """Until when the client is neither read nor shown; 0.0 if it is not muted."""
+
+    def arm(self) -> None:
+        """After every step."""
+        timer_at = self._timer_at
+        armed = self._timer is not None and self._session.deadline >= timer_at and not self.mute_until
+        if armed and self._client.quiet() and self._upstream.quiet():
+            return
+        due = self._due()
+        if due < timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = due
+            delay = max(due - self._clock.monotonic(), TIMER_SECONDS_MIN)
+            self._timer = self._loop.call_later(delay, self._on_timer)
+
+    def _due(self) -> float:
+        """When something may have to be done at the earliest."""
+        limits = self._limits
+        due = min(self._session.deadline, self.active + limits.idle_timeout)
+        if self.mute_until:
+            due = min(due, self.mute_until)
+        for side in (self._client, self._upstream):
+            if side.frame_since:
+                due = min(due, side.frame_since + limits.frame_timeout)
+            if side.inbox.waiting_since:
+                due = min(due, side.inbox.waiting_since + limits.frame_timeout)
+            if side.outbox.pending and side.stream is not None:
+                due = min(due, max(side.taking, self._looked) + limits.frame_timeout)
+        return due
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = math.inf
+        self._wake()
+
+    def late(self, now: float, client_read: bool, upstream_read: bool) -> Reason | None:
+        """What took too long, if anything did. `*_read`: whether that side is being read."""
+        self._looked = now
+        limits = self._limits
+        client, upstream = self._client, self._upstream
+        before = now - limits.frame_timeout
+        waiting = client.inbox.waiting_since or upstream.inbox.waiting_since
+        if waiting and waiting <= before:
+            return reasons.BUFFER_TIMEOUT
+        for side, read, reason in (
+            (client, client_read, reasons.FRAME_TIMEOUT),
+            (upstream, upstream_read, reasons.UPSTREAM_STALLED),
+        ):
+            if side.frame_since and side.frame_since <= before and not side.inbox.waiting_since:
+                if read:
+                    return reason
+                side.frame_since = now  # it was we who did not read
+        if upstream.outbox.pending and upstream.stream is not None and upstream.taking <= before:
+            return reasons.UPSTREAM_STALLED
+        # A client that does not read is waited for longer while nobody needs the memory.
+        patience = limits.idle_timeout if self._budget.at_ease else limits.frame_timeout
+        if client.outbox.pending and client.taking <= now - patience:
+            return reasons.CLIENT_NOT_READING
+        if self.active <= now - limits.idle_timeout:
+            return reasons.IDLE_TIMEOUT
+        return None
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
