@@ -154,7 +154,7 @@ def _set_up(chosen: argparse.Namespace, screen: _Screen) -> Iterator[Demo]:
         issuer = TokenIssuer(certificates, tuple(Client(name, claims) for name, claims in CLAIMS.items()))
         stack.callback(issuer.stop)
         issuer.start()
-        bootstrap, node_ids = _cluster(chosen.bootstrap, stack, screen)
+        bootstrap, node_ids = _cluster(chosen.bootstrap, folder, stack, screen)
         try:
             ports = choose_ports(chosen.port, node_ids)
             policy = folder / "policy.yaml"
@@ -185,23 +185,33 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         yield Path(made)
 
 
-def _cluster(bootstrap: str | None, stack: contextlib.ExitStack, screen: _Screen) -> tuple[Sequence[str], range]:
-    """The embedded cluster, or the operator's own with the demo's topics in it."""
+def _cluster(
+    bootstrap: str | None, folder: Path, stack: contextlib.ExitStack, screen: _Screen
+) -> tuple[Sequence[str], range]:
+    """Where the brokers are, and the range of their node ids: the embedded ones, or the operator's own."""
+    from gateway.ops.demo.broker import EmbeddedBroker, NoEmbeddedBroker
     from gateway.ops.demo.cluster import EmbeddedCluster, NoCluster
     from gateway.ops.demo.own_cluster import NoBroker, OwnCluster
     from gateway.ops.demo.steps import TOPICS
 
+    embedded = bootstrap is None
     try:
         if bootstrap is None:
-            embedded = EmbeddedCluster(TOPICS)
-            stack.callback(embedded.stop)
-            return embedded.bootstrap, NODE_IDS_EMBEDDED
+            try:
+                broker = EmbeddedBroker(folder)
+            except NoEmbeddedBroker as reason:
+                mock = EmbeddedCluster(TOPICS)
+                stack.callback(mock.stop)
+                screen.fact("note", f"{reason}; three mock brokers instead, which Java's consumer groups cannot use")
+                return mock.bootstrap, NODE_IDS_EMBEDDED
+            stack.callback(broker.stop)
+            bootstrap = broker.bootstrap
         own = OwnCluster(bootstrap)
         made = own.prepare(TOPICS)
-        stack.callback(own.remove, made)
     except (NoCluster, NoBroker) as error:
         raise DemoFailed(str(error)) from None
-    if made:
+    if made and not embedded:
+        stack.callback(own.remove, made)
         screen.fact("topics", f"made in your cluster, and removed at the end: {', '.join(made)}")
     if len(own.node_ids) > NODE_IDS_MAX:
         raise DemoFailed(f"node ids from {own.node_ids.start} to {own.node_ids.stop - 1}: more than {NODE_IDS_MAX}")
