@@ -5,10 +5,11 @@ core.policy implements these; protocol code and tests depend on the shapes alone
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.core.identity import Identity
+from gateway.core.identity import ClaimValue, Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,10 @@ class Policy(Protocol):
     revision: str
 
     def rights(self, identity: Identity, backend: str, wall: float) -> Rights: ...
+
+    def claims_for_audit(self, claims: Mapping[str, ClaimValue]) -> Mapping[str, object]:
+        """What of a token's claims has a part in decisions; nothing else of it is written."""
+        ...
 
 
 class PolicySource(Protocol):

@@ -36,8 +36,6 @@ UNSUPPORTED_SASL_MECHANISM = 33
 ILLEGAL_SASL_STATE = 34
 SASL_AUTHENTICATION_FAILED = 58
 
-TOKENS_MAX = 8
-"""Tokens in one exchange; no mechanism here needs more than two."""
 VERSION_REQUESTS_MAX = 10
 """ApiVersions before authentication that were answered by an error; a client needs one to find the version."""
 REAUTHENTICATION_INTERVAL_MIN = 1.0
@@ -81,7 +79,6 @@ class Authentication:
         self._proven_by = ""
         self._exchange: SaslExchange | None = None
         self._headers = False
-        self._tokens = 0
         self._version_requests = 0
         self._began = -REAUTHENTICATION_INTERVAL_MIN
 
@@ -180,7 +177,6 @@ class Authentication:
             return Step(answer)
         self._headers = version >= 1
         self._exchange = SaslExchange(mechanism, validator, settings.issuers)
-        self._tokens = 0
         self.mechanism = mechanism
         self.state = State.TOKENS
         return Step(answer)
@@ -197,9 +193,6 @@ class Authentication:
             return self._done(outcome, wall, wrapped)
         if isinstance(outcome, Failed):
             return self._failed(outcome.reason, outcome.detail, outcome.message, wrapped)
-        self._tokens += 1
-        if self._tokens >= TOKENS_MAX:
-            return self._failed(reasons.ILLEGAL_SASL_STATE, "too many tokens", "", wrapped)
         refused = Close(outcome.refused.reason, outcome.refused.detail)
         return Step(_reply(wrapped, outcome.data, 0), refused=refused)
 
@@ -209,6 +202,8 @@ class Authentication:
         if before is not None and before.principal != accepted.principal:
             return self._failed(reasons.PRINCIPAL_CHANGED, str(accepted.principal), "", wrapped)
         expires_at = min(accepted.expires_at, wall + self._context.listener.authentication.session_max)
+        if self._peer.certificate is not None:  # bindings may go by it as well
+            expires_at = min(expires_at, self._peer.certificate.not_after)
         lifetime_ms = int((expires_at - wall) * 1000)
         if lifetime_ms <= 0:  # 0 would mean 'never ends' (KIP-368)
             return self._failed(reasons.SESSION_EXPIRED, "the token ended while it was looked at", "", wrapped)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gateway.core.audit import AuditEvent, Event, FieldValue
-from gateway.core.identity import ClaimValue, Identity, Principal
+from gateway.core.identity import Identity, Principal
 from gateway.core.reasons import Reason
 from gateway.core.session import Peer
 from gateway.kafka import meters
@@ -54,7 +54,7 @@ class SessionLog:
                 "client_software": software,
                 "token_id": identity.token_id,
                 "expires_at": identity.expires_at if identity.expires_at != float("inf") else None,
-                "claims": self._claims(identity.claims),
+                "claims": self._context.policies.current.claims_for_audit(identity.claims),
             },
         )
 
@@ -83,11 +83,6 @@ class SessionLog:
     def _count(self, mechanism: str, result: str) -> None:
         name = self._context.listener.name
         self._context.meters.cell(meters.AUTHENTICATIONS, name, mechanism, result).value += 1
-
-    def _claims(self, claims: Mapping[str, ClaimValue]) -> Mapping[str, object]:
-        """Of the claims, what policies decide by; a policy that cannot say gets none written."""
-        kept = getattr(self._context.policies.current, "claims_for_audit", None)
-        return kept(claims) if kept is not None else {}
 
     def _write(self, event: Event, fields: Mapping[str, FieldValue]) -> None:
         self._context.audit(

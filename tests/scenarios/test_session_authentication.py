@@ -409,6 +409,14 @@ def test_a_certificate_and_then_a_token() -> None:
     assert last.principal.name == "alice"
 
 
+def test_a_token_beside_a_certificate_ends_with_the_earlier_of_both() -> None:
+    world = World(certificate=CERTIFICATE)
+    world.send(versions(1), handshake(2), authenticate("alice", 3))
+    world.advance(501)
+    assert world.ended is not None
+    assert world.ended.reason is reasons.SESSION_EXPIRED
+
+
 def test_a_token_after_the_first_request_of_a_certificate_is_too_late() -> None:
     world = World(certificate=CERTIFICATE)
     seen = world.send(heartbeat(1), handshake(2))
