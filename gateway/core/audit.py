@@ -42,13 +42,18 @@ ALLOWED_KEYS_MAX = 20_000
 """Distinct (principal, operation, resource) sums held between two flushes; the rest is summed as ``*other*``."""
 
 
+ALLOWED_KEYS_OF_PRINCIPAL_MAX = 2_000
+"""Of these, one principal's: whoever names thousands of resources must not hide what the others do."""
+
+
 class AllowedTally:
     """Allowed access, summed between two flushes instead of written one by one. One per process."""
 
-    __slots__ = ("_sums", "generation")
+    __slots__ = ("_counts", "_sums", "generation")
 
     def __init__(self) -> None:
         self.generation = 0
+        self._counts: dict[Principal, int] = {}
         self._sums: dict[tuple[Principal, str, str, str, str, str], list[int]] = {}
 
     def entry(
@@ -61,14 +66,15 @@ class AllowedTally:
         key = (principal, system, backend, operation, kind, resource)
         pair = self._sums.get(key)
         if pair is None:
-            if len(self._sums) >= ALLOWED_KEYS_MAX:
+            full = len(self._sums) >= ALLOWED_KEYS_MAX
+            count = self._counts.get(principal, 0)
+            if full or count >= ALLOWED_KEYS_OF_PRINCIPAL_MAX:
                 key = (principal, system, backend, operation, kind, "*other*")
-                pair = self._sums.get(key)
-                if pair is None:
+                if full and key not in self._sums:
                     key = (Principal("jwt", "*other*", "*other*"), system, backend, operation, kind, "*other*")
-                    pair = self._sums.setdefault(key, [0, 0])
-                return pair
+                return self._sums.setdefault(key, [0, 0])
             pair = self._sums[key] = [0, 0]
+            self._counts[principal] = count + 1
         return pair
 
     def add(
@@ -89,6 +95,7 @@ class AllowedTally:
     def drain(self, at: float) -> list[AuditEvent]:
         """One ``allowed`` event per key with anything in it, and start anew."""
         sums, self._sums = self._sums, {}
+        self._counts.clear()
         self.generation += 1
         return [
             AuditEvent(

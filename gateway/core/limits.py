@@ -20,6 +20,8 @@ DECIDING_SHARE = 0.25
 """Seconds in a second for which one principal may keep the gateway deciding. Only what takes long is counted."""
 KEPT_OCTETS_MAX = 1 << 20
 """Bytes of one principal's requests that are kept decoded until they are answered: they take many times that."""
+DENIALS_WRITTEN = 100.0
+"""Lines a second about one principal's denials; the others are counted, lest a flood of them hide somebody else's."""
 IDLE_ACCOUNTS_MAX = 10_000
 """Principals without a connection whose use is remembered; the longest idle is forgotten first."""
 
@@ -59,7 +61,8 @@ class Account:
     """One principal's use. Each taking method returns the seconds to wait from now, 0.0 for none."""
 
     __slots__ = (
-        "_consume", "_deciding", "_kept", "_principal", "_produce", "_quota", "_quotas", "_requests", "connections",
+        "_consume", "_deciding", "_denials", "_kept", "_principal", "_produce", "_quota", "_quotas", "_requests",
+        "connections",
     )  # fmt: skip
 
     def __init__(self, quotas: Quotas, principal: Principal, quota: Quota, now: float) -> None:
@@ -70,6 +73,7 @@ class Account:
         self._consume = Bucket(quota.consume_bytes, now)
         self._requests = Bucket(quota.requests, now)
         self._deciding = Bucket(DECIDING_SHARE, now)
+        self._denials = Bucket(DENIALS_WRITTEN, now)
         self._kept = 0
         self.connections = 0
 
@@ -115,6 +119,13 @@ class Account:
     def decided(self, seconds: float, now: float) -> None:
         """A request or answer took that long to decide."""
         self._deciding.take(seconds, now)
+
+    def may_write_denial(self, now: float) -> bool:
+        """Whether another line about a denial may be written now; it is counted if so."""
+        if self._denials.take(0.0, now) > 0.0:
+            return False
+        self._denials.take(1.0, now)
+        return True
 
     def owed(self, now: float) -> float:
         """Seconds until nothing is owed for requests and for the deciding of them."""

@@ -86,7 +86,7 @@ class Traffic:
         self._queue = queue
         self._effects = effects
         self.identity = identity
-        self.view = SessionView(context, peer, identity, rights, decisions)
+        self.view = SessionView(context, peer, identity, rights, account, decisions)
         self._fast = FastPath(self.view)
         self._tally_generation = context.tally.generation
         self._cells: dict[int, Cell] = {}

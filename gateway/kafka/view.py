@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.audit import AuditEvent, FieldValue
 from gateway.core.identity import Identity
+from gateway.core.limits import Account
 from gateway.core.rights import Decision, Rights
 from gateway.core.session import Endpoint, Peer
 from gateway.kafka.meters import DENIALS
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DENIALS_AUDITED_MAX = 100
 """Denials of one request written one by one; the rest of them is counted in one more line."""
+MORE_INTERVAL = 1.0
+"""Seconds between two lines of one connection that count those that were not written."""
 RESOURCE_CHARS_MAX = 300
 """Of a resource's name in the audit and its sums; no topic's name is as long, but requests may say anything."""
 SYSTEM = "kafka"
@@ -32,11 +35,18 @@ class SessionView:
     """Implements plan.View. Made when the connection is authenticated; `decisions` numbers the connection's denials."""
 
     def __init__(
-        self, context: ListenerContext, peer: Peer, identity: Identity, rights: Rights, decisions: Iterator[int]
+        self,
+        context: ListenerContext,
+        peer: Peer,
+        identity: Identity,
+        rights: Rights,
+        account: Account,
+        decisions: Iterator[int],
     ) -> None:
         self._context = context
         self._peer = peer
         self._identity = identity
+        self._account = account
         self.rights = rights
         self.backend = context.backend.name
         self.topics: Topics = context.backend.topics
@@ -46,6 +56,7 @@ class SessionView:
         self.api = ""
         self._denied: set[tuple[str, str, str]] = set()
         self._unwritten = 0
+        self._more_at = -MORE_INTERVAL
         self._allowed: list[tuple[str, str, str]] = []
         self._summing = True
         self._decisions = decisions
@@ -82,7 +93,13 @@ class SessionView:
         if decided:
             for access in self._allowed:
                 self.tally_pair(*access)[0] += 1
+        if self._unwritten and self._context.clock.monotonic() - self._more_at >= MORE_INTERVAL:
+            self.write_more()
+
+    def write_more(self) -> None:
+        """Count the denials that were not written; also at the connection's end."""
         if self._unwritten:
+            self._more_at = self._context.clock.monotonic()
             self._write("*more*", {"more": self._unwritten})
             self._unwritten = 0
 
@@ -120,7 +137,9 @@ class SessionView:
         self._denied.add(key)
         why = decision.why if decision.why in _WHYS else "rule"
         self._context.meters.cell(DENIALS, self.backend, why).value += 1
-        if len(self._denied) > DENIALS_AUDITED_MAX:
+        if len(self._denied) > DENIALS_AUDITED_MAX or not self._account.may_write_denial(
+            self._context.clock.monotonic()
+        ):
             self._unwritten += 1
             return
         self._write(name, {"operation": operation, "kind": kind, "rule": decision.rule, "why": decision.why})

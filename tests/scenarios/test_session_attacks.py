@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.core import limits as core_limits
+from gateway.core.audit import ALLOWED_KEYS_MAX
+from gateway.core.identity import Principal
 from gateway.core.rights import Quota
 from gateway.kafka import answers, authorize, codec, traffic
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
@@ -156,6 +158,31 @@ def test_overlong_names_are_cut_in_the_audit() -> None:
     world.send(heartbeat(5, group="x" * 20_000))
     (line,) = world.lines("denied")
     assert len(str(line.fields["resource"])) < 400
+
+
+# The audit of others
+
+
+def test_a_flood_of_denials_does_not_fill_the_audit() -> None:
+    """What is not written is counted, at the latest when the connection ends."""
+    world = logged_in(())
+    for number in range(1000):
+        world.send(heartbeat(number, group=f"g{number}"))
+    world.session.closed(GONE, "")
+    lines = world.lines("denied")
+    assert len(lines) < 110
+    more = sum(int(str(line.fields.get("more", 0))) for line in lines)
+    assert more + sum("more" not in line.fields for line in lines) == 1000
+
+
+def test_naming_thousands_of_resources_does_not_hide_the_others() -> None:
+    world = logged_in()
+    for number in range(ALLOWED_KEYS_MAX + 10):
+        world.tally.add(Principal("jwt", "corp", "mallory"), "kafka", "main", "Read", "group", f"g{number}")
+    world.send(heartbeat(1, group="mine"))
+    sums = {(str(event.principal), event.fields["resource"]): event for event in world.tally.drain(0.0)}
+    assert ("jwt:corp:alice", "mine") in sums
+    assert sums["jwt:corp:mallory", "*other*"].fields["requests"] > 1000  # type: ignore[operator]
 
 
 # Requests made to cost much
