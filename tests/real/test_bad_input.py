@@ -34,7 +34,6 @@ def gateway(site_one: Site) -> Iterator[GatewayProcess]:
     assert outcome == [None, None]
     again = [line for line in gateway.audit()[at:] if line["event"] == "authenticated"]
     assert not [line for line in again if "confluent" in line["client_software"]], "the good client had to come again"
-    )
 
 
 def closed(gateway: GatewayProcess, at: int, reason: str) -> None:
