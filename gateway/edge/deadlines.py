@@ -18,6 +18,9 @@ from gateway.edge.process import Process
 from gateway.edge.side import ClientSide, UpstreamSide
 
 TIMER_SECONDS_MIN = 0.001
+DRAINED_MIN = 1 << 20
+"""Octets of a backlog that a client takes within `frame_timeout`, or is let go, while memory is scarce: one that reads
+drop by drop would keep it from the others for ever."""
 
 
 class Deadlines:
@@ -27,6 +30,8 @@ class Deadlines:
         "_budget",
         "_client",
         "_clock",
+        "_full_at",
+        "_full_pending",
         "_limits",
         "_looked",
         "_loop",
@@ -54,6 +59,8 @@ class Deadlines:
         self._timer_at = math.inf
         self._looked = 0.0
         """When it was looked last."""
+        self._full_at, self._full_pending = 0.0, 0
+        """When the client's backlog was last measured, and what it was; 0.0 while it has none or nobody minds."""
         self.active = process.clock.monotonic()
         """When something last came or went."""
         self.mute_until = 0.0
@@ -116,9 +123,27 @@ class Deadlines:
         patience = limits.idle_timeout if self._budget.at_ease else limits.frame_timeout
         if client.outbox.pending and client.taking <= now - patience:
             return reasons.CLIENT_NOT_READING
+        if self._drips(now):
+            return reasons.CLIENT_NOT_READING
         if self.active <= now - limits.idle_timeout:
             return reasons.IDLE_TIMEOUT
         return None
+
+    def _drips(self, now: float) -> bool:
+        """Whether the client took next to nothing of its backlog since it was measured last.
+
+        While it has one nothing is added to it, so that a larger one was taken whole in between.
+        """
+        client = self._client
+        if not client.full or self._budget.at_ease:
+            self._full_at = 0.0
+            return False
+        if self._full_at and now - self._full_at < self._limits.frame_timeout:
+            return False
+        pending = client.outbox.pending
+        drips = self._full_at > 0.0 and 0 <= self._full_pending - pending < DRAINED_MIN
+        self._full_at, self._full_pending = now, pending
+        return drips
 
     def stop(self) -> None:
         if self._timer is not None:
