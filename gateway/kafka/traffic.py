@@ -317,6 +317,7 @@ class Traffic:
         api_key, version, asked = expected.api_key, expected.version, expected.asked
         throttle_ms = expected.throttle_ms
         self._account.let_go(expected.kept)
+        expected.kept = 0  # so that a connection that ends over this answer does not give it back twice
         if api_key == FETCH or len(frame) > LARGE:
             held = min(self._account.consume(len(frame), now), self._context.limits.throttle_max)
             self._hold(held, now)

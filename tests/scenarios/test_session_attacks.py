@@ -14,6 +14,7 @@ from gateway.kafka import answers, authorize, codec, traffic
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
 from tests.scenarios.kafka_world import (
     GONE,
+    PLENTY,
     World,
     authenticate,
     body_of,
@@ -268,6 +269,15 @@ def test_a_connection_that_ends_gives_back_what_it_kept() -> None:
     assert not other.send(frame).requests
     world.session.closed(GONE, "")
     assert other.advance(3).requests
+
+
+def test_a_broken_answer_gives_back_once_what_was_kept() -> None:
+    world = logged_in((("topic", "Describe", "*"),))
+    assert world.send(request(3, 9, 4, {"topics": [{"name": "a"}], "allowAutoTopicCreation": False})).requests
+    world.reply(response(3, 9, 4, {"brokers": [], "topics": []})[:-1] + b"\x05")
+    assert world.ended is not None
+    account = world.quotas.account(Principal("jwt", "corp", "alice"), PLENTY, world.clock.now)
+    assert account._kept == 0
 
 
 def test_re_authentication_still_works_under_a_small_quota() -> None:
