@@ -1,1 +1,1 @@
-"""Tests. The shared pieces (``tests.certificates``, ``tests.tokens``, ``tests.real.kafka`` ...) are ordinary modules."""
+"""Tests. The shared pieces (``tests.certificates``, ``tests.tokens``, ``tests.real.kafka``) are ordinary modules."""
