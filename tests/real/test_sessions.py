@@ -97,14 +97,14 @@ def test_a_busy_connection_ends_with_its_token(own: Site) -> None:
 
 async def test_a_parked_fetch_ends_with_its_token(own: Site) -> None:
     """A consumer whose request waits at the broker is cut off too. aiokafka, because it does not re-authenticate."""
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 
     assert own.gateway is not None
     topic, at = own.topic(), own.audited()
     settings = own.app("svc-parked", lifetime=4).aiokafka(plain=True, group_id=None, fetch_max_wait_ms=20000)
     async with AIOKafkaConsumer(**settings) as consumer:
         consumer.assign([TopicPartition(topic, 0)])
-        with pytest.raises(TimeoutError):
+        with pytest.raises((TimeoutError, errors.KafkaError)):  # no record comes; what else it meets differs
             await asyncio.wait_for(consumer.getone(), 7)
     own.gateway.wait_audit(
         lambda line: "svc-parked" in str(line.get("principal")) and line.get("reason") == "session-expired",
