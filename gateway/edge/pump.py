@@ -23,7 +23,6 @@ from collections.abc import Callable
 from gateway.core.reasons import Reason
 from gateway.core.session import Drainable, Fact, Session
 from gateway.edge import reasons
-from gateway.edge.budget import Owner
 from gateway.edge.buffers import SCRATCH, Inbox
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.ending import Ending
@@ -52,14 +51,12 @@ class Pump:
         self._loop = process.loop
         self._clock = process.clock
         self._session = session
-        free = process.limits.buffered_bytes_free_per_connection
-        self._client = ClientSide(session, process.budget, free, port.from_clients, port.to_clients)
-        self._upstream = UpstreamSide(session, process.budget, free, port.from_upstream, port.to_upstream)
+        self._client = ClientSide(session, process, port.from_clients, port.to_clients)
+        self._upstream = UpstreamSide(session, process, port.from_upstream, port.to_upstream)
         self._times = Deadlines(process, session, self._client, self._upstream, self._time_came)
         self._errands = Errands(process, port.dial, self._dialled, self._not_dialled, self._fact_came, self._failed)
         self._authenticated: Callable[[], None] | None = authenticated
         self._ended = ended
-        self._owner: Owner = None
         self._open = True
         self._draining = False
         self._client.attach(stream)
@@ -168,18 +165,15 @@ class Pump:
             raise RuntimeError("a session consumed more than it was shown")
         self._perform(side.inbox)
         if consumed:
-            self._other(side).stalled = False
+            other = self._upstream if side is self._client else self._client
+            other.stalled = False
         if not self._open:
             return
         if consumed == len(data):
-            side.inbox.clear()
-            side.frame_since = 0.0
+            side.took_all()
             return
         side.keep(data[consumed:], now, consumed > 0, self._budget_granted)
         side.stalled = consumed == 0 and side.inbox.filled >= side.wanted()
-
-    def _other(self, side: Side) -> Side:
-        return self._upstream if side is self._client else self._client
 
     def _grow(self) -> None:
         now = self._clock.monotonic()
@@ -194,9 +188,9 @@ class Pump:
         if effects.to_upstream:
             if self._upstream.stream is None and not self._errands.dialling:
                 self._begin_dial()
-            self._upstream.send(effects.to_upstream, source, self._owner, self._times.active)
+            self._upstream.send(effects.to_upstream, source, self._times.active)
         if effects.to_client:
-            self._client.send(effects.to_client, source, self._owner, self._times.active)
+            self._client.send(effects.to_client, source, self._times.active)
         asks = effects.asks[:] if effects.asks else ()
         close = effects.close
         self._times.mute_until = max(self._times.mute_until, effects.mute_until)
@@ -266,13 +260,10 @@ class Pump:
             if self._times.mute_until and self._clock.monotonic() >= self._times.mute_until:
                 self._times.mute_until = 0.0
                 self._client.stalled = False
-            self._client.measure()
-            self._upstream.measure()
             again = self._show_again() or self._see_ends()
         if not self._open:
             return
-        self._owner = self._session.principal
-        if self._authenticated is not None and self._owner is not None:
+        if self._authenticated is not None and self._session.principal is not None:
             self._authenticated()
             self._authenticated = None
         if self._draining and self._owes_nothing():

@@ -44,6 +44,7 @@ from gateway.edge.process import Answer, Dial, Port, Process
 from gateway.edge.pump import Pump
 from gateway.edge.reasons import StartRefused
 from gateway.edge.refusals import INTERVAL, Refusals
+from gateway.edge.spares import Spares
 from gateway.edge.streams import abort, tune
 
 
@@ -160,6 +161,7 @@ class Server:
             self._clock,
             self._limits,
             self._budget,
+            Spares(),
             memoryview(bytearray(SCRATCH)),
             self._answer,
             self._meters.cell(named.EXCEPTIONS),
@@ -234,9 +236,9 @@ class Server:
             return
         process = self._process
         assert process is not None
-        nothing = Outbox(self._budget, Cell())
+        nothing, to_nobody = (Outbox(self._budget, Cell(), lambda: None) for _ in range(2))
         nothing.stream = tls
-        self._end(front, line, Ending(process.loop, process.scratch, tls, nothing, None, Outbox(self._budget, Cell())))
+        self._end(front, line, Ending(process.loop, process.scratch, tls, nothing, None, to_nobody))
         assert line.ending is not None
         line.ending.start(client_gone=False)
 
