@@ -131,9 +131,9 @@ class Traffic:
         One pause is never long, so that a rate only holds if a debt is looked at again after it. What keeps a member
         in its group passes: clients have it on a connection of its own.
         """
-        if self._charged is not None or (api_key in UNHELD and octets <= LARGE):
-            return False
         account = self._account
+        if not account.owing or self._charged is not None or (api_key in UNHELD and octets <= LARGE):
+            return False
         owed = account.owed(now)
         if api_key == PRODUCE or octets > LARGE:
             owed = max(owed, account.produce(0, now))
