@@ -54,7 +54,7 @@ BROKER, BROKER_LOGGER = 4, 8
 _DECIDED_BY_THE_BROKER = (BROKER, BROKER_LOGGER)
 """Of the other types the controller decides about changes, and its denials carry the error's words."""
 
-_CONFIGS_REFUSED = ("sasl.jaas.config", ".class", ".classes", ".reporters", ".providers")
+_CONFIGS_REFUSED = ("sasl.jaas.config", ".class", ".class.name", ".classes", ".reporters", ".providers")
 """Endings of configuration names whose value makes a broker load code (CVE-2025-27818, CVE-2025-27819)."""
 
 
