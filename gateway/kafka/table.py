@@ -120,6 +120,7 @@ CLUSTER_VIEWS = (
                               "includeClusterAuthorizedOperations", (8, 10)),
                 Addresses("brokers"),
             ),
+            finish=(metadata.drop_what_was_not_asked,),
         ),
     )),
     Row(60, "DescribeCluster", (0, 2), (
