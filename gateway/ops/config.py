@@ -42,7 +42,6 @@ PATHS: tuple[tuple[str, ...], ...] = (
 """The fields that hold a path; ``*`` stands for every item of a list. (Policies are patterns; see config_policies.)"""
 
 STDOUT = "stdout"
-PORT_LAST = 65535
 
 
 @dataclass(frozen=True, slots=True)
