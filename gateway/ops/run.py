@@ -22,11 +22,10 @@ import uvloop
 
 from gateway.edge.reasons import BIND_ADDRESS, StartRefused
 from gateway.ops import admin, metrics
-from gateway.ops.cli import OK, WRONG_USE
 from gateway.ops.composition import Gateway, NoAudit
 from gateway.ops.config import read
+from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 
-INTERRUPTED = 130
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger("gateway")
