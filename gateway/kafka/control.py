@@ -78,6 +78,12 @@ class KafkaControl:
             broker.close()
         await self._learn_versions(dial)
 
+    async def answer(self, ask: TopicFactsWanted | TopicsToCreate, dial: Dial) -> TopicFacts:
+        """What a session asks for. Raises ExchangeFailed."""
+        if isinstance(ask, TopicsToCreate):
+            return await self.create_topics(ask, dial)
+        return await self.topic_facts(ask, dial)
+
     async def topic_facts(self, ask: TopicFactsWanted, dial: Dial) -> TopicFacts:
         """What these topics are called, or that they do not exist, from the backend as it is now."""
         broker = await self._any_broker(dial)

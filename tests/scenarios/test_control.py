@@ -186,7 +186,7 @@ async def test_an_answer_that_is_none(answer: bytes) -> None:
 async def test_topic_facts() -> None:
     cluster = Cluster(one=HandMadeBroker())
     ask = TopicFactsWanted("main", frozenset({"a", "x"}), frozenset({b"B" * 16, b"Z" * 16}))
-    facts = await cluster.control.topic_facts(ask, cluster.dial)
+    facts = await cluster.control.answer(ask, cluster.dial)
     assert facts.names_by_id == {b"A" * 16: "a", b"B" * 16: "b"}
     assert facts.missing_ids == {b"Z" * 16}
     assert facts.missing_names == {"x"}
@@ -206,7 +206,7 @@ async def test_ids_cannot_be_known_to_a_broker_that_has_none() -> None:
 async def test_topics_are_created_by_those_names_alone() -> None:
     broker = HandMadeBroker()
     cluster = Cluster(one=broker)
-    facts = await cluster.control.create_topics(TopicsToCreate("main", frozenset({"x"})), cluster.dial)
+    facts = await cluster.control.answer(TopicsToCreate("main", frozenset({"x"})), cluster.dial)
     assert facts.missing_names == frozenset()
     (_, _, body) = broker.asked[-1]
     assert body["allowAutoTopicCreation"] is True
