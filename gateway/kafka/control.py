@@ -73,10 +73,9 @@ class KafkaControl:
         broker = await self._any_broker(dial)
         try:
             await self._learn_cluster(broker)
-            await self._learn_auto_create(broker)
         finally:
             broker.close()
-        await self._learn_versions(dial)
+        await self._learn_brokers(dial)
 
     async def answer(self, ask: TopicFactsWanted | TopicsToCreate, dial: Dial) -> TopicFacts:
         """What a session asks for. Raises ExchangeFailed."""
@@ -133,10 +132,9 @@ class KafkaControl:
             named = (each for each in body["topics"] if each["name"] is not None)
             state.topics.replace((each["name"], bytes(each["topicId"])) for each in named)
 
-    async def _learn_auto_create(self, broker: Broker) -> None:
-        """auto.create.topics.enable; where it cannot be read it is taken as true, which asks before creating."""
-        self._state.auto_create_topics = True
-        node_id = next(iter(self._state.brokers))
+    async def _auto_creates(self, broker: Broker, node_id: int) -> bool:
+        """auto.create.topics.enable of a broker, which tells of no node but itself. Where it cannot be read it is taken
+        as true, which asks before creating."""
         resource = {
             "resourceType": BROKER_RESOURCE,
             "resourceName": str(node_id),
@@ -145,13 +143,12 @@ class KafkaControl:
         try:
             body, _ = await broker.ask(DESCRIBE_CONFIGS, {"resources": [resource]})
         except ExchangeFailed:
-            return
-        for result in body["results"]:
-            for config in result["configs"] or ():
-                if config["name"] == "auto.create.topics.enable" and config["value"] == "false":
-                    self._state.auto_create_topics = False
+            return True
+        configs = [config for result in body["results"] for config in result["configs"] or ()]
+        return not any(each["name"] == "auto.create.topics.enable" and each["value"] == "false" for each in configs)
 
-    async def _learn_versions(self, dial: Dial) -> None:
+    async def _learn_brokers(self, dial: Dial) -> None:
+        """What each broker can do, and whether the first that is reached creates topics by itself."""
         reached = 0
         failure = ""
         for node_id, endpoint in list(self._state.brokers.items()):
@@ -160,7 +157,11 @@ class KafkaControl:
             except ExchangeFailed as failed:
                 failure = f"{endpoint}: {failed}"
                 continue
-            broker.close()
+            try:
+                if not reached:
+                    self._state.auto_create_topics = await self._auto_creates(broker, node_id)
+            finally:
+                broker.close()
             self._state.set_versions(node_id, broker.versions)
             reached += 1
         if not reached:

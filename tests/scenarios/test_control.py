@@ -28,6 +28,7 @@ class HandMadeBroker:
         self.apis = apis
         self.auto_create = auto_create
         self.silent = False
+        self.node_id: int | None = None
         self.asked: list[tuple[int, int, dict[str, Any]]] = []
         self.open = 0
         self.replaced: bytes | None = None
@@ -77,8 +78,12 @@ class HandMadeBroker:
         return {"brokers": brokers, "clusterId": "cluster-9", "controllerId": 1, "topics": topics}
 
     def _answer_32(self, body: dict[str, Any], version: int) -> dict[str, Any]:
-        configs = [] if self.auto_create is None else [{"name": "auto.create.topics.enable", "value": self.auto_create}]
+        """As Kafka's ConfigHelper: a broker tells of itself and of no other node."""
         (resource,) = body["resources"]
+        if self.node_id is not None and resource["resourceName"] != str(self.node_id):
+            failed = {"errorCode": 42, "resourceType": 4, "resourceName": resource["resourceName"], "configs": []}
+            return {"results": [failed]}
+        configs = [] if self.auto_create is None else [{"name": "auto.create.topics.enable", "value": self.auto_create}]
         return {"results": [{"resourceType": 4, "resourceName": resource["resourceName"], "configs": configs}]}
 
 
@@ -126,6 +131,16 @@ async def test_auto_create_is_true_unless_it_is_known_not_to_be(setting: str | N
     cluster = Cluster(one=HandMadeBroker(auto_create=setting), two=HandMadeBroker())
     await cluster.control.refresh(cluster.dial)
     assert cluster.state.auto_create_topics is expected
+
+
+async def test_auto_create_is_asked_of_the_broker_that_it_is_about() -> None:
+    """Also where the address of the bootstrap is another broker's than the first's."""
+    one, two = HandMadeBroker(), HandMadeBroker()
+    one.node_id, two.node_id = 1, 2
+    cluster = Cluster(boot=two, one=one, two=two)
+    await cluster.control.refresh(cluster.dial)
+    assert cluster.state.auto_create_topics is False
+    assert cluster.settled()
 
 
 async def test_a_broker_that_may_not_describe_configs() -> None:

@@ -186,8 +186,7 @@ async def test_a_session_that_lost_its_broker_has_it_looked_for_at_once(monkeypa
 
     monkeypatch.setattr(KafkaControl, "_any_broker", any_broker)
     monkeypatch.setattr(KafkaControl, "_learn_cluster", learn)
-    for other in ("_learn_auto_create", "_learn_versions"):
-        monkeypatch.setattr(KafkaControl, other, lambda control, broker: asyncio.sleep(0))
+    monkeypatch.setattr(KafkaControl, "_learn_brokers", lambda control, dial: asyncio.sleep(0))
     settings = Backend(name="main", bootstrap=("localhost:1",), metadata_refresh=1000.0)
     control = KafkaControl(world.state, settings)
     events: list[AuditEvent] = []
