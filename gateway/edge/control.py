@@ -40,11 +40,16 @@ log = logging.getLogger(__name__)
 
 
 class Control(Protocol):
-    """What is driven. Both methods raise ExchangeFailed. The asks are the protocol's own types, told apart there."""
+    """What is driven. It may raise ExchangeFailed. The asks are the protocol's own types, told apart there.
+
+    `close`: nothing is asked any more; end what connections are kept.
+    """
 
     async def refresh(self, dial: ExchangeDialling) -> None: ...
 
     async def answer(self, ask: Any, dial: ExchangeDialling) -> Fact: ...
+
+    def close(self) -> None: ...
 
 
 @runtime_checkable
@@ -85,6 +90,7 @@ class ControlDriver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._control.close()
 
     def last_error_words(self) -> str:
         """Why the backend is not reached, to append to a sentence; "" if it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ class HandMadeBroker:
         header, body = request_body(frame)
         key, version = header.api_key, header.api_version
         self.asked.append((key, version, body))
+        await asyncio.sleep(0)
         if self.silent:
             raise ExchangeFailed("silent")
         if self.replaced is not None:
@@ -208,13 +210,14 @@ async def test_topic_facts() -> None:
     assert cluster.state.topics.name(b"B" * 16) == "b"
     (_, _, body) = cluster.brokers["one"].asked[-1]
     assert body["allowAutoTopicCreation"] is False
+    cluster.control.close()
     assert cluster.settled()
 
 
 async def test_ids_cannot_be_known_to_a_broker_that_has_none() -> None:
     cluster = Cluster(one=HandMadeBroker(OLD))
     ask = TopicFactsWanted("main", frozenset(), frozenset({b"B" * 16}))
-    facts = await cluster.control.topic_facts(ask, cluster.dial)
+    facts = await cluster.control.answer(ask, cluster.dial)
     assert facts.missing_ids == {b"B" * 16}
 
 
@@ -226,6 +229,7 @@ async def test_topics_are_created_by_those_names_alone() -> None:
     (_, _, body) = broker.asked[-1]
     assert body["allowAutoTopicCreation"] is True
     assert [topic["name"] for topic in body["topics"]] == ["x"]
+    cluster.control.close()
     assert cluster.settled()
 
 
@@ -233,5 +237,61 @@ async def test_many_names_are_asked_in_slices() -> None:
     broker = HandMadeBroker()
     cluster = Cluster(one=broker)
     ask = TopicFactsWanted("main", frozenset(f"t{number}" for number in range(2500)), frozenset())
-    await cluster.control.topic_facts(ask, cluster.dial)
+    await cluster.control.answer(ask, cluster.dial)
     assert [len(body["topics"]) for key, _, body in broker.asked if key == 3] == [1000, 1000, 500]
+
+
+# The connection that is kept
+
+WHICH = TopicFactsWanted("main", frozenset({"a"}), frozenset())
+
+
+def greeted(broker: HandMadeBroker) -> int:
+    return sum(key == 18 for key, _, _ in broker.asked)
+
+
+async def test_asks_share_a_connection_until_the_next_refresh() -> None:
+    broker = HandMadeBroker()
+    cluster = Cluster(one=broker)
+    for _ in range(3):
+        await cluster.control.answer(WHICH, cluster.dial)
+    await cluster.control.answer(TopicsToCreate("main", frozenset({"x"})), cluster.dial)
+    assert (greeted(broker), broker.open) == (1, 1)
+    await cluster.control.refresh(cluster.dial)
+    assert broker.open == 0
+
+
+async def test_one_connection_is_kept_however_many_were_needed_at_once() -> None:
+    broker = HandMadeBroker()
+    cluster = Cluster(one=broker)
+    await asyncio.gather(*(cluster.control.answer(WHICH, cluster.dial) for _ in range(5)))
+    assert (greeted(broker), broker.open) == (5, 1)
+
+
+async def test_a_kept_connection_that_is_dead_is_replaced() -> None:
+    dead, alive = HandMadeBroker(), HandMadeBroker()
+    cluster = Cluster(one=dead)
+    await cluster.control.answer(WHICH, cluster.dial)
+    dead.silent = True
+    cluster.brokers["one"] = alive
+    facts = await cluster.control.answer(WHICH, cluster.dial)
+    assert facts.names_by_id == {b"A" * 16: "a"}
+    assert (dead.open, alive.open) == (0, 1)
+
+
+async def test_a_connection_that_fails_is_not_kept() -> None:
+    broker = HandMadeBroker()
+    cluster = Cluster(one=broker)
+    await cluster.control.answer(WHICH, cluster.dial)
+    broker.silent = True
+    with pytest.raises(ExchangeFailed):
+        await cluster.control.answer(WHICH, cluster.dial)
+    assert broker.open == 0
+
+
+async def test_nothing_is_kept_after_the_end() -> None:
+    broker = HandMadeBroker()
+    cluster = Cluster(one=broker)
+    cluster.control.close()
+    await cluster.control.answer(WHICH, cluster.dial)
+    assert broker.open == 0

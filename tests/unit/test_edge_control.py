@@ -47,6 +47,7 @@ class FakeControl:
         self.asked: list[tuple[str, Ask]] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.closed = False
 
     async def refresh(self, dial: Any) -> None:
         self.refreshes += 1
@@ -61,6 +62,9 @@ class FakeControl:
         if self.broken is not None:
             raise self.broken
         return Names(method)
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @dataclass
@@ -165,6 +169,7 @@ async def test_closing_ends_the_flights() -> None:
         await until(lambda: house.control.asked)
         await house.driver.close()
         assert await asking == Unavailable(ask)
+        assert house.control.closed
 
 
 async def test_a_session_that_lost_its_broker_has_it_looked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
