@@ -75,11 +75,7 @@ class Traffic:
         """Once per chunk: take the newest rights, and begin a new generation of verdicts if anything changed."""
         policy = self._context.policies.current
         if policy is not self._policy or wall >= self.view.rights.valid_until:
-            self._policy = policy
-            rights = policy.rights(self.identity, self._context.backend.name, wall)
-            self._account.quota = rights.quota
-            self.view.use(self.identity, rights)
-            self._fast.renew()
+            self._use(policy, wall)
         if self._tally_generation != self._context.tally.generation:
             self._tally_generation = self._context.tally.generation
             self._fast.renew()
@@ -87,10 +83,14 @@ class Traffic:
     def renew(self, identity: Identity, wall: float) -> None:
         """The same principal, proven again."""
         self.identity = identity
-        self._policy = self._context.policies.current
-        rights = self._policy.rights(identity, self._context.backend.name, wall)
+        self._use(self._context.policies.current, wall)
+
+    def _use(self, policy: Policy, wall: float) -> None:
+        """Decide by what this policy gives the identity; nothing remembered before counts any more."""
+        self._policy = policy
+        rights = policy.rights(self.identity, self._context.backend.name, wall)
         self._account.quota = rights.quota
-        self.view.use(identity, rights)
+        self.view.use(self.identity, rights)
         self._fast.renew()
 
     def told(self, missing_ids: frozenset[TopicId], missing_names: frozenset[str]) -> None:
