@@ -8,6 +8,7 @@ at once with that time and stops reading (KIP-219). Called by protocol sessions,
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from gateway.core.identity import Principal
 from gateway.core.rights import Quota
@@ -131,6 +132,10 @@ class Account:
         """Seconds until nothing is owed for requests and for the deciding of them."""
         return max(self._requests.take(0.0, now), self._deciding.take(0.0, now))
 
+    def debt(self, now: float) -> float:
+        """Seconds until nothing at all is owed: requests, deciding, bytes either way."""
+        return max(self.owed(now), self._produce.take(0.0, now), self._consume.take(0.0, now))
+
     def may_keep(self, octets: int) -> bool:
         """Whether a request may be kept until its answer, beside those that are; one alone always may."""
         return not self._kept or self._kept + octets <= KEPT_OCTETS_MAX
@@ -163,6 +168,13 @@ class Quotas:
         else:
             account.quota = quota
         return account
+
+    def in_debt(self, now: float) -> Iterator[tuple[Principal, float]]:
+        """The connected principals that are held back now, and for how many seconds."""
+        for principal, account in self._connected.items():
+            seconds = account.debt(now)
+            if seconds > 0.0:
+                yield principal, seconds
 
     def wake(self, principal: Principal, account: Account) -> None:
         """Called by an account that has its first connection."""
