@@ -22,7 +22,9 @@ TOKEN_CHARS_MAX = 1024
 """Of the admin port's credential; letters, digits and ``-._~+/=``, as HTTP's Bearer scheme has it (RFC 6750)."""
 OTHERS = stat.S_IRWXO | stat.S_IWGRP
 FOLDER = "streaming-gateway"
-SERVICE_FOLDER = Path("/run") / FOLDER
+SUBFOLDER = "admin"
+"""Ours alone, also where the folder around it belongs to somebody else (a volume of Kubernetes does)."""
+SERVICE_FOLDER = Path("/run") / FOLDER / SUBFOLDER
 """What systemd makes of the unit's RuntimeDirectory, where a command's environment does not name it."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
@@ -72,7 +74,7 @@ def place(admin: Admin) -> Path:
 def _folder() -> Path:
     by_systemd = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if by_systemd:
-        return Path(by_systemd)
+        return Path(by_systemd) / SUBFOLDER
     by_login = os.environ.get("XDG_RUNTIME_DIR", "")
     if by_login:
         return Path(by_login) / FOLDER
