@@ -17,8 +17,9 @@ RUN /opt/gateway/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
     /opt/gateway/bin/python -m compileall -q /opt/gateway/lib
 
 FROM python:3.12-slim-bookworm
-RUN groupadd --system --gid 10001 gateway && \
-    useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin gateway && \
+RUN groupadd --gid 10001 gateway && \
+    useradd --no-log-init --no-create-home --uid 10001 --gid 10001 --home-dir /nonexistent \
+        --shell /usr/sbin/nologin gateway && \
     install -d -o 10001 -g 10001 -m 0700 /run/streaming-gateway
 COPY --from=build /opt/gateway /opt/gateway
 USER 10001:10001

@@ -47,7 +47,8 @@ lock: $(VENV)/.test
 
 # The lock file is what is looked at, so both speak of exactly what is installed from it.
 audit: $(VENV)/.audit
-	@$(BIN)/pip-audit --requirement requirements/run.txt --require-hashes --disable-pip --progress-spinner off
+	@$(BIN)/pip-audit --requirement requirements/run.txt --require-hashes --disable-pip --strict \
+	  --progress-spinner off
 
 sbom: $(VENV)/.audit
 	@mkdir -p build

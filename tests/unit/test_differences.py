@@ -15,7 +15,8 @@ SETTINGS = {
     "version": "1",
     "listeners": [
         {
-            "name": name, "backend": "main", "port": port, "broker_ports": {"base": port + 1}, "advertised": "localhost",
+            "name": name, "backend": "main", "port": port, "broker_ports": {"base": port + 1},
+            "advertised": "localhost",
             "tls": {"certificate": "c", "key": "k"}, "authentication": {"issuers": ["corp"]},
         }
         for name, port in (("a", 9000), ("b", 9100))
