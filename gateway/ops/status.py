@@ -102,7 +102,7 @@ def _backends(gateway: Gateway) -> Iterator[dict[str, object]]:
             "cluster_id": state.cluster_id,
             "brokers": [{"node_id": node, "address": str(end)} for node, end in brokers[:BROKERS_SHOWN_MAX]],
             "brokers_more": max(0, len(brokers) - BROKERS_SHOWN_MAX),
-            "error": control.last_error_words().strip(" ()") if control is not None else "",
+            "error": control.last_error_words()[2:-1] if control is not None else "",
         }
 
 
