@@ -103,7 +103,7 @@ class Changes:
         why, by = _plain(asked.reason), _plain(asked.by)
         closed = self._close_of(principal, why)
         done: dict[str, str | int] = {"principal": str(principal), "connections": closed}
-        told = {"of": str(principal), "connections": closed}
+        told: dict[str, str | int] = {"of": str(principal), "connections": closed}
         self._announce({"action": "close", **told, "detail": why, "by": by, "from": _address(request)})
         return answer(done)
 

@@ -15,8 +15,8 @@ from gateway.ops import admin_client, differences, status_table
 from gateway.ops.admin_changes import LEVELS, PRINCIPAL_EXPECTED, parse_principal
 from gateway.ops.admin_client import NoAnswer
 from gateway.ops.config import Configuration
+from gateway.ops.exit_codes import CHECK_FAILED, OK, WRONG_USE
 
-OK, SAID_NO, WRONG_USE = 0, 1, 2
 TakesConfig = Callable[[argparse.ArgumentParser], None]
 
 
@@ -69,7 +69,7 @@ def _said(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Na
             return command(chosen)
         except NoAnswer as error:
             print(error, file=sys.stderr)
-            return SAID_NO
+            return CHECK_FAILED
 
     return said
 
@@ -109,16 +109,16 @@ def _health(chosen: argparse.Namespace) -> int:
     path = "/readyz" if chosen.ready else "/healthz"
     found = admin_client.ask(admin_client.admin_of(chosen.config), "GET", path, trusted=False)
     print(found.text, end="")
-    return OK if found.status == 200 else SAID_NO
+    return OK if found.status == 200 else CHECK_FAILED
 
 
 def against_running(file: Path, found: Configuration) -> int:
-    """Print what would change if the running gateway had these files. What says no ends with SAID_NO."""
+    """Print what would change if the running gateway had these files. What says no ends with CHECK_FAILED."""
     try:
         answer = admin_client.ask(admin_client.admin_of(file), "GET", "/running", trusted=True).json()
     except NoAnswer as error:
         print(error, file=sys.stderr)
-        return SAID_NO
+        return CHECK_FAILED
     mine = json.loads(json.dumps(differences.described(found.settings, found.policies, found.revision)))
     lines = list(differences.changes(answer, mine))
     if not lines:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -20,7 +21,7 @@ from starlette.applications import Starlette
 
 from gateway.core.audit import AuditEvent
 from gateway.core.settings import Admin, AdminTls
-from gateway.edge.reasons import ADMIN_TOKEN_UNUSABLE, BIND_ADDRESS, StartRefused
+from gateway.edge.reasons import ADMIN_TOKEN_UNUSABLE, BIND_ADDRESS, PORT_IN_USE, StartRefused
 from gateway.edge.watch import Watch
 from gateway.ops import admin, admin_token, differences, metrics
 from gateway.ops.admin_changes import Changes
@@ -63,7 +64,8 @@ def _bound(address: str, port: int, name: str) -> socket.socket:
         return admin.bind(address, port)
     except OSError as error:
         detail = f"{name} port {port} on {address}: {error.strerror or type(error).__name__}"
-        raise StartRefused(BIND_ADDRESS, detail) from None
+        reason = PORT_IN_USE if error.errno in (errno.EADDRINUSE, errno.EACCES) else BIND_ADDRESS
+        raise StartRefused(reason, detail) from None
 
 
 def _token(settings: Admin) -> str | None:

@@ -12,7 +12,6 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -21,9 +20,7 @@ from gateway.core.documents import Document, Mistake, spell
 from gateway.core.documents import Path as Place
 from gateway.core.keys import BadKeySet, parse_jwks
 from gateway.ops import admin_token
-
-if TYPE_CHECKING:
-    from gateway.ops.config import Parts
+from gateway.ops.config_parts import Parts
 
 PEM_BYTES_MAX = 1024 * 1024
 EXPIRY_WARNING_SECONDS = 14 * 86400

@@ -21,11 +21,10 @@ import uvloop
 
 from gateway.edge.reasons import StartRefused
 from gateway.ops.admin_serving import serving
-from gateway.ops.cli import OK, WRONG_USE
 from gateway.ops.composition import Gateway, NoAudit
 from gateway.ops.config import read
+from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 
-INTERRUPTED = 130
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger("gateway")
@@ -52,7 +51,6 @@ def run(file: Path) -> int:
         return WRONG_USE
     except StartRefused as refused:
         print(f"the gateway does not start: {refused}", file=sys.stderr)
-        print(f"remedy: {refused.reason.remedy}", file=sys.stderr)
         return WRONG_USE
 
 
