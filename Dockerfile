@@ -1,7 +1,9 @@
-# The gateway as an image: built in one stage, run in another that has neither compiler nor package client's caches.
+# The gateway as an image: built in one stage, run in another that has neither compiler nor package client. It runs as
+# nobody in particular (10001), writes nothing but its runtime folder, and is at home on a read-only file system:
 #
 #     docker build -t streaming-gateway .
-#     docker run -v ./conf:/etc/gateway:ro -p 9094:9094 -p 9100-9109:9100-9109 streaming-gateway
+#     docker run --read-only --tmpfs /run/streaming-gateway:uid=10001,mode=0700 --cap-drop ALL \
+#         --security-opt no-new-privileges -v ./conf:/etc/gateway:ro -p 9094:9094 -p 9100-9109:9100-9109 streaming-gateway
 
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /build
@@ -11,16 +13,20 @@ RUN python -m venv /opt/gateway && \
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 RUN /opt/gateway/bin/pip install --no-cache-dir --no-deps --no-build-isolation . && \
-    /opt/gateway/bin/pip uninstall --yes setuptools pip
+    /opt/gateway/bin/pip uninstall --yes setuptools pip && \
+    /opt/gateway/bin/python -m compileall -q /opt/gateway/lib
 
 FROM python:3.12-slim-bookworm
-RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin gateway
+RUN groupadd --gid 10001 gateway && \
+    useradd --no-log-init --no-create-home --uid 10001 --gid 10001 --home-dir /nonexistent \
+        --shell /usr/sbin/nologin gateway && \
+    install -d -o 10001 -g 10001 -m 0700 /run/streaming-gateway
 COPY --from=build /opt/gateway /opt/gateway
-USER 10001
-ENV PATH=/opt/gateway/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10001:10001
+ENV PATH=/opt/gateway/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 RUNTIME_DIRECTORY=/run/streaming-gateway
 # Ports are those of the configuration. The admin port listens on loopback, inside the container.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9640/healthz', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
+    CMD ["gateway", "health", "--config", "/etc/gateway/gateway.yaml"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["gateway"]
 CMD ["run", "--config", "/etc/gateway/gateway.yaml"]

@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIRE_ALL ?= 0
 export REQUIRE_ALL
 
-.PHONY: help demo test quick docs lock bench-first clean
+.PHONY: help demo test quick docs lock audit sbom bench-first clean
 
 help:
 	@echo "make demo         the gateway, a broker and a client, shown step by step"
@@ -17,6 +17,8 @@ help:
 	@echo "make docs         write the pages and schemas that are made from the code"
 	@echo "make bench-first  MB per CPU second, beside nginx"
 	@echo "make lock         resolve requirements/*.txt anew, with hashes"
+	@echo "make audit        known vulnerabilities in what the gateway runs on"
+	@echo "make sbom         build/sbom.json (CycloneDX): what the gateway runs on"
 	@echo "make clean        remove what these leave behind"
 
 demo: $(VENV)/.demo
@@ -36,11 +38,23 @@ docs: $(VENV)/.test
 
 lock: $(VENV)/.test
 	@$(PIP) uv
-	@for extras in run demo test; do \
-	  case $$extras in run) more=;; demo) more="--extra demo";; test) more="--extra demo --extra test";; esac; \
+	@for extras in run demo test audit; do \
+	  case $$extras in run) more=;; demo) more="--extra demo";; test) more="--extra demo --extra test";; \
+	    audit) more="--extra demo --extra test --extra audit";; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	    $$more -o requirements/$$extras.txt pyproject.toml requirements/build.in; \
 	done
+
+# The lock file is what is looked at, so both speak of exactly what is installed from it.
+audit: $(VENV)/.audit
+	@$(BIN)/pip-audit --requirement requirements/run.txt --require-hashes --disable-pip --strict \
+	  --progress-spinner off
+
+sbom: $(VENV)/.audit
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-format JSON --output-file build/sbom.json
+	@echo build/sbom.json
 
 clean:
 	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -8,6 +8,7 @@ at once with that time and stops reading (KIP-219). Called by protocol sessions,
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from gateway.core.identity import Principal
 from gateway.core.rights import Quota
@@ -140,6 +141,10 @@ class Account:
         self.owing = bool(owed or self._produce.take(0.0, now) or self._consume.take(0.0, now))
         return owed
 
+    def debt(self, now: float) -> float:
+        """Seconds until nothing at all is owed: requests, deciding, bytes either way."""
+        return max(self.owed(now), self._produce.take(0.0, now), self._consume.take(0.0, now))
+
     def may_keep(self, octets: int) -> bool:
         """Whether a request may be kept until its answer, beside those that are; one alone always may."""
         return not self._kept or self._kept + octets <= KEPT_OCTETS_MAX
@@ -172,6 +177,13 @@ class Quotas:
         else:
             account.quota = quota
         return account
+
+    def in_debt(self, now: float) -> Iterator[tuple[Principal, float]]:
+        """The connected principals that are held back now, and for how many seconds."""
+        for principal, account in self._connected.items():
+            seconds = account.debt(now)
+            if seconds > 0.0:
+                yield principal, seconds
 
     def wake(self, principal: Principal, account: Account) -> None:
         """Called by an account that has its first connection."""

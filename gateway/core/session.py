@@ -174,6 +174,21 @@ class Drainable(Protocol):
         ...
 
 
+@runtime_checkable
+class Described(Protocol):
+    """What a session may offer besides, so that ``gateway status`` can say how a client is known and until when."""
+
+    @property
+    def mechanism(self) -> str:
+        """How the principal was proven, e.g. OAUTHBEARER; "" before authentication."""
+        ...
+
+    @property
+    def expires_at(self) -> float:
+        """Wall time at which the connection ends unless re-authenticated; math.inf for none."""
+        ...
+
+
 SessionFactory = Callable[[Peer], Session]
 
 NEVER = math.inf

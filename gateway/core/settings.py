@@ -7,6 +7,7 @@ key is a mistake.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -280,7 +281,7 @@ class Limits(Model):
     throttle_max: Duration = 2.0
     """The longest a connection is muted at once, so that no group membership is lost by it."""
     shutdown_timeout: Duration = 10.0
-    """After SIGTERM, how long connections may finish what they are doing."""
+    """After SIGTERM, how long connections may finish what they are doing; their closes are spread over half of it."""
 
 
 class AuditSettings(Model):
@@ -292,11 +293,50 @@ class AuditSettings(Model):
     """Allowed access is summed and written this often."""
 
 
+class AdminTls(Model):
+    certificate: str
+    """PEM file: the chain, leaf first."""
+    key: str
+    """PEM file, not readable by others."""
+
+
+class Health(Model):
+    bind: str = "0.0.0.0"  # noqa: S104 - it says ready or not, and nothing else
+    """The address to listen on; any will do."""
+    port: Port
+    """GET /healthz and /readyz for balancers and orchestrators, which learn no more than yes or no."""
+
+
 class Admin(Model):
-    bind: Literal["127.0.0.1", "::1"] = "127.0.0.1"
-    """Loopback only; whoever reaches it reads the metrics."""
+    bind: str = "127.0.0.1"
+    """Loopback, where reading needs no credential; any other address needs `tls` and `token_file`."""
     port: Port = 9640
-    """GET /healthz, /readyz and /metrics."""
+    """GET /healthz, /readyz, /metrics and /status; POST for `gateway close` and `gateway log-level`."""
+    tls: AdminTls | None = None
+    """Needed off loopback; on loopback as you like."""
+    token_file: str | None = None
+    """The credential for every change. Left out: the gateway makes one at each start, for its own user to read."""
+    hosts: tuple[str, ...] = ()
+    """Host names by which the port is called besides its address, when it is not on loopback."""
+    health: Health | None = None
+    """A second port that tells health alone; it may be reached from anywhere."""
+
+    @property
+    def on_loopback(self) -> bool:
+        return ip_address(self.bind).is_loopback
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        try:
+            loopback = self.on_loopback
+        except ValueError:
+            raise ValueError("an IP address in bind, such as 127.0.0.1") from None
+        if not loopback and (self.tls is None or self.token_file is None):
+            raise ValueError(
+                "admin.tls and admin.token_file as well, since bind is not loopback; for health checks alone use "
+                "admin.health, which may be reached from anywhere"
+            )
+        return self
 
 
 class Policies(Model):

@@ -49,6 +49,13 @@ SHUTTING_DOWN = reason(
     remedy="None is needed; clients reach another gateway, or this one when it is back.",
 )
 
+CLOSED_BY_OPERATOR = reason(
+    "closed-by-operator",
+    cause="An operator closed the principal's connections with `gateway close`; the detail says why.",
+    client_sees=_RETRIED,
+    remedy="To keep the principal out, take its binding away or have its issuer refuse it; closing alone does not.",
+)
+
 # A handshake that failed.
 
 PLAINTEXT_KAFKA = reason(
@@ -271,7 +278,8 @@ TLS_KEY_EXPOSED = reason(
     "tls-key-exposed",
     cause="A private key can be read by every user of the machine, or changed by its group.",
     client_sees=_NOT_STARTED,
-    remedy="chmod 0600 the file, or 0440 with a group that only the gateway is in.",
+    remedy="chmod 0600 the file, or 0440 with a group that only the gateway is in. In Kubernetes: `defaultMode: 0440` "
+    "at the secret's volume, and the gateway's group as `fsGroup` in the pod's securityContext.",
 )
 TLS_KEY_MISMATCH = reason(
     "tls-key-mismatch",
@@ -296,6 +304,12 @@ TLS_CERTIFICATE_EXPIRED = reason(
     cause="The listener's certificate is not valid at this time.",
     client_sees=_NOT_STARTED,
     remedy="Renew it, or correct the machine's clock.",
+)
+ADMIN_TOKEN_UNUSABLE = reason(
+    "admin-token-unusable",
+    cause="The file that admin.token_file names is missing, unreadable, exposed to others, or holds no token.",
+    client_sees=_NOT_STARTED,
+    remedy="Write one with `openssl rand -hex 32`, mode 0600, or 0440 for a group of the gateway's own.",
 )
 BUFFER_BUDGET_TOO_SMALL = reason(
     "buffer-budget-too-small",

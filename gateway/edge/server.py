@@ -3,7 +3,8 @@
     server = Server(setups, limits, audit, meters, clock, answer)
     server.bind()            # every port of every listener, or StartRefused; nothing is accepted yet
     server.start()           # from here on connections are taken
-    await server.shutdown()  # stop accepting, let answers out within limits.shutdown_timeout, close the rest
+    await server.shutdown()  # stop accepting, let answers out within limits.shutdown_timeout, close the rest; the
+                             # closes are spread over the first half, so that clients do not return all at once
 
 While `ready` of a listener names something missing (no broker was reached yet), its ports are bound, but connections
 are reset as they come, with the reason `listener-not-ready`: clients see a reset, which they retry with backoff, and
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from itertools import count
 from types import MappingProxyType
 
+from cryptography import x509
 from OpenSSL import SSL
 
 from gateway.core import settings
@@ -46,6 +49,12 @@ from gateway.edge.reasons import StartRefused
 from gateway.edge.refusals import INTERVAL, Refusals
 from gateway.edge.spares import Spares
 from gateway.edge.streams import abort, tune
+
+DRAIN_SHARE = 0.5
+"""The part of limits.shutdown_timeout over which the closes of a stopping gateway are spread."""
+DRAIN_PACE_SECONDS = 0.02
+"""Between two such closes; less where there are so many that they would not fit."""
+_random = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +327,27 @@ class Server:
     def missing(self) -> list[str]:
         """What keeps listeners from being ready, for /readyz."""
         found = [(front.name, front.setup.ready()) for front in self._fronts]
-        return [f"listener {name}: {missing}" for name, missing in found if missing]
+        draining = [f"draining: {len(self._connections)} connections are left"] if self._stopping else []
+        return draining + [f"listener {name}: {missing}" for name, missing in found if missing]
+
+    @property
+    def unauthenticated(self) -> int:
+        return self._admission.unauthenticated
+
+    def certificates(self) -> Iterator[tuple[str, x509.Certificate]]:
+        """(listener, the certificate that its next client is shown)."""
+        for front in self._fronts:
+            shown = SSL.Connection(front.context, None).get_certificate(as_cryptography=True)
+            if shown is not None:
+                yield front.name, shown
+
+    def close_principal(self, principal: Principal, detail: str) -> int:
+        """Close what is open of a principal now, for an operator; returns how many connections that were."""
+        theirs = [line for line in self._connections.values() if line.pump is not None and line.principal == principal]
+        for line in theirs:
+            if line.pump is not None:
+                line.pump.abort(reasons.CLOSED_BY_OPERATOR, detail)
+        return len(theirs)
 
     # ---- stop -------------------------------------------------------------------------------------------------
 
@@ -333,12 +362,12 @@ class Server:
         for line in list(self._connections.values()):
             if line.arrival is not None:
                 line.arrival.abort(reasons.SHUTTING_DOWN)
-            elif line.pump is not None:
-                line.pump.drain()
         if self._connections:
             self._emptied = asyncio.Event()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), self._limits.shutdown_timeout)
+                async with asyncio.timeout(self._limits.shutdown_timeout):
+                    await self._drain()
+                    await self._emptied.wait()
         for line in list(self._connections.values()):
             if line.pump is not None:
                 line.pump.abort(reasons.SHUTTING_DOWN, "its answers did not come in time")
@@ -347,3 +376,16 @@ class Server:
         if self._reporting is not None:
             self._reporting.cancel()
         self._refusals.write()
+
+    async def _drain(self) -> None:
+        """Drain one connection after the other, in no order that a client could share; until then it is served."""
+        waiting = list(self._connections.values())
+        _random.shuffle(waiting)
+        begun = self._clock.monotonic()
+        pace = min(DRAIN_PACE_SECONDS, self._limits.shutdown_timeout * DRAIN_SHARE / max(1, len(waiting)))
+        for index, line in enumerate(waiting):
+            early = begun + index * pace - self._clock.monotonic()
+            if early > 0:  # a turn that came late is made up for: the time stated holds
+                await asyncio.sleep(early)
+            if line.pump is not None:
+                line.pump.drain()

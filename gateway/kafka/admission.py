@@ -25,7 +25,7 @@ class Admission:
 
     __slots__ = (
         "_account", "_certificate", "_context", "_decisions", "_effects", "_log", "_peer", "_queue", "ends_at",
-        "frame_bytes_max", "traffic",
+        "frame_bytes_max", "mechanism", "traffic",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +40,8 @@ class Admission:
         self._certificate = certificate_identity(context, peer)
         self._decisions = count(1)
         self.traffic: Traffic | None = None
+        self.mechanism = ""
+        """How the principal was proven last; "" before it was."""
         self.frame_bytes_max = context.limits.frame_bytes_before_authentication_max
         self.ends_at = context.clock.monotonic() + context.limits.authentication_timeout
 
@@ -85,6 +87,7 @@ class Admission:
             refused = self._begin(identity, wall, now)
             if refused is not None:
                 return refused
+        self.mechanism = mechanism
         self.ends_at = now + (identity.expires_at - wall)
         self._log.authenticated(identity, mechanism, software, again)
         return None

@@ -86,6 +86,16 @@ class KafkaSession:
         """Nothing is owed to the client (core.session.Drainable)."""
         return not len(self._queue) and self._waiting is None
 
+    @property
+    def mechanism(self) -> str:
+        """How the principal was proven (core.session.Described)."""
+        return self._admission.mechanism
+
+    @property
+    def expires_at(self) -> float:
+        traffic = self._admission.traffic
+        return traffic.identity.expires_at if traffic is not None else NEVER
+
     # From the client
 
     def receive(self, data: memoryview) -> int:

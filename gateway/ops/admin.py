@@ -1,16 +1,20 @@
-"""The admin port: is it alive, is it ready (and if not, what is missing), and the metrics. On loopback, for reading.
+"""The admin port: is it alive, is it ready (and if not, what is missing), what was counted, what is going on.
 
 ``GET /healthz``: 200 as long as the loop turns. ``GET /readyz``: 200, or 503 with one line per thing that is missing;
 policy files that are refused are only noted, since one mistyped file should not take every gateway out of service.
-``GET /metrics``: Prometheus. Nothing can be changed here, and a browser led here by a foreign name (DNS rebinding) is
-turned away by its Host header.
+``GET /metrics``: Prometheus. ``GET /status``: what ``gateway status`` shows. On loopback these need no credential; off
+loopback, where the port has TLS, everything does. What changes something (ops.admin_changes) needs one everywhere.
+
+A browser led here by a foreign name (DNS rebinding) is turned away by its Host header; no answer carries CORS headers,
+so no page of another origin reads one. The health port is a smaller application of the same kind: yes or no.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -20,8 +24,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.core.settings import Admin
+from gateway.core.settings import AdminTls
 from gateway.ops.metrics import exposition
 
 CONNECTIONS_MAX = 64
@@ -32,10 +37,26 @@ HOSTS = ["localhost", "127.0.0.1", "[::1]", "::1", "["]
 
 Missing = Callable[[], Sequence[str]]
 """What keeps the gateway from serving now, one line each; empty when it is ready."""
+Status = Callable[[], Mapping[str, object]]
+Guard = Callable[[Request], Response | None]
+"""Looks at a request's credential: None if it is good, else the refusal."""
 
 
-def application(missing: Missing, notes: Missing, registry: CollectorRegistry) -> Starlette:
-    """The ASGI application of the admin port. `notes`: what is wrong, but keeps nobody from being served."""
+def application(
+    missing: Missing,
+    notes: Missing,
+    registry: CollectorRegistry,
+    *,
+    status: Status | None = None,
+    changes: Sequence[Route] = (),
+    guard: Guard | None = None,
+    hosts: Sequence[str] = (),
+) -> Starlette:
+    """The ASGI application of the admin port.
+
+    notes: what is wrong, but keeps nobody from being served. changes: routes that look at the credential themselves.
+    guard: for every request, where the port is not on loopback. hosts: names by which it is called besides loopback's.
+    """
 
     async def healthz(request: Request) -> Response:
         del request
@@ -51,14 +72,56 @@ def application(missing: Missing, notes: Missing, registry: CollectorRegistry) -
         del request
         return Response(exposition(registry), media_type=EXPOSITION)
 
+    async def shown(request: Request) -> Response:
+        del request
+        return answer(status() if status is not None else {})
+
+    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=[*HOSTS, *hosts], www_redirect=False)]
+    if guard is not None:
+        middleware.append(Middleware(Guarded, guard=guard))
     return Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
+            *([Route("/status", shown, methods=["GET"])] if status is not None else []),
+            *changes,
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
+        middleware=middleware,
     )
+
+
+def health(missing: Missing) -> Starlette:
+    """The ASGI application of the health port: yes or no, since anybody may ask; why is told on the admin port."""
+
+    async def healthz(request: Request) -> Response:
+        del request
+        return PlainTextResponse("alive\n")
+
+    async def readyz(request: Request) -> Response:
+        del request
+        lacking = bool(missing())
+        return PlainTextResponse("not ready\n" if lacking else "ready\n", status_code=503 if lacking else 200)
+
+    return Starlette(routes=[Route("/healthz", healthz, methods=["GET"]), Route("/readyz", readyz, methods=["GET"])])
+
+
+def answer(found: Mapping[str, object], status_code: int = 200) -> Response:
+    """JSON that no cache keeps."""
+    content = json.dumps(found, ensure_ascii=True) + "\n"
+    return Response(content, status_code, {"cache-control": "no-store"}, "application/json")
+
+
+class Guarded:
+    """Looks at the credential before anything else of the application does."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self._guard(Request(scope)) if scope["type"] == "http" else None
+        await (refused or self._app)(scope, receive, send)
 
 
 class AdminServer(uvicorn.Server):
@@ -69,7 +132,7 @@ class AdminServer(uvicorn.Server):
         yield
 
 
-def server(app: Starlette) -> AdminServer:
+def server(app: Starlette, tls: AdminTls | None = None) -> AdminServer:
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -80,17 +143,19 @@ def server(app: Starlette) -> AdminServer:
         limit_concurrency=CONNECTIONS_MAX,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=1,
+        ssl_certfile=tls.certificate if tls is not None else None,
+        ssl_keyfile=tls.key if tls is not None else None,
     )
     return AdminServer(config)
 
 
-def bind(settings: Admin) -> socket.socket:
+def bind(address: str, port: int) -> socket.socket:
     """The listening socket. Raises OSError."""
-    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((settings.bind, settings.port))
+        made.bind((address, port))
         made.listen(CONNECTIONS_MAX)
         made.setblocking(False)
     except OSError:

@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands; also what docs and tests read."""
+    from gateway.ops.admin_commands import add_admin_commands
     from gateway.ops.demo.command import add_demo_command
     from gateway.ops.policy_commands import add_policy_commands
 
@@ -59,9 +60,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="check a configuration and its policies without starting",
         description="Read the configuration, the files it names and the policies; list every mistake.",
     )
+    check.add_argument(
+        "--against", choices=("running",), help="also print what would change in the gateway that runs now"
+    )
     _takes_config(check)
     check.set_defaults(command=_check)
 
+    add_admin_commands(commands, _takes_config)
     add_policy_commands(commands)
     add_demo_command(commands)
 
@@ -110,6 +115,10 @@ def _check(chosen: argparse.Namespace) -> int:
             f"{ports.base + ports.first} to {ports.base + ports.last}, backend {listener.backend}"
         )
     print(f"  policies: {', '.join(settings.policies.files)} (revision {found.policies.revision})")
+    if chosen.against == "running":
+        from gateway.ops.admin_commands import against_running
+
+        return against_running(chosen.config, found)
     return OK
 
 

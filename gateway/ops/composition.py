@@ -62,6 +62,7 @@ class Gateway:
         self.configuration = configuration
         self.settings = settings = configuration.settings
         self.clock = SystemClock()
+        self.started_at = self.clock.wall()
         self.meters = Meters()
         self.tally = AllowedTally()
         try:

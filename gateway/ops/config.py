@@ -35,6 +35,9 @@ PATHS: tuple[tuple[str, ...], ...] = (
     ("issuers", "*", "keys", "file"),
     ("issuers", "*", "keys", "ca"),
     ("audit", "output"),
+    ("admin", "tls", "certificate"),
+    ("admin", "tls", "key"),
+    ("admin", "token_file"),
 )
 """The fields that hold a path; ``*`` stands for every item of a list. (Policies are patterns; see config_policies.)"""
 
@@ -222,6 +225,8 @@ def ports_in_use_twice(document: Document, parts: Parts) -> list[Mistake]:
         claims.append((ports.base + ports.first, ports.base + ports.last, (*at, "broker_ports")))
     if parts.admin is not None:
         claims.append((parts.admin.port, parts.admin.port, ("admin", "port")))
+        if parts.admin.health is not None:
+            claims.append((parts.admin.health.port, parts.admin.health.port, ("admin", "health", "port")))
     mistakes = []
     for position, (first, last, path) in enumerate(claims):
         for other_first, other_last, other in claims[:position]:

@@ -19,11 +19,16 @@ from cryptography.hazmat.primitives import serialization
 from gateway.core.documents import Document, Mistake, spell
 from gateway.core.documents import Path as Place
 from gateway.core.keys import BadKeySet, parse_jwks
+from gateway.ops import admin_token
 from gateway.ops.config_parts import Parts
 
 PEM_BYTES_MAX = 1024 * 1024
 EXPIRY_WARNING_SECONDS = 14 * 86400
 READABLE_BY_OTHERS = stat.S_IROTH | stat.S_IWOTH
+KEY_MODE_EXPECTED = (
+    "a file that others cannot read: chmod 0600 it, or 0440 for a group of the gateway's own; in Kubernetes "
+    "`defaultMode: 0440` at the secret's volume and `fsGroup` in the pod's securityContext"
+)
 
 
 class Checker:
@@ -67,7 +72,7 @@ class Checker:
             return
         mode = stat.S_IMODE(os.stat(file).st_mode)
         if mode & READABLE_BY_OTHERS:
-            self.wrong(place, f"{file} with mode {mode:04o}", "a key that others cannot read: chmod o= and try again")
+            self.wrong(place, f"{file} with mode {mode:04o}", KEY_MODE_EXPECTED)
         try:
             key = serialization.load_pem_private_key(content, None)
         except TypeError:
@@ -128,6 +133,7 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
             checker.key_set((*place, "file"), issuer.keys.file)
         if issuer.keys.ca is not None:
             checker.certificates((*place, "ca"), issuer.keys.ca)
+    _check_admin(checker, parts)
     output = _output(document)
     if output is not None and Path(output).is_dir():
         checker.wrong(("audit", "output"), f"{output}: a folder", "a file, or stdout")
@@ -135,6 +141,20 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
         checker.wrong(
             ("audit", "output"), f"{output}: its folder cannot be written to", "a folder to write in, or stdout"
         )
+
+
+def _check_admin(checker: Checker, parts: Parts) -> None:
+    admin = parts.admin
+    if admin is None:
+        return
+    if admin.tls is not None:
+        chain = checker.certificates(("admin", "tls", "certificate"), admin.tls.certificate)
+        checker.key(("admin", "tls", "key"), admin.tls.key, chain[0] if chain else None)
+    if admin.token_file is not None:
+        try:
+            admin_token.read(Path(admin.token_file))
+        except admin_token.Unusable as error:
+            checker.wrong(("admin", "token_file"), error.found, error.expected)
 
 
 def _output(document: Document) -> str | None:

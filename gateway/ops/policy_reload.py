@@ -48,6 +48,11 @@ class LivePolicies:
         self._announce("policy-revision", revision=first.revision, previous="", trigger="start")
         self.remind()
 
+    @property
+    def loaded(self) -> PolicySet:
+        """The policy in force, as it was read."""
+        return self._loaded
+
     async def start(self) -> None:
         self._reminder = asyncio.create_task(self._keep_reminding(), name="reminding of bindings that end")
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 import uvloop
 
-from gateway.edge.reasons import BIND_ADDRESS, PORT_IN_USE, StartRefused
-from gateway.ops import admin, metrics
+from gateway.edge.reasons import StartRefused
+from gateway.ops.admin_serving import serving
 from gateway.ops.composition import Gateway, NoAudit
 from gateway.ops.config import read
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
@@ -68,7 +66,7 @@ async def _serve(gateway: Gateway) -> int:
     stop = asyncio.Event()
     async with contextlib.AsyncExitStack() as ending:
         gateway.server.bind()
-        await ending.enter_async_context(_admin(gateway))
+        await ending.enter_async_context(serving(gateway))
         await gateway.audit.start()
         ending.push_async_callback(gateway.audit.close)
         gateway.announce_start()
@@ -102,24 +100,3 @@ def _hear_signals(gateway: Gateway, stop: asyncio.Event) -> None:
     loop.add_signal_handler(signal.SIGTERM, hear_stop)
     loop.add_signal_handler(signal.SIGINT, hear_stop)
     loop.add_signal_handler(signal.SIGHUP, hear_hangup)
-
-
-@contextlib.asynccontextmanager
-async def _admin(gateway: Gateway) -> AsyncIterator[None]:
-    """The admin port, open from before the first connection until after the last."""
-    settings = gateway.settings.admin
-    try:
-        sock = admin.bind(settings)
-    except OSError as error:
-        detail = f"admin port {settings.port} on {settings.bind}: {error.strerror or type(error).__name__}"
-        reason = PORT_IN_USE if error.errno in (errno.EADDRINUSE, errno.EACCES) else BIND_ADDRESS
-        raise StartRefused(reason, detail) from None
-    registry = metrics.registry(gateway.meters, gateway.readings)
-    server = admin.server(admin.application(gateway.missing, gateway.notes, registry))
-    task = asyncio.create_task(server.serve(sockets=[sock]), name="admin port")
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await asyncio.gather(task, return_exceptions=True)
-        sock.close()

@@ -123,7 +123,7 @@ def test_every_path_setting_is_made_absolute() -> None:
         name
         for model in made["$defs"].values()
         for name, field in model["properties"].items()
-        if "PEM file" in field.get("description", "") or name in ("file", "output")
+        if "PEM file" in field.get("description", "") or name in ("file", "output", "token_file")
     }
     assert named == {path[-1] for path in config.PATHS}
 
@@ -238,7 +238,10 @@ def test_two_issuers_of_one_iss_do_not_share_a_listener(read: Read) -> None:
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644, 0o666])
 def test_a_key_that_others_may_read_is_refused(read: Read, folder: Path, mode: int) -> None:
     (folder / "server-key.pem").chmod(mode)
-    assert f"{mode:04o}" in mistakes_of(read, GOOD)[0].found
+    (mistake, *_) = mistakes_of(read, GOOD)
+    assert f"{mode:04o}" in mistake.found
+    assert "`defaultMode: 0440`" in mistake.expected
+    assert "`fsGroup`" in mistake.expected
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640])
