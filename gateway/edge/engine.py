@@ -102,6 +102,8 @@ class SocketTls(SocketStream):
 
     def _failure(self, error: SSL.Error) -> HandshakeFailed:
         verdict = self._verdict
+        if verdict.unknown_name is not None:
+            return HandshakeFailed(reasons.SERVER_NAME_UNKNOWN, verdict.unknown_name or "the client gave none")
         if verdict.error:
             return HandshakeFailed(reasons.CLIENT_CERTIFICATE_REFUSED, verdict.error)
         if isinstance(error, SSL.SysCallError | SSL.ZeroReturnError):
