@@ -6,8 +6,12 @@ only what was not consumed or not taken is kept, under the process's budget. Aft
 everything that a session's call may have changed, and says what is watched from then on.
 
 Backpressure goes both ways: with more than `side.HIGH_WATER` waiting for one side nothing more is read that could add
-to it, until it is down to `side.LOW_WATER`. A client that ends its sending side ends the connection: what was decided
-still goes to the broker, what waits for the client is still written.
+to it, until it is down to `side.LOW_WATER`.
+
+A client that ends its sending side ends the connection as it would at a broker (which reads nothing before it has
+answered, and so sees the end late): every whole request still goes on and is answered, for some time at least
+(`deadlines.LAST_ANSWERS_SECONDS`), and what waits for the client is written. This needs TLS's close_notify: one that
+ends TCP without is not answered any more, which a broker would still try; its requests go on all the same.
 
 An exception in a session ends its connection alone, with a traceback in the log that holds neither values nor payload.
 Made by edge.server, one per connection. Its parts: the two sides (edge.side), their times (edge.deadlines), what is
@@ -57,6 +61,8 @@ class Pump:
         self._errands = Errands(process, port.dial, self._dialled, self._not_dialled, self._fact_came, self._failed)
         self._authenticated: Callable[[], None] | None = authenticated
         self._ended = ended
+        self._ending: Ending | None = None
+        self._drainable = session if isinstance(session, Drainable) else None
         self._open = True
         self._draining = False
         self._client.attach(stream)
@@ -99,12 +105,18 @@ class Pump:
         self._step(lambda: self._told(fact))
 
     def _dialled(self, stream: Stream) -> None:
+        if self._ending is not None:
+            self._ending.dialled(stream)
+            return
         self._upstream.attach(stream)
         self._upstream.taking = self._clock.monotonic()
         stream.start(self._upstream_readable, self._upstream_writable)
         self._upstream_writable()
 
     def _not_dialled(self, reason: Reason, detail: str) -> None:
+        if self._ending is not None:
+            self._ending.not_dialled()
+            return
         self._upstream.end = (reason, detail)
         self._step(_nothing)
 
@@ -287,8 +299,9 @@ class Pump:
         return False
 
     def _see_ends(self) -> bool:
-        if self._client.end is not None:
-            self._close(*self._client.end)
+        client = self._client
+        if client.end is not None and (client.gone or not self._answers_are_awaited()):
+            self._close(*client.end)
             return True
         upstream = self._upstream
         if upstream.end is not None and not upstream.answers_wait():
@@ -301,10 +314,13 @@ class Pump:
             return True
         return False
 
+    def _answers_are_awaited(self) -> bool:
+        return self._drainable is not None and not self._drainable.idle and self._times.await_answers()
+
     def _owes_nothing(self) -> bool:
         if self._client.outbox.pending or self._errands.dialling:
             return False
-        return self._session.idle if isinstance(self._session, Drainable) else not self._upstream.outbox.pending
+        return self._drainable.idle if self._drainable is not None else not self._upstream.outbox.pending
 
     # ---- the end ----------------------------------------------------------------------------------------------
 
@@ -314,7 +330,7 @@ class Pump:
             return
         self._open = False
         self._times.stop()
-        self._errands.stop()
+        self._errands.stop_asking()
         client, upstream = self._client, self._upstream
         client.inbox.clear()
         upstream.inbox.clear()
@@ -324,11 +340,15 @@ class Pump:
             self._process.exceptions.value += 1
             log.error("a session failed while it was closed: %s", type(error).__name__)
         assert client.stream is not None
-        ending = Ending(
-            self._loop, self._process.scratch, client.stream, client.outbox, upstream.stream, upstream.outbox
-        )
+        owed = self._errands.dialling and upstream.outbox.pending > 0
+        if not owed:
+            self._errands.stop_dialling()
+        ending = self._ending = Ending(
+            self._loop, self._process.scratch, client.stream, client.outbox, upstream.stream, upstream.outbox,
+            self._errands.stop_dialling if owed else None,
+        )  # fmt: skip
         self._ended(reason, ending)
-        ending.start(client_gone=client.end is not None and client.end[0] is reasons.CLIENT_LOST)
+        ending.start(client_gone=client.gone)
 
 
 def _nothing() -> None:

@@ -24,8 +24,8 @@ class Side:
     """Times are monotonic; 0.0 stands for "not now". `ClientSide` and `UpstreamSide` say what differs."""
 
     __slots__ = (
-        "end", "frame_since", "full", "inbox", "more", "outbox", "reading", "received", "session", "stalled", "stream",
-        "taking", "writing",
+        "end", "frame_since", "full", "gone", "inbox", "more", "outbox", "reading", "received", "session", "stalled",
+        "stream", "taking", "writing",
     )  # fmt: skip
 
     def __init__(self, session: Session, process: Process, received: Cell, sent: Cell) -> None:
@@ -44,6 +44,8 @@ class Side:
         self.stalled = False
         """The session was shown as much as it wanted and took nothing: it is asked again after another call."""
         self.end: tuple[Reason, str] | None = None
+        self.gone = False
+        """It ended in a way that nothing can be written to it any more."""
         self.taking = 0.0
         """When it last took something of what waits for it."""
         self.frame_since = 0.0
@@ -73,7 +75,7 @@ class Side:
         self.outbox.clear()
         self.inbox.clear()
         self.frame_since = 0.0
-        self.reading = self.writing = self.more = self.full = False
+        self.reading = self.writing = self.more = self.full = self.gone = False
         return stream
 
     # ---- what comes from it -----------------------------------------------------------------------------------
@@ -142,8 +144,8 @@ class Side:
     # ---- what goes to it --------------------------------------------------------------------------------------
 
     def send(self, parts: Sequence[Part], source: Inbox | None, now: float) -> None:
-        """Write what the session decided, as far as it is taken; after its end nothing is."""
-        if self.end is not None:
+        """Write what the session decided, as far as it is taken; when it is gone nothing is."""
+        if self.gone:
             return
         outbox = self.outbox
         if not outbox.pending:
@@ -202,6 +204,7 @@ class ClientSide(Side):
     def note_end(self, end: StreamEnded | StreamLost) -> None:
         orderly = isinstance(end, StreamEnded | StreamCut)
         self.end = (reasons.CLIENT_DISCONNECTED if orderly else reasons.CLIENT_LOST, str(end))
+        self.gone = not isinstance(end, StreamEnded)  # after a cut OpenSSL writes no more
 
 
 class UpstreamSide(Side):
@@ -218,6 +221,7 @@ class UpstreamSide(Side):
     def note_end(self, end: StreamEnded | StreamLost) -> None:
         orderly = isinstance(end, StreamEnded)
         self.end = (reasons.UPSTREAM_CLOSED if orderly else reasons.UPSTREAM_RESET, str(end))
+        self.gone = True
 
     def answers_wait(self) -> bool:
         """Enough is kept for the session to take some of it."""

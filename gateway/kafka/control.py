@@ -69,6 +69,7 @@ class KafkaControl:
 
     async def refresh(self, dial: Dial) -> None:
         """Learn brokers, versions, features and topics anew. Raises ExchangeFailed if no broker could be reached."""
+        self._state.refresh_wanted = False  # what moves from here on is for the next one
         broker = await self._any_broker(dial)
         try:
             await self._learn_cluster(broker)
@@ -76,7 +77,6 @@ class KafkaControl:
         finally:
             broker.close()
         await self._learn_versions(dial)
-        self._state.refresh_wanted = False
 
     async def topic_facts(self, ask: TopicFactsWanted, dial: Dial) -> TopicFacts:
         """What these topics are called, or that they do not exist, from the backend as it is now."""

@@ -88,6 +88,8 @@ def config_resource(work: Work, items: Items, item: Any, name: str | None) -> De
         config["name"] for config in item.get("configs", ()) if f".{config['name'].lower()}".endswith(_CONFIGS_REFUSED)
     )
     if refused:
+        for each in refused:
+            work.view.refused(known[0], "AlterConfigs", f"{name or CLUSTER_NAME}:{each}", "loads-code")
         return Denial(POLICY_VIOLATION, f"Not altered through the gateway: {', '.join(refused)}")
     return None
 

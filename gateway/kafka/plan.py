@@ -87,6 +87,10 @@ class View(Protocol):
         """Whether some resource of the kind is allowed (Kafka's authorizeByResourceType)."""
         ...
 
+    def refused(self, kind: str, operation: str, name: str, why: str) -> None:
+        """Audit what is refused whatever the rights are. why: ``regular-expression`` or ``loads-code``."""
+        ...
+
     def address(self, node_id: int) -> Endpoint | None:
         """Where clients of this listener reach a broker; None: outside the range (nothing may leak then)."""
         ...

@@ -175,6 +175,7 @@ class Traffic:
         given = frame[header.body_offset :]
         read = without_excess(api_key, version, given)
         body = codec.decode_request(api_key, version, read)
+        changed = codec.drop_unknown(body) or header.tagged or read is not given
         name, again = codec.APIS[api_key].name, self._waits > 0
         self.view.begin(name, self._missing_ids, self._missing_names, again=again)
         plan = authorize.plan(api_key, version, body, self.view)
@@ -182,8 +183,8 @@ class Traffic:
         if isinstance(plan, Wait):
             return self._wait(plan)
         outcome = self._perform(plan, header, body, kept, throttle_ms)
-        if outcome is AS_IT_IS and read is not given:
-            outcome = _request(header, version, bytes(read))
+        if outcome is AS_IT_IS and changed:
+            outcome = _request(header, version, codec.encode_request(api_key, version, body))
         if api_key == PRODUCE and isinstance(plan, Forward):
             self._fast.tally_produced(frame, header.body_offset, version)
             _let_go_of_records(body)
@@ -254,6 +255,8 @@ class Traffic:
     def _fast_request(self, header: codec.RequestHeader, frame: memoryview, throttle_ms: int) -> AsItIs | None:
         """Produce and Fetch whose topics are all allowed; None leaves it to the engine."""
         api_key, version = header.api_key, header.api_version
+        if header.tagged:
+            return None
         if api_key == PRODUCE:
             scan = self._fast.produce(frame, header.body_offset, version)
             if scan is None:

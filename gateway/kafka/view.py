@@ -117,6 +117,9 @@ class SessionView:
     def allowed_on_any(self, kind: str, operation: str) -> bool:
         return self.rights.decide_any(kind, operation).allowed
 
+    def refused(self, kind: str, operation: str, name: str, why: str) -> None:
+        self._deny(Decision(False, "", why), kind, operation, name)
+
     def address(self, node_id: int) -> Endpoint | None:
         address = self._context.listener.broker_address(node_id)
         if address is None:
@@ -185,5 +188,5 @@ def _shown(name: str) -> str:
     return name if len(name) <= RESOURCE_CHARS_MAX else f"{name[:RESOURCE_CHARS_MAX]}..."
 
 
-_WHYS = frozenset({"no-rule", "no-binding", "network", "expired"})
+_WHYS = frozenset({"no-rule", "no-binding", "network", "expired", "regular-expression", "loads-code"})
 """What can keep an action from being allowed, apart from a deny rule's own id (no label may be that)."""

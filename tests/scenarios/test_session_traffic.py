@@ -69,6 +69,51 @@ def test_an_allowed_produce_goes_on_as_it_is(version: int) -> None:
     assert tallied(world)["Write", "a"][0] == 2
 
 
+@pytest.mark.parametrize(
+    ("api_key", "version", "fields"),
+    [
+        (0, 12, {"acks": 1, "timeoutMs": 9, "topicData": [{"name": "a", "partitionData": [], "_tags": {9: b"x"}}]}),
+        (0, 9, {"acks": 1, "timeoutMs": 9, "topicData": [{"name": "a", "partitionData": []}], "_tags": {0: b""}}),
+        (
+            1,
+            12,
+            {
+                "maxWaitMs": 1,
+                "minBytes": 1,
+                "topics": [{"topic": "a", "partitions": [{"partition": 1, "_tags": {8: b"x"}}]}],
+            },
+        ),
+        (
+            1,
+            12,
+            {"maxWaitMs": 1, "minBytes": 1, "topics": [{"topic": "a", "partitions": []}], "_tags": {1: b"x" * 13}},
+        ),  # ReplicaState from v15 on
+        (2, 6, {"replicaId": -1, "topics": [{"name": "a", "partitions": []}], "_tags": {5: b"replica"}}),
+        (12, 4, {"groupId": "g", "memberId": "m", "generationId": 1, "_tags": {5: b"x"}}),
+    ],
+)
+def test_unknown_tagged_fields_are_not_passed_on(api_key: int, version: int, fields: dict[str, Any]) -> None:
+    """A newer broker may know them, and do what nobody decided."""
+    world = logged_in(allowed=(*ALL_TOPICS, ("topic", "Describe", "a"), ("group", "Read", "g")))
+    sent = request(api_key, version, 5, fields)
+    (forwarded,) = world.send(sent).requests
+    assert len(forwarded) < len(sent) - 4
+    header, body = request_body(forwarded)
+    assert (header.correlation_id, header.client_id) == (5, "test")
+    known = codec.decode_request(api_key, version, sent[4 + header.body_offset :])
+    assert codec.drop_unknown(known)
+    assert body == known
+
+
+def test_unknown_tagged_fields_of_the_header_are_not_passed_on() -> None:
+    world = logged_in()
+    plain = produce(5, "a", version=9)
+    header = codec.parse_request_header(memoryview(plain)[4:])
+    start, rest = plain[4 : 4 + header.body_offset - 1], plain[4 + header.body_offset :]
+    (forwarded,) = world.send(framed(start + b"\x01\x07\x02zz" + rest)).requests
+    assert forwarded == plain[4:]
+
+
 @pytest.mark.parametrize("version", [3, 9, 12])
 def test_a_partly_allowed_produce(version: int) -> None:
     world = logged_in()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from gateway.core.settings import Backend
 from gateway.edge import control as module
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import ControlDriver
+from gateway.kafka.control import KafkaControl
 from tests.edge import nobody_dialled, until
+from tests.scenarios.kafka_world import GONE, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +173,38 @@ async def test_closing_ends_the_flights() -> None:
         await until(lambda: house.control.asked)
         await house.driver.close()
         assert await asking == Unavailable(ask)
+
+
+async def test_a_session_that_lost_its_broker_has_it_looked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way: a Kafka session, the backend's state, its control object, the driver."""
+    monkeypatch.setattr(module, "ON_DEMAND_SECONDS_MIN", 0.01)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    world = World()
+    world.login()
+    refreshes = 0
+
+    async def learn(control: KafkaControl, broker: object) -> None:
+        nonlocal refreshes
+        refreshes += 1
+        if refreshes == 2:
+            world.state.refresh_wanted = True  # another one is lost while this refresh is under way
+
+    async def any_broker(control: KafkaControl, dial: object) -> Any:
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(KafkaControl, "_any_broker", any_broker)
+    monkeypatch.setattr(KafkaControl, "_learn_cluster", learn)
+    for other in ("_learn_auto_create", "_learn_versions"):
+        monkeypatch.setattr(KafkaControl, other, lambda control, broker: asyncio.sleep(0))
+    settings = Backend(name="main", bootstrap=("localhost:1",), metadata_refresh=1000.0)
+    control = KafkaControl(world.state, settings)
+    events: list[AuditEvent] = []
+    driver = ControlDriver(control, settings, nobody_dialled, events.append, SystemClock(), Meters())
+    await driver.start()
+    try:
+        await until(lambda: refreshes == 1)
+        world.session.upstream_lost(GONE, "reset")
+        await until(lambda: refreshes == 3)
+        assert not control.refresh_wanted
+    finally:
+        await driver.close()
