@@ -273,6 +273,7 @@ class Addressing(Model):
     """How clients tell the brokers apart, where it is not by port."""
 
     sni: SniNames
+    """By the host name that a client dials, on one port."""
 
 
 def _ports_or_mapping(value: object) -> object:

@@ -85,11 +85,6 @@ def server_name(connection: SSL.Connection) -> str:
     return (connection.get_servername() or b"").decode("ascii", "replace")[:SERVER_NAME_MAX]
 
 
-def node_of(sni: SniNames, name: str) -> int | None:
-    """The broker that a served name stands for; None for the bootstrap name."""
-    return sni.hosts().get(name.lower())
-
-
 def covered(names: Collection[str], name: str) -> bool:
     """Whether a certificate with these names is for `name`; a wildcard stands for the whole leftmost label."""
     try:

@@ -189,7 +189,7 @@ def _ask_for_certificates(context: SSL.Context, settings: ListenerTls) -> None:
         store.add_cert(crypto.X509.from_cryptography(each))
         context.add_client_ca(each)
     if settings.client_crl is not None:
-        for each_list in _revocation_lists(settings.client_crl):
+        for each_list in revocation_lists(settings.client_crl):
             store.add_crl(each_list)
         store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
     context.set_verify_depth(CHAIN_MAX)
@@ -201,7 +201,8 @@ def _ask_for_certificates(context: SSL.Context, settings: ListenerTls) -> None:
     context.set_options(SSL.OP_NO_TICKET)
 
 
-def _revocation_lists(path: str) -> list[x509.CertificateRevocationList]:
+def revocation_lists(path: str) -> list[x509.CertificateRevocationList]:
+    """The lists in a PEM file, all within their time. Raises StartRefused."""
     data = _read(path, "client_crl")
     parts = re.findall(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", data, re.DOTALL)
     try:
@@ -213,7 +214,8 @@ def _revocation_lists(path: str) -> list[x509.CertificateRevocationList]:
     now = datetime.datetime.now(datetime.UTC)
     for each in found:
         if each.next_update_utc is not None and each.next_update_utc <= now:
-            detail = f"{path}, of {each.issuer.rfc4514_string()}, was to be renewed by {each.next_update_utc:%Y-%m-%d %H:%M} UTC"
+            end = f"{each.next_update_utc:%Y-%m-%d %H:%M} UTC"
+            detail = f"{path}, of {each.issuer.rfc4514_string()}, was to be renewed by {end}"
             raise StartRefused(reasons.TLS_CRL_STALE, detail)
     return found
 

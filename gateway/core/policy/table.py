@@ -234,7 +234,7 @@ def plain_address(address: Address) -> Address:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Binding:
-    """Roles for those whom `to` meets, from these networks and through these endpoints, until `ends` (seconds since the epoch)."""
+    """Roles for those whom `to` meets, from these networks, through these endpoints, until `ends` (epoch seconds)."""
 
     place: Place
     roles: tuple[Role, ...]
