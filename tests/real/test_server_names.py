@@ -91,6 +91,7 @@ async def test_aiokafka_reaches_every_broker_by_its_name(gateway: GatewayProcess
             assert line["server_name"] == f"b{line['node_id']}.kafka.test"
 
 
+@pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated:DeprecationWarning")
 def test_kafka_python_reaches_brokers_by_name(gateway: GatewayProcess, resolved: None) -> None:
     import kafka
 
