@@ -103,7 +103,7 @@ class KeySource(Model):
         if (self.file is None) == (self.url is None):
             raise ValueError("exactly one of file and url")
         if self.url is not None and not self.url.startswith("https://"):
-            raise ValueError("an https:// URL; keys fetched in plain text could be anybody's")
+            raise ValueError("a url that starts with https://; keys fetched in plain text could be anybody's")
         return self
 
 
@@ -119,7 +119,7 @@ class Issuer(Model):
     """Where the keys that sign its tokens come from."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256")
     """The signature algorithms that are believed; the key's own must agree."""
-    types: tuple[str, ...] = ("at+jwt", "application/at+jwt", "JWT", "")
+    types: Annotated[tuple[str, ...], Field(min_length=1)] = ("at+jwt", "application/at+jwt", "JWT", "")
     """Header `typ` values believed, compared without case; "" stands for an absent one."""
     principal_claim: Annotated[str, Field(min_length=1)] = "sub"
     """The claim whose value is the principal's name; it must be a non-empty string."""
@@ -185,10 +185,19 @@ class Authentication(Model):
     """A connection re-authenticates at least this often (KIP-368), and at the end of its token."""
 
 
+def _node_ids(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"\d{1,5}-\d{1,5}", value):
+        raise ValueError("the lowest and the highest node id, as in 0-9")
+    return value
+
+
+NodeIdRange = Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$"), BeforeValidator(_node_ids)]
+
+
 class NodeIds(Model):
     """The brokers that a listener has a place for."""
 
-    node_ids: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "0-9"
+    node_ids: NodeIdRange = "0-9"
     """The lowest and the highest node id; brokers outside are refused by name."""
 
     @property
@@ -251,7 +260,7 @@ class SniNames(NodeIds):
     """A broker's host name, with `{node_id}` where its node id stands."""
     bootstrap: Annotated[str, AfterValidator(_host)]
     """The host name that clients write into bootstrap.servers."""
-    node_ids: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "0-99"
+    node_ids: NodeIdRange = "0-99"
     """The lowest and the highest node id; the certificates must cover the names of all of them."""
 
     def host(self, node_id: int) -> str | None:
@@ -381,6 +390,12 @@ class Backend(Model):
     """For a TCP connection and its TLS handshake, on the way to a broker."""
     request_timeout: Duration = 10.0
     """For one question of the gateway's own to a broker."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.insecure_plaintext and self.tls != BackendTls():
+            raise ValueError("either tls, or insecure_plaintext: true; not both")
+        return self
 
 
 class Limits(Model):

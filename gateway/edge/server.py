@@ -146,7 +146,6 @@ class Server:
         self._admission = Admission(limits, meters.cell(named.UNAUTHENTICATED))
         self._refusals = Refusals(audit, clock)
         self._connections: dict[str, Open] = {}
-        self._lingering: set[Ending] = set()
         self._ids = count(1)
         self._prefix = secrets.token_hex(4)
         """Makes ids of connections unique over restarts."""

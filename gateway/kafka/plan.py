@@ -123,13 +123,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """Drop it without an answer (acks=0 whose denied part was all of it is `Refuse` instead)."""
-
-
-@dataclass(frozen=True, slots=True)
 class Refuse:
-    """Close the connection, as the broker does."""
+    """Close the connection, as the broker does; a denied Produce with acks=0 among them, which has no answer."""
 
     reason: Reason
     detail: str = ""
@@ -142,4 +137,4 @@ class Wait:
     ask: TopicFactsWanted | TopicsToCreate
 
 
-Plan = Forward | Answer | Silence | Refuse | Wait
+Plan = Forward | Answer | Refuse | Wait

@@ -118,7 +118,7 @@ CLUSTER_VIEWS = (
                               "includeTopicAuthorizedOperations", (8, 13), healthy=False),
                 OperationBits(None, "clusterAuthorizedOperations", CLUSTER, "",
                               "includeClusterAuthorizedOperations", (8, 10)),
-                Addresses("brokers"),
+                Addresses("brokers", ids=("controllerId",)),
             ),
             finish=(metadata.drop_what_was_not_asked,),
         ),

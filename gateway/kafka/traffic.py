@@ -24,7 +24,7 @@ from gateway.kafka.answers import AnswerQueue, Expected
 from gateway.kafka.api_versions import API_VERSIONS, framed, respond
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import OWN_ANSWERS, REQUESTS, THROTTLE_SECONDS
-from gateway.kafka.plan import Answer, Body, Finish, Forward, Plan, Refuse, Silence, TopicId, TopicsToCreate, Wait
+from gateway.kafka.plan import Answer, Body, Finish, Forward, Plan, Refuse, TopicId, TopicsToCreate, Wait
 from gateway.kafka.produce_fetch import FETCH, PRODUCE, UNKNOWN_TOPIC_ID, FastPath
 from gateway.kafka.quirks import without_excess
 from gateway.kafka.scan import scan_produce, walk_fetch_response, walk_produce_response
@@ -276,8 +276,6 @@ class Traffic:
             if throttle_ms:
                 merge_throttle(api_key, version, plan.body, throttle_ms)
             self._own_answer(api_key, framed(api_key, version, header.correlation_id, plan.body))
-            return None
-        if isinstance(plan, Silence):
             return None
         assert isinstance(plan, Refuse)
         return Close(plan.reason, plan.detail)

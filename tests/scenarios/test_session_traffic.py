@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.rights import Quota
 from gateway.core.session import Endpoint, Unavailable
 from gateway.core.settings import Limits
-from gateway.kafka import authorize, codec, reasons
+from gateway.kafka import authorize, codec, reasons, repeats
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted
 from gateway.kafka.produce_fetch import VERDICTS_MAX
 from tests.scenarios.kafka_world import (
@@ -646,8 +646,41 @@ def test_idle_is_when_nothing_is_owed() -> None:
 
 def test_a_second_denial_of_the_same_has_a_number_of_its_own() -> None:
     world = logged_in()
-    world.send(produce(4, "b"), produce(5, "b"))
+    world.send(produce(4, "b"))
+    world.advance(repeats.INTERVAL)
+    world.send(produce(5, "b"))
     assert [line.fields["decision"] for line in world.lines("denied")] == ["c1-1", "c1-2"]
+
+
+def test_a_denial_that_repeats_is_written_once_an_interval_and_says_how_often_it_came() -> None:
+    """librdkafka asks for the metadata of a denied topic several times a second, as long as it lives."""
+    world = logged_in()
+    for number in range(25):
+        world.send(produce(number, "b"))
+        world.advance(repeats.INTERVAL / 10)
+    lines = world.lines("denied")
+    assert [line.fields.get("repeats", 0) for line in lines] == [0, 9, 9]
+    world.session.closed(GONE, "")
+    assert [line.fields["more"] for line in world.lines("denied")[3:]] == [4]  # 3 lines, 18 repeats and these: 25
+
+
+def test_another_operation_or_resource_is_no_repeat() -> None:
+    world = logged_in()
+    world.send(produce(4, "b"), fetch(5, "b"), produce(6, "c"), produce(7, "b"))
+    lines = world.lines("denied")
+    assert [(line.fields["operation"], line.fields["resource"]) for line in lines] == [
+        ("Write", "b"), ("Read", "b"), ("Write", "c"),
+    ]  # fmt: skip
+
+
+def test_a_denial_under_new_rights_is_no_repeat() -> None:
+    world = logged_in()
+    world.send(produce(4, "b"), produce(5, "b"))
+    world.policies.current = TablePolicy((), revision="r2")
+    world.send(produce(6, "b"))
+    assert [line.fields["revision"] for line in world.lines("denied")] == ["r1", "r2"]
+    world.session.closed(GONE, "")
+    assert world.lines("denied")[-1].fields["more"] == 1
 
 
 def test_denials_of_one_request_are_bounded_in_the_audit() -> None:
