@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiokafka
@@ -14,7 +17,12 @@ from confluent_kafka import KafkaError, Producer
 
 from gateway.ops.demo.cluster import EmbeddedCluster
 from tests.integration.test_run import POLICY
+from tests.real import java
 from tests.real.gateway import GatewayProcess
+
+with warnings.catch_warnings():  # it reads its schemas by importlib.resources.read_text, deprecated since Python 3.11
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from kafka import KafkaProducer
 
 NAMES = {"pattern": "b{node_id}.kafka.test", "bootstrap": "kafka.test", "node_ids": "0-9"}
 
@@ -67,8 +75,6 @@ async def test_aiokafka_reaches_every_broker_by_its_name(gateway: GatewayProcess
         async def token(self) -> str:
             return token
 
-    import ssl
-
     producer = aiokafka.AIOKafkaProducer(
         bootstrap_servers=f"kafka.test:{gateway.port()}",
         security_protocol="SASL_SSL",
@@ -91,23 +97,38 @@ async def test_aiokafka_reaches_every_broker_by_its_name(gateway: GatewayProcess
             assert line["server_name"] == f"b{line['node_id']}.kafka.test"
 
 
-@pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated:DeprecationWarning")
 def test_kafka_python_reaches_brokers_by_name(gateway: GatewayProcess, resolved: None) -> None:
-    import kafka
-
-    producer = kafka.KafkaProducer(
+    producer = KafkaProducer(
         bootstrap_servers=[f"kafka.test:{gateway.port()}"],
         security_protocol="SASL_SSL",
         ssl_cafile=gateway.ca_file,
         sasl_mechanism="PLAIN",
         sasl_plain_username="token",
         sasl_plain_password=gateway.issuer.token("app"),
-        api_version_auto_timeout_ms=20000,
     )
     try:
         producer.send("orders", b"y").get(timeout=30)
     finally:
         producer.close(timeout=10)
+
+
+def test_the_java_client_reaches_brokers_by_name(gateway: GatewayProcess, tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 kafka.test " + " ".join(f"b{number}.kafka.test" for number in range(10)) + "\n")
+    login = f'username="token" password="{gateway.issuer.token("app")}"'
+    settings = tmp_path / "client.properties"
+    settings.write_text(
+        "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nssl.truststore.type=PEM\n"
+        f"ssl.truststore.location={gateway.ca_file}\nenable.idempotence=false\n"
+        f"sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {login};\n"
+    )
+    at = len(gateway.audit())
+    done = java.run(
+        java.CONSOLE_PRODUCER, "--bootstrap-server", f"kafka.test:{gateway.port()}", "--command-config", str(settings),
+        "--topic", "orders", folder=tmp_path, stdin="one\ntwo\n", properties=(f"-Djdk.net.hosts.file={hosts}",),
+    )  # fmt: skip
+    assert (done.code, done.text) == (0, "")
+    gateway.wait_audit(lambda line: str(line.get("server_name", "")).startswith("b"), after=at, event="connected")
 
 
 def test_the_other_listener_of_the_same_gateway_goes_by_ports(gateway: GatewayProcess) -> None:
