@@ -243,13 +243,13 @@ _NODE = "{node_id}"
 
 def _host(value: str) -> str:
     if not _HOST.fullmatch(value.lower()):
-        raise ValueError("a host name such as kafka.example.com")
+        raise ValueError("a host name such as example.com")
     return value.lower()
 
 
 def _pattern(value: str) -> str:
     if value.count(_NODE) != 1 or not _HOST.fullmatch(value.lower().replace(_NODE, "0")):
-        raise ValueError(f"a host name with {_NODE} in it once, such as b{_NODE}.kafka.example.com")
+        raise ValueError(f"a host name with {_NODE} in it once, such as b{_NODE}.example.com")
     return value.lower()
 
 

@@ -130,6 +130,12 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
     for index, listener in parts.listeners:
         at: Place = ("listeners", index, "tls")
         checker.pairs(at, listener)
+        if listener.proxy_protocol is not None and not all(each.prefixlen for each in listener.proxy_protocol.networks):
+            line = document.line(("listeners", index, "proxy_protocol"))
+            warnings.append(
+                f"{document.file}:{line}: listener {listener.name} believes a PROXY protocol header from anybody: "
+                "whoever connects chooses the address that limits, bindings and audit see"
+            )
         if listener.tls.client_crl is not None:
             checker.revocation_lists((*at, "client_crl"), listener.tls.client_crl)
         if listener.tls.client_ca is not None:
