@@ -185,15 +185,23 @@ class Gateway:
 
     def notes(self) -> list[str]:
         """What is not as it should be, though clients are served."""
-        found = self.certificates.notes()
-        since = self.policies.refused_since
-        if since is None:
-            return found
-        seconds = self.clock.wall() - since
-        return [
-            *found,
-            f"policy files refused for {seconds:.0f} s; revision {self.policies.current.revision} is in force",
+        found = [
+            f"backend {name}: not reached at the last look" + control.last_error_words()
+            for name, control in self.controls.items()
+            if self.backends[name].ready and control.last_error_words()
         ]
+        found += [
+            f"issuer {name}: the last good keys are kept ({why})"
+            for name, why in self.keys.last_errors().items()
+            if self.ring.get(name) is not None
+        ]
+        found += self.certificates.notes()
+        since = self.policies.refused_since
+        if since is not None:
+            seconds = self.clock.wall() - since
+            revision = self.policies.current.revision
+            found.append(f"policy files refused for {seconds:.0f} s; revision {revision} is in force")
+        return found
 
     def readings(self) -> Iterator[Reading]:
         """Gauges that are looked up when Prometheus asks."""
