@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from gateway.core.identity import ENDPOINT, Address
-from gateway.wire.cursor import Cursor, Truncated
 
 V1_BYTES_MAX = 107
 """Of a header of version 1, its line end included."""
@@ -28,6 +27,8 @@ _V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_FIXED = 16
 _V2_ADDRESSES = {0x11: 12, 0x21: 36}
 """Family and transport -> octets of addresses and ports: TCP over IPv4, TCP over IPv6."""
+_TLV_FIXED = 3
+"""Octets of a TLV's kind and length."""
 _LOCAL, _PROXY = 0x20, 0x21
 _UNSPECIFIED = 0x00
 _CRC32C, _GCP, _AWS, _AZURE = 0x03, 0xE0, 0xEA, 0xEE
@@ -153,20 +154,18 @@ def _binary(data: bytes) -> Header:
 
 def _extras(data: bytes, offset: int) -> str:
     """Walk the TLVs (section 2.2.1). Gives the endpoint's id, "" for none."""
-    cursor = Cursor(memoryview(data), offset)
     found: list[str] = []
-    try:
-        while cursor.left:
-            kind = cursor.uint8()
-            length = int.from_bytes(cursor.take(2), "big")
-            at = cursor.offset
-            value = bytes(cursor.take(length))
-            if kind == _CRC32C:
-                _check(data, at, value)
-            else:
-                found += _endpoint(kind, value)
-    except Truncated:
-        raise BadHeader("version 2 with a TLV that is cut short") from None
+    while offset < len(data):
+        at = offset + _TLV_FIXED
+        length = int.from_bytes(data[offset + 1 : at], "big")
+        if at + length > len(data):
+            raise BadHeader("version 2 with a TLV that is cut short")
+        kind, value = data[offset], data[at : at + length]
+        offset = at + length
+        if kind == _CRC32C:
+            _check(data, at, value)
+        else:
+            found += _endpoint(kind, value)
     if len(found) > 1:
         raise BadHeader("version 2 with several private-link endpoints")
     return found[0] if found else ""
