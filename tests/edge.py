@@ -262,10 +262,12 @@ async def running(
     answer: Callable[[Ask], Awaitable[Fact]] = nobody_answers,
     ready: Callable[[], str] = lambda: "",
     brokers: int = 1,
+    change: dict[str, Any] | None = None,
+    factory_of: Callable[[int | None], None] = lambda node_id: None,
     **limits: Any,
 ) -> AsyncIterator[Running]:
     ca = ca or make_ca(tmp)
-    listener = listener_settings(ca, brokers=brokers, **(tls or {}))
+    listener = listener_settings(ca, brokers=brokers, **(tls or {})).model_copy(update=change or {})
     events: list[AuditEvent] = []
     sessions: list[Any] = []
     meters = Meters()
@@ -274,7 +276,12 @@ async def running(
         sessions.append(make(peer))
         return sessions[-1]  # type: ignore[no-any-return]
 
-    setup = ListenerSetup(listener, server_context(listener.tls, listener.advertised), lambda _: factory, dial, ready)
+    def factory_for(node_id: int | None) -> Callable[[Peer], Session]:
+        factory_of(node_id)
+        return factory
+
+    context = server_context(listener.tls, *listener.host_names(), sni=listener.sni)
+    setup = ListenerSetup(listener, context, factory_for, dial, ready)
     limits.setdefault("shutdown_timeout", 2.0)
     server = Server([setup], settings.Limits(**limits), events.append, meters, SystemClock(), answer)
     server.bind()

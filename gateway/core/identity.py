@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
@@ -14,6 +15,10 @@ Method = Literal["jwt", "certificate"]
 
 ClaimValue = object
 """What a JSON claim can hold: str, int, float, bool, None, list or dict of those."""
+
+ENDPOINT = re.compile(r"vpce-[A-Za-z0-9-]{1,120}|(azure|gcp)-(0|[1-9][0-9]{0,19})")
+"""A private-link endpoint's id as the PROXY protocol names it: AWS's own word; Azure's and Google's are numbers, which
+carry the cloud's name in front, so that they cannot be taken for each other."""
 
 NO_CLAIMS: Mapping[str, ClaimValue] = MappingProxyType({})
 
@@ -56,3 +61,5 @@ class Identity:
     """Seconds since the epoch; the connection ends then unless re-authenticated."""
     token_id: str = ""
     """`jti`, for the audit; never the token."""
+    endpoint: str = ""
+    """The private-link endpoint that the client came through, "" for none; see ENDPOINT."""

@@ -53,6 +53,10 @@ class Peer:
     certificate: Certificate | None = None
     server_name: str = ""
     tls_version: str = ""
+    through: Address | None = None
+    """The balancer that named `address` by PROXY protocol; None: the client connected itself."""
+    endpoint: str = ""
+    """The private-link endpoint that the balancer named, "" for none."""
 
 
 class Ask:

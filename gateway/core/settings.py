@@ -7,7 +7,8 @@ key is a mistake.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -47,6 +48,17 @@ def _host_port(value: str) -> str:
     return value
 
 
+def _network(value: object) -> object:
+    try:
+        network = ip_network(str(value))
+    except ValueError:
+        raise ValueError("a network such as 10.20.0.0/16 or 2001:db8:20::/48, no bits set after its length") from None
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+        raise ValueError("the IPv4 network itself; mapped addresses are compared as IPv4")
+    return network
+
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Size = Annotated[
     int,
     BeforeValidator(_size),
@@ -117,15 +129,26 @@ class Issuer(Model):
     """For `nbf` and `iat` only; `exp` is the end."""
 
 
+class CertificatePair(Model):
+    certificate: str
+    """PEM file: the chain, leaf first."""
+    key: str
+    """PEM file, not readable by others."""
+
+
 class ListenerTls(Model):
     certificate: str
     """PEM file: the chain, leaf first."""
     key: str
     """PEM file, not readable by others."""
+    certificates: Annotated[tuple[CertificatePair, ...], Field(max_length=100)] = ()
+    """More pairs: a client gets the first one that covers the name it asks for (SNI), else the one above."""
     client_certificate: Literal["none", "optional", "required"] = "none"
     """Whether clients are asked for a certificate, and must have one."""
     client_ca: str | None = None
     """PEM file: the CAs whose client certificates are believed."""
+    client_crl: str | None = None
+    """PEM file: the current revocation list of every CA of a client's chain; without one of them it is refused."""
     client_ca_name: Name = "clients"
     """The issuer part of a certificate's principal."""
     versions: Annotated[tuple[Literal["1.2", "1.3"], ...], Field(min_length=1)] = ("1.2", "1.3")
@@ -135,7 +158,20 @@ class ListenerTls(Model):
     def _ca(self) -> Self:
         if self.client_certificate != "none" and self.client_ca is None:
             raise ValueError("client_ca as well, since client certificates are asked for")
+        if self.client_crl is not None and self.client_certificate == "none":
+            raise ValueError("client_certificate: optional or required, since a client_crl is given")
         return self
+
+    @property
+    def pairs(self) -> tuple[CertificatePair, ...]:
+        """Every certificate with its key, the one for clients that ask for no known name first."""
+        return (CertificatePair(certificate=self.certificate, key=self.key), *self.certificates)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that this is made of."""
+        pairs = [path for pair in self.pairs for path in (pair.certificate, pair.key)]
+        return (*pairs, *(path for path in (self.client_ca, self.client_crl) if path is not None))
 
 
 class Authentication(Model):
@@ -155,12 +191,13 @@ def _node_ids(value: object) -> object:
     return value
 
 
-class BrokerPorts(Model):
-    """One port per broker: base + node id, the whole range bound at start."""
+NodeIdRange = Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$"), BeforeValidator(_node_ids)]
 
-    base: Port
-    """A broker's port is this plus its node id."""
-    node_ids: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$"), BeforeValidator(_node_ids)] = "0-9"
+
+class NodeIds(Model):
+    """The brokers that a listener has a place for."""
+
+    node_ids: NodeIdRange = "0-9"
     """The lowest and the highest node id; brokers outside are refused by name."""
 
     @property
@@ -171,19 +208,98 @@ class BrokerPorts(Model):
     def last(self) -> int:
         return int(self.node_ids.split("-")[1])
 
-    def port(self, node_id: int) -> int | None:
-        """The port of a broker, None outside the range."""
-        return self.base + node_id if self.first <= node_id <= self.last else None
+    def holds(self, node_id: int) -> bool:
+        return self.first <= node_id <= self.last
 
     @model_validator(mode="after")
-    def _range(self) -> Self:
+    def _ordered(self) -> Self:
         if self.last < self.first:
             raise ValueError("node_ids from the lower to the higher")
         if self.last - self.first >= 1000:
             raise ValueError("at most 1000 broker ports in a range")
+        return self
+
+
+class BrokerPorts(NodeIds):
+    """One port per broker: base + node id, the whole range bound at start."""
+
+    base: Port
+    """A broker's port is this plus its node id."""
+
+    def port(self, node_id: int) -> int | None:
+        """The port of a broker, None outside the range."""
+        return self.base + node_id if self.holds(node_id) else None
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
         if self.base + self.last > 65535:
             raise ValueError("base + the highest node id of at most 65535")
         return self
+
+
+_HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+_NODE = "{node_id}"
+
+
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value.lower()):
+        raise ValueError("a host name such as example.com")
+    return value.lower()
+
+
+def _pattern(value: str) -> str:
+    if value.count(_NODE) != 1 or not _HOST.fullmatch(value.lower().replace(_NODE, "0")):
+        raise ValueError(f"a host name with {_NODE} in it once, such as b{_NODE}.example.com")
+    return value.lower()
+
+
+class SniNames(NodeIds):
+    """One host name per broker on one port; clients say by SNI (RFC 6066) which one they mean."""
+
+    pattern: Annotated[str, AfterValidator(_pattern)]
+    """A broker's host name, with `{node_id}` where its node id stands."""
+    bootstrap: Annotated[str, AfterValidator(_host)]
+    """The host name that clients write into bootstrap.servers."""
+    node_ids: NodeIdRange = "0-99"
+    """The lowest and the highest node id; the certificates must cover the names of all of them."""
+
+    def host(self, node_id: int) -> str | None:
+        """The host name of a broker, None outside the range."""
+        return self.pattern.replace(_NODE, str(node_id)) if self.holds(node_id) else None
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.bootstrap in self.hosts():
+            raise ValueError("a bootstrap name that is not a broker's as well")
+        return self
+
+    def hosts(self) -> dict[str, int]:
+        """Every broker's host name."""
+        return {self.pattern.replace(_NODE, str(node_id)): node_id for node_id in range(self.first, self.last + 1)}
+
+
+class Addressing(Model):
+    """How clients tell the brokers apart, where it is not by port."""
+
+    sni: SniNames
+    """By the host name that a client dials, on one port."""
+
+
+def _ports_or_mapping(value: object) -> object:
+    if isinstance(value, str) and value != "ports":
+        raise ValueError("ports, or a mapping with sni")
+    return None if value == "ports" else value if value is not None else {}
+
+
+class ProxyProtocol(Model):
+    """PROXY protocol v1 or v2 before TLS, from the balancers named here and from nobody else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+
+    networks: Annotated[tuple[Network, ...], Field(min_length=1, alias="from")]
+    """Where the balancers are; a header from anywhere else is not believed."""
+    required: bool = True
+    """True: connections without a header, or from anywhere else, are refused. False: they count as themselves."""
 
 
 class Listener(Model):
@@ -194,16 +310,47 @@ class Listener(Model):
     bind: str = "127.0.0.1"
     """The address to listen on; 0.0.0.0 or :: for every one."""
     port: Port
-    """The bootstrap port."""
-    broker_ports: BrokerPorts
-    advertised: Annotated[str, Field(min_length=1)]
-    """The host name that clients are told; it must be in the certificate."""
+    """The bootstrap port; with `addressing: {sni: ...}` the only one."""
+    addressing: Annotated[Addressing | None, BeforeValidator(_ports_or_mapping)] = None
+    """`ports`, each broker a port of its own; or `sni`, each broker a host name of its own on one port."""
+    broker_ports: BrokerPorts | None = None
+    """Where `addressing` is `ports`: which ports."""
+    advertised: str = ""
+    """The host name that clients are told; it must be in the certificate. With `sni` its own names take its place."""
     advertised_port: Port | None = None
-    """The bootstrap port as clients see it, where a balancer maps it. Left out: `port`."""
+    """The bootstrap port as clients see it, where a balancer maps it; with `sni` the brokers' too. Left out: `port`."""
     advertised_broker_base: Port | None = None
     """The broker ports' base as clients see it. Left out: `broker_ports.base`."""
+    proxy_protocol: ProxyProtocol | None = None
+    """Left out: no PROXY protocol; whoever connects is the client."""
     tls: ListenerTls
     authentication: Authentication = Authentication()
+
+    @property
+    def sni(self) -> SniNames | None:
+        return self.addressing.sni if self.addressing is not None else None
+
+    def ports(self) -> Iterator[tuple[int | None, int]]:
+        """Every port to bind with the node id it stands for; None: the bootstrap port, or names tell (SNI)."""
+        yield None, self.port
+        if self.broker_ports is not None:
+            for node_id in range(self.broker_ports.first, self.broker_ports.last + 1):
+                yield node_id, self.broker_ports.base + node_id
+
+    def host_names(self) -> tuple[str, ...]:
+        """Every name that clients dial; certificates must cover them."""
+        return (self.sni.bootstrap, *self.sni.hosts()) if self.sni is not None else (self.advertised,)
+
+    def broker_address(self, node_id: int) -> tuple[str, int] | None:
+        """Host name and port under which clients reach a broker; None: this listener has no place for it."""
+        if self.sni is not None:
+            host = self.sni.host(node_id)
+            return (host, self.advertised_port or self.port) if host is not None else None
+        assert self.broker_ports is not None
+        if not self.broker_ports.holds(node_id):
+            return None
+        base = self.advertised_broker_base
+        return self.advertised, (self.broker_ports.base if base is None else base) + node_id
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -211,11 +358,13 @@ class Listener(Model):
             raise ValueError(
                 "authentication.issuers, or tls.client_certificate: required; this listener would know nobody"
             )
-        if (
-            self.broker_ports.base + self.broker_ports.first
-            <= self.port
-            <= self.broker_ports.base + self.broker_ports.last
-        ):
+        if self.sni is not None:
+            if self.broker_ports is not None or self.advertised or self.advertised_broker_base is not None:
+                raise ValueError("no broker_ports, advertised or advertised_broker_base beside addressing.sni")
+            return self
+        if self.broker_ports is None or not self.advertised:
+            raise ValueError("broker_ports and advertised, or addressing: {sni: {pattern: ..., bootstrap: ...}}")
+        if self.broker_ports.holds(self.port - self.broker_ports.base):
             raise ValueError("a bootstrap port outside the range of the broker ports")
         return self
 

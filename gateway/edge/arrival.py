@@ -1,4 +1,5 @@
-"""A connection between its acceptance and its session: the first bytes, then the TLS handshake, under a deadline.
+"""A connection between its acceptance and its session: the balancer's header where there is one, the
+first bytes, then the TLS handshake, all under one deadline.
 
 Ends in exactly one of two calls: `arrived` with the stream and who is there, or `failed` with the reason. An alert that
 the handshake has sent is given time to reach the client (edge.ending).
@@ -14,11 +15,16 @@ from gateway.core.identity import Certificate
 from gateway.core.reasons import Reason
 from gateway.edge import reasons
 from gateway.edge.engine import HandshakeFailed, ServerTls
+from gateway.edge.proxied import HeaderGate
 from gateway.edge.sniff import PEEK, not_tls
+from gateway.wire.proxy_protocol import Header
 
 Arrived = Callable[[ServerTls, Certificate | None], None]
 Failed = Callable[[Reason, str, bool], None]
 """reason, detail, and whether there is an alert that the client should still read."""
+
+Proxied = Callable[[Header], Reason | None]
+"""Told what a balancer's header says; gives the reason to end the connection for, if there is one."""
 
 
 class Arrival:
@@ -32,11 +38,16 @@ class Arrival:
         timeout: float,
         arrived: Arrived,
         failed: Failed,
+        gate: HeaderGate | None = None,
+        proxied: Proxied | None = None,
     ) -> None:
+        """`gate`: the connection is a balancer's, whose header `proxied` is told."""
         self._sock = sock
         self._tls = tls
         self._arrived: Arrived | None = arrived
         self._failed = failed
+        self._gate = gate
+        self._proxied = proxied
         self._sniffed = False
         self._timer = loop.call_later(timeout, self._late)
         tls.start(self._go_on, self._go_on)
@@ -61,7 +72,9 @@ class Arrival:
         self._tls.watch_writing(False)
 
     def _go_on(self) -> None:
-        if self._arrived is None or (not self._sniffed and not self._sniff()):
+        if self._arrived is None or (self._gate is not None and not self._pass(self._gate)):
+            return
+        if not self._sniffed and not self._sniff():
             return
         try:
             want = self._tls.handshake()
@@ -74,6 +87,21 @@ class Arrival:
             arrived = self._arrived
             self._stop()
             arrived(self._tls, certificate)
+
+    def _pass(self, gate: HeaderGate) -> bool:
+        """Read the balancer's header. True when it is complete, or there is none."""
+        try:
+            header = gate.read()
+        except HandshakeFailed as failed:
+            self._fail(failed.reason, failed.detail, False)
+            return False
+        if header is None:
+            return False
+        self._gate = None
+        reason = self._proxied(header) if self._proxied is not None else None
+        if reason is not None:
+            self._fail(reason, "", False)
+        return reason is None
 
     def _sniff(self) -> bool:
         """Look at the first bytes without taking them. True if TLS may begin."""

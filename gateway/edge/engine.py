@@ -25,6 +25,7 @@ from gateway.core.identity import Certificate
 from gateway.core.reasons import Reason
 from gateway.core.session import Part
 from gateway.edge import reasons
+from gateway.edge.names import server_name
 from gateway.edge.streams import RECORD, SocketStream, Stream, StreamCut, StreamEnded, StreamLost
 from gateway.edge.tls import ClientVerdict, error_words
 
@@ -76,6 +77,8 @@ class SocketTls(SocketStream):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, context: SSL.Context) -> None:
         super().__init__(loop, sock)
+        self._context = context
+        """Kept though a server name may choose another: the handshake's callbacks are this one's."""
         self._tls = SSL.Connection(context, sock)
         self._tls.set_accept_state()
         self._ssl: object = self._tls._ssl
@@ -102,6 +105,8 @@ class SocketTls(SocketStream):
 
     def _failure(self, error: SSL.Error) -> HandshakeFailed:
         verdict = self._verdict
+        if verdict.unknown_name is not None:
+            return HandshakeFailed(reasons.SERVER_NAME_UNKNOWN, verdict.unknown_name or "the client gave none")
         if verdict.error:
             return HandshakeFailed(reasons.CLIENT_CERTIFICATE_REFUSED, verdict.error)
         if isinstance(error, SSL.SysCallError | SSL.ZeroReturnError):
@@ -139,7 +144,7 @@ class SocketTls(SocketStream):
 
     @property
     def server_name(self) -> str:
-        return (self._tls.get_servername() or b"").decode("ascii", "replace")[:255]
+        return server_name(self._tls)
 
     @property
     def version(self) -> str:

@@ -38,12 +38,9 @@ class BoundPort:
 
 def bind(listener: settings.Listener) -> list[BoundPort]:
     """Bind and listen on every port of a listener. Raises StartRefused, and then none is bound."""
-    brokers = listener.broker_ports
-    wanted: list[tuple[int | None, int]] = [(None, listener.port)]
-    wanted += [(node_id, brokers.base + node_id) for node_id in range(brokers.first, brokers.last + 1)]
     bound: list[BoundPort] = []
     try:
-        for node_id, port in wanted:
+        for node_id, port in listener.ports():
             bound += [BoundPort(node_id, port, sock) for sock in _bind(listener, port)]
     except BaseException:
         for each in bound:

@@ -14,7 +14,7 @@ _NO_HANDSHAKE = (
     "Java: SslAuthenticationException (SSL handshake failed), not retried; librdkafka: _SSL ('SSL handshake failed')."
 )
 _RETRIED = "The connection ends; clients try again and ask for metadata anew."
-_NOT_STARTED = "Nothing: the gateway does not start."
+_NOT_STARTED = "Nothing: the gateway does not start; while it runs, the files it has stay in force."
 
 # A connection that is refused before its handshake.
 
@@ -75,6 +75,30 @@ PROXY_PROTOCOL = reason(
     cause="The first bytes were a PROXY protocol header, which this listener does not take.",
     client_sees=_NO_HANDSHAKE,
     remedy="Switch the PROXY protocol off at the load balancer for this port.",
+)
+PROXY_HEADER_MISSING = reason(
+    "proxy-header-missing",
+    cause="The listener requires a PROXY protocol header, and the balancer's connection began without one.",
+    client_sees=_NO_HANDSHAKE,
+    remedy="Switch the PROXY protocol on at the balancer (send-proxy-v2), or set proxy_protocol.required: false.",
+)
+PROXY_HEADER_BAD = reason(
+    "proxy-header-bad",
+    cause="A named balancer sent a PROXY protocol header that is none; the detail says what is wrong with it.",
+    client_sees=_NO_HANDSHAKE,
+    remedy="Look at the balancer's settings: version 1 or 2, for TCP, without a second balancer's header inside TLS.",
+)
+PROXY_SOURCE_UNNAMED = reason(
+    "proxy-source-unnamed",
+    cause="The listener requires the PROXY protocol, and the connection came from none of proxy_protocol.from.",
+    client_sees=_RESET,
+    remedy="Name the balancer's network in proxy_protocol.from, or keep clients from going around the balancer.",
+)
+SERVER_NAME_UNKNOWN = reason(
+    "tls-server-name-unknown",
+    cause="The client asked (by SNI) for no name, or one that is neither the listener's bootstrap nor a broker's.",
+    client_sees=_NO_HANDSHAKE,
+    remedy="Dial the listener by the host names of addressing.sni; a broker's node id must lie within its node_ids.",
 )
 NOT_TLS = reason(
     "not-tls",
@@ -295,9 +319,16 @@ TLS_KEY_WEAK = reason(
 )
 TLS_NAME_NOT_COVERED = reason(
     "tls-name-not-covered",
-    cause="The certificate is not valid for the listener's advertised name; every client would refuse it.",
+    cause="No certificate of the listener is valid for a name that clients dial; every one of them would refuse it.",
     client_sees=_NOT_STARTED,
-    remedy="Issue a certificate with that name among its subject alternative names, or correct `advertised`.",
+    remedy="Issue one with that name (or *.its-domain) among its subject alternative names, or correct `advertised`, "
+    "or addressing.sni and its node_ids.",
+)
+TLS_CRL_STALE = reason(
+    "tls-crl-stale",
+    cause="A revocation list in the listener's client_crl is past its time; no client could be believed by it.",
+    client_sees=_NOT_STARTED,
+    remedy="Fetch the CA's current list into the file, more often than its lists are valid.",
 )
 TLS_CERTIFICATE_EXPIRED = reason(
     "tls-certificate-expired",

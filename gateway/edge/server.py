@@ -44,11 +44,13 @@ from gateway.edge.ending import Ending
 from gateway.edge.engine import ServerTls, SocketTls
 from gateway.edge.listener import Acceptor, BoundPort, bind
 from gateway.edge.process import Answer, Dial, Port, Process
+from gateway.edge.proxied import Balancers
 from gateway.edge.pump import Pump
 from gateway.edge.reasons import StartRefused
 from gateway.edge.refusals import INTERVAL, Refusals
 from gateway.edge.spares import Spares
 from gateway.edge.streams import abort, tune
+from gateway.wire.proxy_protocol import Header
 
 DRAIN_SHARE = 0.5
 """The part of limits.shutdown_timeout over which the closes of a stopping gateway are spread."""
@@ -80,6 +82,10 @@ class Open:
     """Wall time."""
     session: Session | None = None
     pump: Pump | None = None
+    through: Address | None = None
+    """The balancer that named `address`, None where the client connected itself."""
+    endpoint: str = ""
+    """The private-link endpoint that the balancer named."""
     arrival: Arrival | None = None
     ending: Ending | None = None
     authenticated: bool = False
@@ -97,6 +103,11 @@ class _Front:
         self.setup = setup
         self.name = name = setup.settings.name
         self.context = setup.context
+        sni = setup.settings.sni
+        self.nodes = sni.hosts() if sni is not None else None
+        """Server name -> broker, where names tell the brokers apart; any other name is the bootstrap's."""
+        self.factories: dict[int | None, SessionFactory] = {}
+        self.balancers = Balancers(setup.settings.proxy_protocol)
         self.bound: list[BoundPort] = []
         self.acceptors: list[Acceptor] = []
         self.meters = meters
@@ -110,6 +121,12 @@ class _Front:
             meters.cell(named.FROM_UPSTREAM, name),
             meters.cell(named.TO_UPSTREAM, name),
         )
+
+    def factory(self, bound: BoundPort, server_name: str) -> SessionFactory:
+        node_id = bound.node_id if self.nodes is None else self.nodes.get(server_name.lower())
+        if node_id not in self.factories:
+            self.factories[node_id] = self.setup.factory(node_id)
+        return self.factories[node_id]
 
 
 class Server:
@@ -196,16 +213,15 @@ class Server:
     # ---- a connection's way -----------------------------------------------------------------------------------
 
     def _taker(self, front: _Front, bound: BoundPort) -> Callable[[socket.socket, Address], None]:
-        factory = front.setup.factory(bound.node_id)
-        return lambda sock, address: self._take(front, bound, factory, sock, address)
+        return lambda sock, address: self._take(front, bound, sock, address)
 
-    def _take(
-        self, front: _Front, bound: BoundPort, factory: SessionFactory, sock: socket.socket, address: Address
-    ) -> None:
+    def _take(self, front: _Front, bound: BoundPort, sock: socket.socket, address: Address) -> None:
         """An accepted connection: refuse it at once, or begin its handshake."""
         front.accepted.value += 1
         missing = front.setup.ready()
-        refused = reasons.LISTENER_NOT_READY if missing else self._admission.enter(address)
+        balancer = front.balancers.named(address)
+        refused = reasons.LISTENER_NOT_READY if missing else front.balancers.refused(balancer)
+        refused = refused or self._admission.enter(address, balancer)
         if refused is not None:
             abort(sock)
             self._refuse(front, refused, address, missing)
@@ -225,9 +241,18 @@ class Server:
             sock,
             tls,
             self._limits.handshake_timeout,
-            lambda stream, certificate: self._arrived(front, bound, factory, line, stream, certificate),
+            lambda stream, certificate: self._arrived(front, bound, line, stream, certificate),
             lambda reason, detail, alert: self._handshake_failed(front, line, tls, reason, detail, alert),
+            front.balancers.gate(sock) if balancer else None,
+            lambda header: self._proxied(line, header),
         )
+
+    def _proxied(self, line: Open, header: Header) -> Reason | None:
+        """A balancer's header: from here on the connection is the client's."""
+        if header.client is None:
+            return None
+        line.through, line.address, line.endpoint = line.address, header.client, header.endpoint
+        return self._admission.move(line.through, line.address)
 
     def _refuse(self, front: _Front, reason: Reason, address: Address, detail: str) -> None:
         self._meters.cell(named.REFUSED, front.name, reason.code).value += 1
@@ -254,7 +279,6 @@ class Server:
         self,
         front: _Front,
         bound: BoundPort,
-        factory: SessionFactory,
         line: Open,
         stream: ServerTls,
         certificate: Certificate | None,
@@ -264,9 +288,11 @@ class Server:
         line.certificate = certificate
         assert self._process is not None
         self._meters.cell(named.HANDSHAKES, front.name, stream.version, stream.group).value += 1
-        peer = Peer(line.connection, line.address, bound.port, certificate, stream.server_name, stream.version)
+        name = stream.server_name
+        at = (line.connection, line.address, bound.port)
+        peer = Peer(*at, certificate, name, stream.version, line.through, line.endpoint)
         try:
-            session = factory(peer)
+            session = front.factory(bound, name)(peer)
         except Exception as error:
             stream.close()
             self._process.exceptions.value += 1
@@ -323,6 +349,12 @@ class Server:
     @property
     def budget(self) -> Budget:
         return self._budget
+
+    def use_context(self, listener: str, context: SSL.Context) -> None:
+        """New handshakes of a listener take this context; connections stay with theirs."""
+        for front in self._fronts:
+            if front.name == listener:
+                front.context = context
 
     def missing(self) -> list[str]:
         """What keeps listeners from being ready, for /readyz."""

@@ -5,16 +5,18 @@ The key exchange groups are OpenSSL's own order, whose first is the hybrid X2551
 has no setter for them, so a test asks `get_group_name`. Session tickets are the process's own; listeners that ask for
 client certificates give none, so that every connection's certificate is verified anew.
 
-Refused at start, each as a StartRefused with its reason: files that cannot be read, a key that others can read, a key
-of another certificate, a certificate that has expired or is for another name than the advertised one. Called by ops
-once per listener.
+A listener may have several certificates: the name that a client asks for (SNI) chooses, see `edge.names`.
+
+Refused, each as a StartRefused with its reason: files that cannot be read, a key that others can read, a key of another
+certificate, a certificate that has expired, names of the listener that no certificate is for, a revocation list that
+is past its time. Called by ops for each listener, at the start and when its files have changed.
 """
 
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import os
+import re
 import stat
 from dataclasses import dataclass
 
@@ -22,8 +24,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 
-from gateway.core.settings import ListenerTls
+from gateway.core.settings import CertificatePair, ListenerTls, SniNames
 from gateway.edge import reasons
+from gateway.edge.names import Chooser, choose_by_name, covered
 from gateway.edge.reasons import StartRefused
 
 SUITES_13 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
@@ -47,12 +50,27 @@ class ClientVerdict:
 
     error: str = ""
     """OpenSSL's words for the first certificate that was not believed, with its depth."""
+    unknown_name: str | None = None
+    """The server name that a listener with names did not know; "" for none given."""
     alert_sent: int = -1
     alert_received: int = -1
 
 
-def server_context(settings: ListenerTls, advertised: str) -> SSL.Context:
-    """Raises StartRefused."""
+def server_context(settings: ListenerTls, *names: str, sni: SniNames | None = None) -> SSL.Context:
+    """`names`: every name that clients dial. `sni`: only these names are served. Raises StartRefused."""
+    leaves: list[x509.Certificate] = []
+    contexts = []
+    for pair in settings.pairs:
+        context = _context(settings, tickets=sni is None)
+        leaves.append(_load_certificate(context, pair))
+        contexts.append(context)
+    _check_names(leaves, settings, names)
+    if sni is not None or len(contexts) > 1:
+        choose_by_name(contexts[0], Chooser(contexts, [_names_of(leaf) for leaf in leaves], sni))
+    return contexts[0]
+
+
+def _context(settings: ListenerTls, *, tickets: bool) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(min(_VERSIONS[version] for version in settings.versions))
     context.set_max_proto_version(max(_VERSIONS[version] for version in settings.versions))
@@ -65,28 +83,34 @@ def server_context(settings: ListenerTls, advertised: str) -> SSL.Context:
     context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_info_callback(_note_alerts)
-    _load_certificate(context, settings, advertised)
+    if not tickets:  # in TLS 1.2 a resumed session brings its own server name, which may be another broker's
+        context.set_options(SSL.OP_NO_TICKET)
     if settings.client_certificate != "none":
         _ask_for_certificates(context, settings)
     return context
 
 
-def _load_certificate(context: SSL.Context, settings: ListenerTls, advertised: str) -> None:
-    chain = _certificates(settings.certificate, "certificate")
+def certificate_ends(settings: ListenerTls) -> float:
+    """When the first of the certificates ends, in seconds since the epoch. Raises StartRefused."""
+    chains = [_certificates(pair.certificate, "certificate") for pair in settings.pairs]
+    return min(chain[0].not_valid_after_utc.timestamp() for chain in chains)
+
+
+def _load_certificate(context: SSL.Context, pair: CertificatePair) -> x509.Certificate:
+    chain = _certificates(pair.certificate, "certificate")
     if len(chain) > CHAIN_MAX:
-        raise StartRefused(reasons.TLS_FILE_UNREADABLE, f"{settings.certificate} holds over {CHAIN_MAX} certificates")
-    _check_validity(chain[0], settings.certificate)
-    _check_name(chain[0], settings.certificate, advertised)
-    data = _read(settings.key, "key")
-    _check_permissions(settings.key)
+        raise StartRefused(reasons.TLS_FILE_UNREADABLE, f"{pair.certificate} holds over {CHAIN_MAX} certificates")
+    _check_validity(chain[0], pair.certificate)
+    data = _read(pair.key, "key")
+    _check_permissions(pair.key)
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except (ValueError, TypeError) as error:
         raise StartRefused(
-            reasons.TLS_FILE_UNREADABLE, f"key {settings.key} holds no key that can be read ({type(error).__name__})"
+            reasons.TLS_FILE_UNREADABLE, f"key {pair.key} holds no key that can be read ({type(error).__name__})"
         ) from None
     if _public(key.public_key()) != _public(chain[0].public_key()):
-        raise StartRefused(reasons.TLS_KEY_MISMATCH, f"{settings.key} and {settings.certificate}")
+        raise StartRefused(reasons.TLS_KEY_MISMATCH, f"{pair.key} and {pair.certificate}")
     try:
         context.use_certificate(chain[0])
         for each in chain[1:]:
@@ -94,7 +118,8 @@ def _load_certificate(context: SSL.Context, settings: ListenerTls, advertised: s
         context.use_privatekey(key)  # type: ignore[arg-type]
         context.check_privatekey()
     except (SSL.Error, TypeError) as error:
-        raise StartRefused(reasons.TLS_KEY_WEAK, f"{settings.certificate}: {error_words(error)}") from None
+        raise StartRefused(reasons.TLS_KEY_WEAK, f"{pair.certificate}: {error_words(error)}") from None
+    return chain[0]
 
 
 def _public(key: object) -> bytes:
@@ -136,23 +161,23 @@ def _check_validity(leaf: x509.Certificate, path: str) -> None:
         raise StartRefused(reasons.TLS_CERTIFICATE_EXPIRED, detail)
 
 
-def _check_name(leaf: x509.Certificate, path: str, advertised: str) -> None:
-    """RFC 9525: subject alternative names alone count; a wildcard stands for the whole leftmost label."""
+def _names_of(leaf: x509.Certificate) -> frozenset[str]:
+    """RFC 9525: subject alternative names alone count."""
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        hosts = [name.lower() for name in names.get_values_for_type(x509.DNSName)]
-        addresses = names.get_values_for_type(x509.IPAddress)
     except x509.ExtensionNotFound:
-        hosts, addresses = [], []
-    try:
-        covered = ipaddress.ip_address(advertised.strip("[]")) in addresses
-    except ValueError:
-        name = advertised.lower().rstrip(".")
-        _, _, parent = name.partition(".")
-        covered = name in hosts or (parent.count(".") >= 1 and f"*.{parent}" in hosts)
-    if not covered:
-        found = ", ".join([*hosts, *map(str, addresses)]) or "no subject alternative name"
-        raise StartRefused(reasons.TLS_NAME_NOT_COVERED, f"{path} is for {found}; advertised is {advertised}")
+        return frozenset()
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return frozenset([*(name.lower() for name in names.get_values_for_type(x509.DNSName)), *map(str, addresses)])
+
+
+def _check_names(leaves: list[x509.Certificate], settings: ListenerTls, names: tuple[str, ...]) -> None:
+    found = frozenset().union(*map(_names_of, leaves))
+    for name in names:
+        if not covered(found, name):
+            files = ", ".join(pair.certificate for pair in settings.pairs)
+            shown = ", ".join(sorted(found)) or "no subject alternative name"
+            raise StartRefused(reasons.TLS_NAME_NOT_COVERED, f"{files} for {shown}; clients dial {name}")
 
 
 def _ask_for_certificates(context: SSL.Context, settings: ListenerTls) -> None:
@@ -163,6 +188,10 @@ def _ask_for_certificates(context: SSL.Context, settings: ListenerTls) -> None:
     for each in authorities:
         store.add_cert(crypto.X509.from_cryptography(each))
         context.add_client_ca(each)
+    if settings.client_crl is not None:
+        for each_list in revocation_lists(settings.client_crl):
+            store.add_crl(each_list)
+        store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
     context.set_verify_depth(CHAIN_MAX)
     mode = SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE
     if settings.client_certificate == "required":
@@ -170,6 +199,25 @@ def _ask_for_certificates(context: SSL.Context, settings: ListenerTls) -> None:
     context.set_verify(mode, _verify)
     context.set_session_id(os.urandom(32))
     context.set_options(SSL.OP_NO_TICKET)
+
+
+def revocation_lists(path: str) -> list[x509.CertificateRevocationList]:
+    """The lists in a PEM file, all within their time. Raises StartRefused."""
+    data = _read(path, "client_crl")
+    parts = re.findall(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", data, re.DOTALL)
+    try:
+        found = [x509.load_pem_x509_crl(part) for part in parts]
+    except ValueError:
+        found = []
+    if not found:
+        raise StartRefused(reasons.TLS_FILE_UNREADABLE, f"client_crl {path} holds no readable revocation list")
+    now = datetime.datetime.now(datetime.UTC)
+    for each in found:
+        if each.next_update_utc is not None and each.next_update_utc <= now:
+            end = f"{each.next_update_utc:%Y-%m-%d %H:%M} UTC"
+            detail = f"{path}, of {each.issuer.rfc4514_string()}, was to be renewed by {end}"
+            raise StartRefused(reasons.TLS_CRL_STALE, detail)
+    return found
 
 
 def _verify(connection: SSL.Connection, _: crypto.X509, error: int, depth: int, believed: int) -> bool:
@@ -198,6 +246,10 @@ def verify_words(error: int) -> str:
 
 _VERIFY_WORDS = {
     SSL.X509VerificationCodes.ERR_CERT_HAS_EXPIRED: "the certificate has expired",
+    SSL.X509VerificationCodes.ERR_CERT_REVOKED: "the certificate has been revoked",
+    SSL.X509VerificationCodes.ERR_UNABLE_TO_GET_CRL: "client_crl has no revocation list of the certificate's issuer",
+    SSL.X509VerificationCodes.ERR_CRL_HAS_EXPIRED: "the revocation list in client_crl is past its time",
+    SSL.X509VerificationCodes.ERR_CRL_SIGNATURE_FAILURE: "the revocation list in client_crl is not its CA's",
     SSL.X509VerificationCodes.ERR_CERT_NOT_YET_VALID: "the certificate is not valid yet",
     SSL.X509VerificationCodes.ERR_UNABLE_TO_GET_ISSUER_CERT: "the issuer is unknown",
     SSL.X509VerificationCodes.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "the issuer is not in client_ca",

@@ -126,4 +126,5 @@ def certificate_identity(context: ListenerContext, peer: Peer) -> Identity | Non
         address=peer.address,
         certificate=certificate,
         expires_at=certificate.not_after,
+        endpoint=peer.endpoint,
     )

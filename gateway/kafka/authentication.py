@@ -214,6 +214,7 @@ class Authentication:
             certificate=self._peer.certificate,
             expires_at=expires_at,
             token_id=accepted.token_id,
+            endpoint=self._peer.endpoint,
         )
         self._established = identity
         self._proven_by = self.mechanism

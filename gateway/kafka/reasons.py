@@ -169,7 +169,7 @@ THROTTLED = reason(
 )
 NODE_OUTSIDE_RANGE = reason(
     "node-id-outside-range",
-    cause="The backend has a broker whose node id is outside the listener's broker_ports.node_ids.",
+    cause="The backend has a broker whose node id is outside the listener's node_ids.",
     client_sees="The broker is missing from metadata; its partitions have no leader for clients of this listener.",
-    remedy="Widen broker_ports.node_ids of the listener, and restart.",
+    remedy="Widen the listener's broker_ports.node_ids (or addressing.sni.node_ids), and restart.",
 )

@@ -97,6 +97,8 @@ class SessionLog:
                         "listener": self._context.listener.name,
                         "backend": self._context.backend.name,
                         "address": str(self._peer.address),
+                        **({"through": str(self._peer.through)} if self._peer.through is not None else {}),
+                        **({"endpoint": self._peer.endpoint} if self._peer.endpoint else {}),
                         **fields,
                     }
                 ),

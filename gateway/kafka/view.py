@@ -128,12 +128,11 @@ class SessionView:
         self._deny(Decision(False, "", why), kind, operation, name)
 
     def address(self, node_id: int) -> Endpoint | None:
-        listener = self._context.listener
-        if listener.broker_ports.port(node_id) is None:
+        address = self._context.listener.broker_address(node_id)
+        if address is None:
             self._warn_of(node_id)
             return None
-        base = listener.advertised_broker_base
-        return Endpoint(listener.advertised, (listener.broker_ports.base if base is None else base) + node_id)
+        return Endpoint(*address)
 
     def tally_pair(self, operation: str, kind: str, name: str) -> list[int]:
         """The live [requests, bytes] of an allowed access, for the fast path to add to."""

@@ -109,10 +109,14 @@ def _check(chosen: argparse.Namespace) -> int:
     settings = found.settings
     print(f"{chosen.config}: good (revision {found.revision})")
     for listener in settings.listeners:
-        ports = listener.broker_ports
+        if listener.broker_ports is not None:
+            ports = listener.broker_ports
+            brokers = f"on {ports.base + ports.first} to {ports.base + ports.last}"
+        else:
+            brokers = f"as {listener.sni.pattern}" if listener.sni is not None else "nowhere"
         print(
-            f"  listener {listener.name}: {listener.bind} port {listener.port}, brokers on "
-            f"{ports.base + ports.first} to {ports.base + ports.last}, backend {listener.backend}"
+            f"  listener {listener.name}: {listener.bind} port {listener.port}, brokers {brokers}, "
+            f"backend {listener.backend}"
         )
     print(f"  policies: {', '.join(settings.policies.files)} (revision {found.policies.revision})")
     if chosen.against == "running":

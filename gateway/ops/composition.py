@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import partial
 from types import MappingProxyType
 
+from OpenSSL import SSL
+
 from gateway import __version__
 from gateway.core.audit import AllowedTally, AuditEvent, Event, FieldValue
 from gateway.core.keys import KeyRing
@@ -25,7 +27,6 @@ from gateway.edge.clock import SystemClock
 from gateway.edge.control import ControlDriver
 from gateway.edge.keys import KeyKeeper
 from gateway.edge.server import ListenerSetup, Server
-from gateway.edge.tls import server_context
 from gateway.edge.upstream import Dialer
 from gateway.edge.watch import Watch, fingerprint
 from gateway.kafka.backend import BackendState
@@ -34,6 +35,7 @@ from gateway.kafka.control import KafkaControl
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
 from gateway.kafka.session import KafkaSession
 from gateway.ops import config_policies
+from gateway.ops.certificate_reload import LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.metrics import Reading
 from gateway.ops.policy_reload import LivePolicies
@@ -83,6 +85,11 @@ class Gateway:
         self.controls = {
             backend.name: self._control(backend) for backend in settings.backends if backend.system == "kafka"
         }
+        self.certificate_files = watched_files(settings.listeners)
+        seen_certificates = fingerprint(self.certificate_files)
+        self.certificates = LiveCertificates(
+            settings.listeners, self._use_context, self.audit, self.meters, self.clock.wall
+        )
         self.server = Server(
             [self._listener(listener) for listener in settings.listeners],
             settings.limits,
@@ -90,6 +97,9 @@ class Gateway:
             self.meters,
             self.clock,
             self.answer,
+        )
+        self.certificate_watch = Watch(
+            self.certificate_files, self._certificates_changed, settings.policies.poll, seen_certificates
         )
 
     def _load_policies(self) -> PolicySet:
@@ -99,6 +109,12 @@ class Gateway:
 
     async def _policies_changed(self, trigger: str) -> None:
         await self.policies.reload("SIGHUP" if trigger == "poke" else "changed file")
+
+    def _use_context(self, listener: str, context: SSL.Context) -> None:
+        self.server.use_context(listener, context)
+
+    async def _certificates_changed(self, trigger: str) -> None:
+        await self.certificates.reload("SIGHUP" if trigger == "poke" else "changed file")
 
     def _dialer(self, backend: Backend) -> Dialer:
         return Dialer(backend, lambda result: self.meters.cell(DIALLED, backend.name, result))
@@ -131,7 +147,7 @@ class Gateway:
         def missing() -> str:
             return "" if state.ready else f"no broker of backend {state.name} was reached yet"
 
-        context = server_context(listener.tls, listener.advertised)
+        context = listener_context(listener)
         return ListenerSetup(listener, context, factory, self._dialers[listener.backend], missing)
 
     async def answer(self, ask: Ask) -> Fact:
@@ -165,6 +181,7 @@ class Gateway:
             if name in listened and not state.ready
         ]
         found += self.keys.ready()
+        found += self.certificates.ended()
         return found
 
     def notes(self) -> list[str]:
@@ -179,6 +196,7 @@ class Gateway:
             for name, why in self.keys.last_errors().items()
             if self.ring.get(name) is not None
         ]
+        found += self.certificates.notes()
         since = self.policies.refused_since
         if since is not None:
             seconds = self.clock.wall() - since
@@ -195,6 +213,7 @@ class Gateway:
         for name, state in self.backends.items():
             yield BACKEND_READY, (name,), float(state.ready)
         yield from self.keys.readings()
+        yield from self.certificates.readings()
 
 
 def _session(context: ListenerContext, peer: Peer) -> Session:

@@ -30,7 +30,10 @@ from gateway.ops.config_policies import SYSTEMS
 PATHS: tuple[tuple[str, ...], ...] = (
     ("listeners", "*", "tls", "certificate"),
     ("listeners", "*", "tls", "key"),
+    ("listeners", "*", "tls", "certificates", "*", "certificate"),
+    ("listeners", "*", "tls", "certificates", "*", "key"),
     ("listeners", "*", "tls", "client_ca"),
+    ("listeners", "*", "tls", "client_crl"),
     ("backends", "*", "tls", "ca"),
     ("issuers", "*", "keys", "file"),
     ("issuers", "*", "keys", "ca"),
@@ -222,7 +225,8 @@ def ports_in_use_twice(document: Document, parts: Parts) -> list[Mistake]:
         at: documents.Path = ("listeners", index)
         ports = listener.broker_ports
         claims.append((listener.port, listener.port, (*at, "port")))
-        claims.append((ports.base + ports.first, ports.base + ports.last, (*at, "broker_ports")))
+        if ports is not None:
+            claims.append((ports.base + ports.first, ports.base + ports.last, (*at, "broker_ports")))
     if parts.admin is not None:
         claims.append((parts.admin.port, parts.admin.port, ("admin", "port")))
         if parts.admin.health is not None:

@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives import serialization
 from gateway.core.documents import Document, Mistake, spell
 from gateway.core.documents import Path as Place
 from gateway.core.keys import BadKeySet, parse_jwks
+from gateway.core.settings import Listener
+from gateway.edge.reasons import StartRefused
+from gateway.edge.tls import revocation_lists
 from gateway.ops import admin_token
 from gateway.ops.config_parts import Parts
 
@@ -84,16 +87,35 @@ class Checker:
         if leaf is not None and _spki(key.public_key()) != _spki(leaf.public_key()):
             self.wrong(place, f"{file}: the key of another certificate", "the key of the listener's certificate")
 
-    def leaf(self, place: Place, leaf: x509.Certificate, advertised: str) -> None:
-        if not covers(leaf, advertised):
-            self.wrong(
-                place, f"a certificate for {', '.join(names_of(leaf)) or 'no host name'}", f"one for {advertised}"
-            )
+    def leaf(self, place: Place, leaf: x509.Certificate) -> None:
         left = leaf.not_valid_after_utc.timestamp() - self.wall
         if left <= 0:
             self.wrong(place, f"a certificate that ended on {_day(leaf)}", "one that is valid")
         elif left < EXPIRY_WARNING_SECONDS:
             self.warnings.append(f"{spell(place)}: the certificate ends on {_day(leaf)}")
+
+    def pairs(self, at: Place, listener: Listener) -> None:
+        """Each certificate with its key, and every name that clients dial in one of them."""
+        leaves = []
+        for number, pair in enumerate(listener.tls.pairs):
+            place: Place = at if number == 0 else (*at, "certificates", number - 1)
+            chain = self.certificates((*place, "certificate"), pair.certificate)
+            if chain:
+                self.leaf((*place, "certificate"), chain[0])
+                leaves.append(chain[0])
+            self.key((*place, "key"), pair.key, chain[0] if chain else None)
+        dialled = listener.host_names()
+        bare = [name for name in dialled if not any(covers(leaf, name) for leaf in leaves)]
+        if leaves and bare:
+            names = ", ".join(name for leaf in leaves for name in names_of(leaf)) or "no host name"
+            more = f" and {len(bare) - 1} more names" if len(bare) > 1 else ""
+            self.wrong((*at, "certificate"), f"a certificate for {names}", f"one for {bare[0]}{more}")
+
+    def revocation_lists(self, place: Place, file: str) -> None:
+        try:
+            revocation_lists(file)
+        except StartRefused as refused:
+            self.wrong(place, refused.detail, refused.reason.remedy)
 
     def key_set(self, place: Place, file: str) -> None:
         content = self.content(place, file)
@@ -112,10 +134,15 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
     checker = Checker(document, wall, mistakes, warnings)
     for index, listener in parts.listeners:
         at: Place = ("listeners", index, "tls")
-        chain = checker.certificates((*at, "certificate"), listener.tls.certificate)
-        if chain:
-            checker.leaf((*at, "certificate"), chain[0], listener.advertised)
-        checker.key((*at, "key"), listener.tls.key, chain[0] if chain else None)
+        checker.pairs(at, listener)
+        if listener.proxy_protocol is not None and not all(each.prefixlen for each in listener.proxy_protocol.networks):
+            line = document.line(("listeners", index, "proxy_protocol"))
+            warnings.append(
+                f"{document.file}:{line}: listener {listener.name} believes a PROXY protocol header from anybody: "
+                "whoever connects chooses the address that limits, bindings and audit see"
+            )
+        if listener.tls.client_crl is not None:
+            checker.revocation_lists((*at, "client_crl"), listener.tls.client_crl)
         if listener.tls.client_ca is not None:
             checker.certificates((*at, "client_ca"), listener.tls.client_ca)
     for index, backend in parts.backends:

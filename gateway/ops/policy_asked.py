@@ -181,13 +181,14 @@ def _denied(event: Mapping[str, Any], authenticated: Mapping[str, Any] | None) -
     except ValueError:
         address = SOMEWHERE
         notes.append(f"the audit does not say from where: taken to be {SOMEWHERE}")
+    endpoint = str((authenticated or event).get("endpoint", ""))
     certificate = None
     if principal.method == "certificate":
         uris = (principal.name,) if "://" in principal.name else ()
         certificate = Certificate("" if uris else principal.name, "", uris, (), "", 0.0)
         notes.append("of the certificate only what names the principal is in the audit")
     return Denied(
-        Asked(Identity(principal, address, claims, certificate), tuple(notes)),
+        Asked(Identity(principal, address, claims, certificate, endpoint=endpoint), tuple(notes)),
         backend=str(event.get("backend", "")),
         kind=str(event.get("kind", "")),
         operation=str(event.get("operation", "")),

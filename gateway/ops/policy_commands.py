@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -67,6 +68,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     who.add_argument("--decision", metavar="ID", help="a denial of the audit; says who, what, where and when")
     who.add_argument("--audit", type=Path, metavar="FILE", help="the audit log with that denial")
     who.add_argument("--from", dest="address", type=_typed(as_address), metavar="ADDRESS", help="the client's address")
+    who.add_argument("--endpoint", metavar="ID", help="the private-link endpoint it comes through: vpce-...")
     parser.add_argument("--at", type=_typed(as_moment), help="a day or time (default: now, or the denial's)")
     parser.add_argument("--backend", help="needed if the system has several")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -138,6 +140,8 @@ def _ask(chosen: argparse.Namespace, source: Source) -> tuple[Asked, list[Questi
         raise CannotAsk("an operation and a resource are needed, such as: produce kafka:topic:payments.orders")
     at = chosen.at if chosen.at is not None else time.time()
     asked = _who(chosen, source, at)
+    if chosen.endpoint is not None:
+        asked = replace(asked, identity=replace(asked.identity, endpoint=chosen.endpoint))
     system_name, _, rest = chosen.resource.partition(":")
     if system_name not in policies.vocabulary.systems:
         system_name, rest = None, chosen.resource
@@ -189,7 +193,8 @@ def print_explanation(asked: Asked, question: Question, found: Explanation, out:
     what = f"{question.operation} on {question.kind} {question.name!r} of {question.backend}"
     print(f"{'ALLOWED' if decision.allowed else 'DENIED'}: {what}", file=out)
     moment = datetime.fromtimestamp(question.wall, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    print(f"  who:      {asked.identity.principal} at {asked.identity.address}, {moment}", file=out)
+    through = f" through {asked.identity.endpoint}" if asked.identity.endpoint else ""
+    print(f"  who:      {asked.identity.principal} at {asked.identity.address}{through}, {moment}", file=out)
     print(f"  why:      {WHY.get(decision.why, 'a deny beats every allow')} ({decision.why})", file=out)
     if found.rule is not None:
         print(f"  rule:     {found.rule.id} at {found.rule.place}, role {found.rule.role}", file=out)
@@ -205,7 +210,7 @@ WHY = {
     "allowed": "an allow matches and no deny does",
     "no-rule": "no rule of the principal's roles allows it",
     "no-binding": "no binding concerns this principal",
-    "network": "a binding would allow it, but not from this address",
+    "network": "a binding would allow it, but not from this address or endpoint",
     "expired": "a binding would have allowed it, but has expired",
 }
 

@@ -2,7 +2,8 @@
 
 The order of the start: read and check everything, take the ports, then fetch keys, reach brokers and watch files;
 clients are accepted from then on, and each listener is ready when a broker of its backend was reached. SIGTERM and
-SIGINT drain; a second one does not wait. SIGHUP reads the policies again and opens the audit file anew.
+SIGINT drain; a second one does not wait. SIGHUP reads policies and certificates again and opens the audit file
+anew.
 """
 
 from __future__ import annotations
@@ -71,7 +72,13 @@ async def _serve(gateway: Gateway) -> int:
         ending.push_async_callback(gateway.audit.close)
         gateway.announce_start()
         _hear_signals(gateway, stop)
-        parts: list[Part] = [gateway.keys, *gateway.controls.values(), gateway.policies, gateway.watch]
+        parts: list[Part] = [
+            gateway.keys,
+            *gateway.controls.values(),
+            gateway.policies,
+            gateway.watch,
+            gateway.certificate_watch,
+        ]
         for part in parts:
             await part.start()
             ending.push_async_callback(part.close)
@@ -96,6 +103,7 @@ def _hear_signals(gateway: Gateway, stop: asyncio.Event) -> None:
     def hear_hangup() -> None:
         gateway.audit.reopen()
         gateway.watch.poke()
+        gateway.certificate_watch.poke()
 
     loop.add_signal_handler(signal.SIGTERM, hear_stop)
     loop.add_signal_handler(signal.SIGINT, hear_stop)

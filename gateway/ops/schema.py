@@ -22,6 +22,8 @@ COUNT_RATE = {"type": "string", "pattern": r"^[0-9.]+\s*/\s*s$", "examples": ["2
 def config_schema() -> dict[str, Any]:
     """The schema of gateway.yaml; descriptions are the settings' docstrings."""
     made: dict[str, Any] = _as_written(Settings.model_json_schema(mode="validation"), one_for_list=False)
+    addressing = made["$defs"]["Listener"]["properties"]["addressing"]
+    addressing["anyOf"] = [{"const": "ports"}, {"$ref": "#/$defs/Addressing"}]
     return {"$schema": DIALECT, **made, "title": "Configuration of the gateway"}
 
 

@@ -216,7 +216,7 @@ def test_without_a_broker_it_runs_but_is_not_ready(tmp_path: Path) -> None:
             assert status == 503
             assert "listener main-listener" in said
             assert "gateway_ready 0.0" in made.admin("/metrics")[1]
-            with socket.create_connection(("127.0.0.1", made.port()), 5) as sock, pytest.raises(ConnectionResetError):
+            with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", made.port()), 5) as sock:
                 sock.recv(1)
             assert made.wait_audit(event="refused")["reason"] == "listener-not-ready"
 

@@ -380,3 +380,21 @@ def test_messages_about_a_policy_lead_to_the_fix(read: Read, folder: Path, old: 
     assert old in POLICY
     (folder / "policy" / "app.yaml").write_text(POLICY.replace(old, new))
     assert any(words in str(mistake) for mistake in mistakes_of(read, GOOD))
+
+
+def test_a_header_from_anybody_is_warned_of(read: Read) -> None:
+    text = GOOD.replace("    advertised: localhost", '    advertised: localhost\n    proxy_protocol: {from: ["::/0"]}')
+    assert any("believes a PROXY protocol header from anybody" in warning for warning in read(text).warnings)
+    assert not any("PROXY" in warning for warning in read(text.replace("::/0", "10.0.0.0/8")).warnings)
+
+
+def test_several_certificates_and_names_are_checked_by_file(read: Read) -> None:
+    names = "addressing: {sni: {pattern: 'b{node_id}.k.test', bootstrap: k.test, node_ids: 0-1}}"
+    text = GOOD.replace("    broker_ports: {base: 9100, node_ids: 0-9}\n", "")
+    (mistake,) = mistakes_of(read, text.replace("advertised: localhost", names))
+    assert mistake.where == "listeners[0].tls.certificate"
+    assert "k.test and 2 more names" in mistake.expected
+    more = "server-key.pem, certificates: [{certificate: no.pem, key: server-key.pem}]}"
+    text = GOOD.replace("server-key.pem}", more)
+    (mistake,) = mistakes_of(read, text)
+    assert mistake.where == "listeners[0].tls.certificates[0].certificate"

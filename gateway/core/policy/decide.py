@@ -173,7 +173,7 @@ class PolicySet:
     def rights(self, identity: Identity, backend: str, wall: float) -> IdentityRights:
         """An unknown backend has no rules: everything is denied there."""
         numbers = self._binding_index.find(identity)
-        state = [(number, self.bindings[number].off(identity.address, wall)) for number in numbers]
+        state = [(number, self.bindings[number].off(identity, wall)) for number in numbers]
         row = self.limit_of(identity)
         quota = row.quota if row is not None else DEFAULT_QUOTA
         used = {path for number in numbers for role in self.bindings[number].roles for path in self._slots[role.name]}

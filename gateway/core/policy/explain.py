@@ -57,7 +57,7 @@ def explain(policies: PolicySet, question: Question) -> Explanation:
     rights = policies.rights(question.identity, question.backend, question.wall)
     decision = rights.decide(question.kind, question.operation, question.name)
     bound = policies.bindings_of(question.identity)
-    live = [binding for binding in bound if not binding.off(question.identity.address, question.wall)]
+    live = [binding for binding in bound if not binding.off(question.identity, question.wall)]
     rules = {rule: binding for binding in live for role in binding.roles for rule in role.rules}
     matched = tuple(rule for rule in rules if not _misses(policies, rule, question))
     rule = next((each for each in matched if each.id == decision.rule), None)
@@ -95,10 +95,13 @@ def _gives(binding: Binding) -> str:
 
 
 def _off(binding: Binding, question: Question) -> str:
-    if binding.off(question.identity.address, question.wall) == "expired":
+    if binding.off(question.identity, question.wall) == "expired":
         return f"expired after {binding.expires}" + (f" (owner {binding.owner})" if binding.owner else "")
-    networks = ", ".join(str(network) for network in binding.networks or ())
-    return f"only from {networks}; the client is at {plain_address(question.identity.address)}"
+    plain = plain_address(question.identity.address)
+    if binding.networks is not None and not any(plain in network for network in binding.networks):
+        return f"only from {', '.join(str(network) for network in binding.networks)}; the client is at {plain}"
+    through = question.identity.endpoint or "none"
+    return f"only through endpoint {', '.join(sorted(binding.endpoints or ()))}; the client came through {through}"
 
 
 def _would_allow(policies: PolicySet, binding: Binding, question: Question) -> bool:

@@ -255,6 +255,7 @@ class _Loader:
                         binding.ends,
                         binding.expires.isoformat() if binding.expires else "",
                         binding.owner or "",
+                        frozenset(binding.endpoints) if binding.endpoints is not None else None,
                     )
                 )
         return made

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
+from gateway.core.identity import ENDPOINT
 from gateway.core.policy.claims import CLAIM_PATH_PARTS_MAX
 from gateway.core.rights import Quota
-from gateway.core.settings import Model, Name
+from gateway.core.settings import Model, Name, Network
 
 DEFAULT_QUOTA = Quota(produce_bytes=10 << 20, consume_bytes=50 << 20, requests=1000, connections=100)
 """What a principal may use where no limit row, or no word in its row, says otherwise."""
@@ -51,16 +51,6 @@ def _day(value: object) -> object:
     raise ValueError("a day such as 2027-03-31")
 
 
-def _network(value: object) -> object:
-    try:
-        network = ip_network(str(value))
-    except ValueError:
-        raise ValueError("a network such as 10.20.0.0/16 or 2001:db8:20::/48, no bits set after its length") from None
-    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
-        raise ValueError("the IPv4 network itself; mapped addresses are compared as IPv4")
-    return network
-
-
 def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
@@ -84,16 +74,22 @@ def _trailing_star(value: str) -> str:
     return value
 
 
+def _endpoint(value: str) -> str:
+    if not ENDPOINT.fullmatch(value):
+        raise ValueError("an endpoint's id, whole: vpce-..., azure-NUMBER or gcp-NUMBER")
+    return value
+
+
 def _rule_id(value: str) -> str:
     if value in OUTCOMES:
         raise ValueError(f"a name other than {', '.join(OUTCOMES)}")
     return value
 
 
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Plain = Annotated[str, AfterValidator(_plain)]
 ClaimPath = Annotated[str, AfterValidator(_claim_path)]
 TrailingStar = Annotated[str, AfterValidator(_trailing_star)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_several), Field(min_length=1)]
 PlainWords = Annotated[tuple[Plain, ...], BeforeValidator(_several), Field(min_length=1)]
@@ -185,6 +181,10 @@ class Binding(Model):
     networks: Annotated[tuple[Network, ...], BeforeValidator(_several), Field(min_length=1)] | None = Field(
         default=None, alias="from"
     )
+    endpoints: Annotated[tuple[Endpoint, ...], BeforeValidator(_several), Field(min_length=1)] | None = Field(
+        default=None, alias="endpoint"
+    )
+    """Private-link endpoints that the client must come through, as a balancer's PROXY protocol header names them."""
     expires: Day | None = None
     """The last day (UTC) on which the binding holds."""
     owner: Annotated[str, Field(min_length=1)] | None = None

@@ -234,7 +234,7 @@ def plain_address(address: Address) -> Address:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Binding:
-    """Roles for those whom `to` meets, from these networks, until `ends` (seconds since the epoch)."""
+    """Roles for those whom `to` meets, from these networks, through these endpoints, until `ends` (epoch seconds)."""
 
     place: Place
     roles: tuple[Role, ...]
@@ -243,15 +243,18 @@ class Binding:
     ends: float | None
     expires: str
     owner: str
+    endpoints: frozenset[str] | None = None
 
-    def off(self, address: Address, wall: float) -> str:
-        """Why it does not hold here and now: ``expired``, ``network``, or "" if it does."""
+    def off(self, identity: Identity, wall: float) -> str:
+        """Why it does not hold here and now: ``expired``, ``network`` (or the endpoint), or "" if it does."""
         if self.ends is not None and wall >= self.ends:
             return "expired"
         if self.networks is not None:
-            plain = plain_address(address)
+            plain = plain_address(identity.address)
             if not any(plain in network for network in self.networks):
                 return "network"
+        if self.endpoints is not None and identity.endpoint not in self.endpoints:
+            return "network"
         return ""
 
 

@@ -20,7 +20,7 @@ from gateway.core.identity import Certificate, Identity, Principal
 from gateway.core.policy.decide import PolicySet
 from gateway.core.policy.explain import Explanation, Question, explain
 from gateway.core.policy.load import meaning
-from gateway.core.policy.model import Words
+from gateway.core.policy.model import Endpoint, Words
 from gateway.core.policy.table import Rule
 from gateway.core.settings import Model, Name
 
@@ -63,10 +63,10 @@ class CertificateShown(Model):
     uri: Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)] = ()
     dns: Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)] = ()
 
-    def identity(self, address: IPv4Address | IPv6Address) -> Identity:
+    def identity(self, address: IPv4Address | IPv6Address, endpoint: str) -> Identity:
         name = self.uri[0] if self.uri else self.subject or f"CN={self.common_name}"
         certificate = Certificate(self.subject, self.common_name, self.uri, self.dns, "", 0.0)
-        return Identity(Principal("certificate", self.ca, name), address, certificate=certificate)
+        return Identity(Principal("certificate", self.ca, name), address, certificate=certificate, endpoint=endpoint)
 
 
 class Who(Model):
@@ -80,6 +80,7 @@ class Who(Model):
     claims: dict[str, Any] = Field(default_factory=dict)
     certificate: CertificateShown | None = None
     address: Address | None = Field(default=None, alias="from")
+    endpoint: Endpoint | None = None
 
     def over(self, other: Who) -> Who:
         return Who(
@@ -88,13 +89,14 @@ class Who(Model):
             claims={**other.claims, **self.claims},
             certificate=self.certificate or other.certificate,
             address=self.address or other.address,
+            endpoint=self.endpoint or other.endpoint,
         )
 
-    def identity(self, address: IPv4Address | IPv6Address | None = None) -> Identity:
-        at = address or self.address or SOMEWHERE
+    def identity(self, address: IPv4Address | IPv6Address | None = None, endpoint: str | None = None) -> Identity:
+        at, through = address or self.address or SOMEWHERE, endpoint or self.endpoint or ""
         if self.certificate is not None and self.issuer is None:
-            return self.certificate.identity(at)
-        return Identity(Principal("jwt", self.issuer or "", self.sub or ""), at, self.claims)
+            return self.certificate.identity(at, through)
+        return Identity(Principal("jwt", self.issuer or "", self.sub or ""), at, self.claims, endpoint=through)
 
 
 class Trial(Model):
@@ -109,6 +111,7 @@ class Trial(Model):
     because: str | None = None
     """With cannot: no-rule, no-binding, network, expired, or the id of the deny. With can: the id of the allow."""
     address: Address | None = Field(default=None, alias="from")
+    endpoint: Endpoint | None = None
     at: Moment | None = None
     backend: Name | None = None
     """Left out: every backend of the system."""
@@ -237,7 +240,7 @@ def _questions(
         known = ", ".join(people)
         mistakes.append(_mistake(document, (*path, "who"), repr(trial.who), f"one of the principals {known}"))
         return
-    identity = who.identity(trial.address)
+    identity = who.identity(trial.address, trial.endpoint)
     at = trial.at if trial.at is not None else wall
     meant: set[str] = set()
     for system_name, kinds in trial.__pydantic_extra__.items():

@@ -1,0 +1,95 @@
+"""Which certificate a client gets, and which broker it means, by the server name it asks for (SNI, RFC 6066).
+
+A listener with one port per broker gives the first certificate that covers the name, else its first one at all: clients
+that dial an address send no name. A listener with one name per broker knows its own names only; any other, or none,
+ends the handshake with the alert unrecognized_name. A broker's name is taken from this handshake alone: such listeners
+resume no sessions.
+
+pyOpenSSL's own callback prints to standard error what it is told by an exception, which anybody could make happen; the
+call below it is taken from the binding that pyOpenSSL itself uses, as in edge.engine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+from cryptography.hazmat.bindings.openssl.binding import Binding
+from OpenSSL import SSL
+
+from gateway.core.settings import SniNames
+
+SERVER_NAME_MAX = 255
+
+_lib, _ffi = Binding().lib, Binding.ffi
+_FATAL: int = _lib.SSL_TLSEXT_ERR_ALERT_FATAL
+"""The alert is OpenSSL's own choice for this callback: unrecognized_name (112)."""
+_connections = SSL.Connection._reverse_mapping
+"""SSL* -> Connection."""
+
+
+class NameVerdict(Protocol):
+    """A connection's app data."""
+
+    unknown_name: str | None
+
+
+@dataclass(slots=True)
+class Chooser:
+    """`contexts` with the names their certificates cover; `sni`: the names that are served, None for any."""
+
+    contexts: Sequence[SSL.Context]
+    names: Sequence[Collection[str]]
+    sni: SniNames | None = None
+    _hosts: Collection[str] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        self._hosts = {self.sni.bootstrap, *self.sni.hosts()} if self.sni is not None else ()
+
+    def choose(self, name: str) -> int | None:
+        """The number of the context for a name; None: the name is not served here."""
+        name = name.lower()
+        if self.sni is not None and name not in self._hosts:
+            return None
+        return next((number for number, names in enumerate(self.names) if name and covered(names, name)), 0)
+
+
+def choose_by_name(context: SSL.Context, chooser: Chooser) -> None:
+    """Have each handshake of `context`, which is the chooser's first, choose by the name that the client gives."""
+    others = dict(enumerate(chooser.contexts[1:], 1))  # not the first: a context that held itself would never be freed
+
+    def called(ssl: object, alert: object, argument: object) -> int:
+        del alert, argument
+        try:
+            connection = _connections[ssl]
+            name = server_name(connection)
+            number = chooser.choose(name)
+            if number is None:
+                cast(NameVerdict, connection.get_app_data()).unknown_name = name
+                return _FATAL
+            if number:
+                connection.set_context(others[number])
+        except Exception:  # nothing may be raised into OpenSSL; what cannot be decided is refused
+            return _FATAL
+        return 0
+
+    chooser.contexts = ()
+    callback = _ffi.callback("int (*)(SSL *, int *, void *)", called)
+    context._tlsext_servername_callback = callback  # keeps it alive as long as the context, as pyOpenSSL does
+    _lib.SSL_CTX_set_tlsext_servername_callback(context._context, callback)
+
+
+def server_name(connection: SSL.Connection) -> str:
+    return (connection.get_servername() or b"").decode("ascii", "replace")[:SERVER_NAME_MAX]
+
+
+def covered(names: Collection[str], name: str) -> bool:
+    """Whether a certificate with these names is for `name`; a wildcard stands for the whole leftmost label."""
+    try:
+        return str(ipaddress.ip_address(name.strip("[]"))) in names
+    except ValueError:
+        name = name.lower().rstrip(".")
+        _, _, parent = name.partition(".")
+        return name in names or (parent.count(".") >= 1 and f"*.{parent}" in names)

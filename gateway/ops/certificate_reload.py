@@ -1,0 +1,162 @@
+"""The listeners' certificates, keys, client CAs and revocation lists, and how they change while the gateway runs.
+
+A listener's files come into force together, for new handshakes; connections that are open stay with what they have.
+Files that cannot serve (unreadable, a key of another certificate, expired, for other names, a stale revocation list)
+are refused as they would be at the start; the old ones stay in force, and log, audit, metrics and /readyz say so. One
+listener's files do not hold back another's. Composed by ops.composition; edge.watch awaits one reload at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from OpenSSL import SSL
+
+from gateway.core.audit import Audit, AuditEvent, Event, FieldValue
+from gateway.core.meters import Meter, Meters
+from gateway.core.settings import Listener
+from gateway.edge.reasons import StartRefused
+from gateway.edge.tls import PEM_BYTES_MAX, certificate_ends, server_context
+from gateway.ops.metrics import Reading
+
+RELOADS = Meter(
+    "gateway_certificate_reloads_total", "A listener's TLS files looked at while running.", ("listener", "result")
+)
+REFUSED = Meter(
+    "gateway_certificates_refused", "1 while a listener's TLS files cannot serve and older ones are in force.",
+    ("listener",), "gauge",
+)  # fmt: skip
+ENDS = Meter(
+    "gateway_certificate_ends_timestamp_seconds", "When the first certificate in force of a listener ends.",
+    ("listener",), "gauge",
+)  # fmt: skip
+
+log = logging.getLogger("gateway.certificates")
+
+
+def listener_context(listener: Listener) -> SSL.Context:
+    """Raises StartRefused."""
+    return server_context(listener.tls, *listener.host_names(), sni=listener.sni)
+
+
+def watched_files(listeners: Sequence[Listener]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for listener in listeners for path in listener.tls.files))
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is in force for a listener. `refused`: why what lies on the disk is not, and since when."""
+
+    listener: Listener
+    revision: str
+    ends: float
+    refused: StartRefused | None = None
+    refused_since: float = 0.0
+
+
+class LiveCertificates:
+    """What each listener's new handshakes take. `use` is told a listener's name and its new context."""
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        use: Callable[[str, SSL.Context], None],
+        audit: Audit,
+        meters: Meters,
+        wall: Callable[[], float],
+    ) -> None:
+        """Made before the listeners' first contexts, so that no change in between is taken for known. Raises
+        StartRefused."""
+        self._use = use
+        self._audit = audit
+        self._meters = meters
+        self._wall = wall
+        self._held = [_Held(each, _revision(each), certificate_ends(each.tls)) for each in listeners]
+
+    async def reload(self, trigger: str) -> None:
+        """Take what has changed and can serve."""
+        for held in self._held:
+            await self._look(held, trigger)
+
+    async def _look(self, held: _Held, trigger: str) -> None:
+        name = held.listener.name
+        try:
+            found = await asyncio.to_thread(_load, held.listener, None if held.refused else held.revision)
+        except StartRefused as refused:
+            self._refuse(held, refused, trigger)
+            return
+        held.refused = None
+        if found is None or found[0] == held.revision:
+            self._meters.cell(RELOADS, name, "unchanged").value += 1
+            return
+        previous = held.revision
+        held.revision, held.ends, context = found
+        self._use(name, context)
+        self._meters.cell(RELOADS, name, "changed").value += 1
+        log.info("listener %s takes certificates of revision %s (was %s)", name, held.revision, previous)
+        self._announce("config-revision", listener=name, certificates=held.revision, previous=previous, trigger=trigger)
+
+    def _refuse(self, held: _Held, refused: StartRefused, trigger: str) -> None:
+        name = held.listener.name
+        if held.refused is None:
+            held.refused_since = self._wall()
+        held.refused = refused
+        self._meters.cell(RELOADS, name, "refused").value += 1
+        log.error("the TLS files of listener %s were refused, the old ones stay in force: %s", name, refused)
+        self._announce(
+            "warning",
+            warning="TLS files were refused; the old ones stay in force",
+            listener=name,
+            reason=refused.reason.code,
+            detail=refused.detail,
+            trigger=trigger,
+        )
+
+    def notes(self) -> list[str]:
+        """What is refused now, for /readyz."""
+        return [
+            f"listener {held.listener.name}: TLS files refused for {self._wall() - held.refused_since:.0f} s "
+            f"({held.refused.reason.code}: {held.refused.detail}); the old ones are in force"
+            for held in self._held
+            if held.refused is not None
+        ]
+
+    def ended(self) -> list[str]:
+        """Listeners whose certificate in force has ended: every client refuses them."""
+        now = self._wall()
+        return [f"listener {held.listener.name}: its certificate has ended" for held in self._held if held.ends <= now]
+
+    def readings(self) -> Iterator[Reading]:
+        for held in self._held:
+            yield REFUSED, (held.listener.name,), float(held.refused is not None)
+            yield ENDS, (held.listener.name,), held.ends
+
+    def _announce(self, event: Event, **fields: FieldValue) -> None:
+        self._audit(AuditEvent(event, self._wall(), fields=MappingProxyType(fields)))
+
+
+def _load(listener: Listener, known: str | None) -> tuple[str, float, SSL.Context] | None:
+    """Revision, end and context of a listener's files as they are; None if they are `known`. Raises StartRefused."""
+    revision = _revision(listener)  # first: a file that changes after this is seen as another change
+    if revision == known:
+        return None
+    context = listener_context(listener)
+    return revision, certificate_ends(listener.tls), context
+
+
+def _revision(listener: Listener) -> str:
+    """Names what the files hold; one that cannot be read has its say when the context is made."""
+    digest = hashlib.sha256()
+    for path in listener.tls.files:
+        try:
+            with open(path, "rb") as file:
+                content = file.read(PEM_BYTES_MAX + 1)
+        except OSError:
+            content = b""
+        digest.update(len(content).to_bytes(8, "big") + content)
+    return digest.hexdigest()[:12]
