@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.core.session import Part
+from gateway.core.session import NEVER, Part
 
 
 class StreamEnded(Exception):
@@ -35,6 +35,9 @@ class StreamCut(StreamLost):
 
 class Stream(Protocol):
     """One open connection."""
+
+    proven_until: float
+    """Monotonic time until which the other side takes the gateway's own account for proven; NEVER without one."""
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         """Whom to call from now on; nothing is watched yet."""
@@ -89,6 +92,7 @@ class SocketStream:
         self._writable: Callable[[], None] = _nobody
         self._reading = False
         self._writing = False
+        self.proven_until = NEVER
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         self._readable = readable

@@ -20,6 +20,9 @@ from cryptography.hazmat.primitives import serialization
 from gateway.core.documents import Document, Mistake, spell
 from gateway.core.documents import Path as Place
 from gateway.core.keys import BadKeySet, parse_jwks
+from gateway.core.settings import Backend
+from gateway.edge import private_files
+from gateway.edge.reasons import StartRefused
 
 if TYPE_CHECKING:
     from gateway.ops.config import Parts
@@ -87,11 +90,22 @@ class Checker:
             self.wrong(
                 place, f"a certificate for {', '.join(names_of(leaf)) or 'no host name'}", f"one for {advertised}"
             )
+        self.validity(place, leaf)
+
+    def validity(self, place: Place, leaf: x509.Certificate) -> None:
         left = leaf.not_valid_after_utc.timestamp() - self.wall
         if left <= 0:
             self.wrong(place, f"a certificate that ended on {_day(leaf)}", "one that is valid")
         elif left < EXPIRY_WARNING_SECONDS:
             self.warnings.append(f"{spell(place)}: the certificate ends on {_day(leaf)}")
+
+    def secret(self, at: Place, stem: str, file: str | None, variable: str | None) -> None:
+        """A secret of the gateway's own, by the rules that the start has."""
+        place = (*at, f"{stem}_file" if file is not None else f"{stem}_env")
+        try:
+            private_files.secret(file, variable)
+        except StartRefused as refused:
+            self.wrong(place, refused.detail, refused.reason.remedy)
 
     def key_set(self, place: Place, file: str) -> None:
         content = self.content(place, file)
@@ -119,6 +133,7 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
     for index, backend in parts.backends:
         if backend.tls.ca is not None:
             checker.certificates(("backends", index, "tls", "ca"), backend.tls.ca)
+        own_account(checker, ("backends", index), backend)
         if backend.insecure_plaintext:
             line = document.line(("backends", index, "insecure_plaintext"))
             warnings.append(
@@ -137,6 +152,36 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
     if output is not None and not os.access(Path(output).parent, os.W_OK):
         checker.wrong(
             ("audit", "output"), f"{output}: its folder cannot be written to", "a folder to write in, or stdout"
+        )
+
+
+def own_account(checker: Checker, at: Place, backend: Backend) -> None:
+    """What the gateway shows to brokers: its certificate's files, and its account's secret."""
+    tls, account = backend.tls, backend.account
+    if tls.certificate is not None and tls.key is not None:
+        chain = checker.certificates((*at, "tls", "certificate"), tls.certificate)
+        if chain:
+            checker.validity((*at, "tls", "certificate"), chain[0])
+        checker.key((*at, "tls", "key"), tls.key, chain[0] if chain else None)
+    if account is None:
+        return
+    at = (*at, "account")
+    for kind, each in (("plain", account.plain), ("scram", account.scram)):
+        if each is not None:
+            checker.secret((*at, kind), "password", each.password_file, each.password_env)
+    oauth = account.oauth
+    if oauth is not None and oauth.token_file is not None:
+        checker.secret((*at, "oauth"), "token", oauth.token_file, None)
+    elif oauth is not None:
+        checker.secret((*at, "oauth"), "client_secret", oauth.client_secret_file, oauth.client_secret_env)
+        if oauth.ca is not None:
+            checker.certificates((*at, "oauth", "ca"), oauth.ca)
+    if backend.insecure_plaintext:
+        line = checker.document.line(at)
+        words = "its exchange can be recorded and guessed at" if account.scram else "whoever is on the way has it"
+        checker.warnings.append(
+            f"{checker.document.file}:{line}: backend {backend.name} is shown the gateway's account in plain text: "
+            + words
         )
 
 

@@ -74,7 +74,13 @@ async def _serve(gateway: Gateway) -> int:
         ending.push_async_callback(gateway.audit.close)
         gateway.announce_start()
         _hear_signals(gateway, stop)
-        parts: list[Part] = [gateway.keys, *gateway.controls.values(), gateway.policies, gateway.watch]
+        parts: list[Part] = [
+            gateway.keys,
+            *gateway.upstreams.values(),
+            *gateway.controls.values(),
+            gateway.policies,
+            gateway.watch,
+        ]
         for part in parts:
             await part.start()
             ending.push_async_callback(part.close)
