@@ -66,7 +66,8 @@ class KafkaCluster:
         fast_start: bool = True,
         flags: Sequence[str] = (),
     ) -> None:
-        """`properties` override server.properties; `flags` are the JVM's; `fast_start=False` leaves the JVM's compilers on, for load tests."""
+        """`properties` override server.properties, `flags` go to the JVM; `fast_start=False` leaves its compilers on,
+        for load tests."""
         self.folder = folder
         self.cluster_id = _kafka_uuid()
         self._heap_mb = heap_mb
