@@ -156,7 +156,7 @@ def test_traffic_outlives_the_brokers_patience(gateway: GatewayProcess, kafka: G
     assert not errors
     assert got == list(range(sent))
     closed = [line for line in gateway.audit()[at:] if line["event"] == "closed" and line["backend"] == way]
-    assert not [line for line in closed if line["reason"] not in ("client-closed", "client-lost")], closed
+    assert {line["reason"] for line in closed} <= {"client-disconnected", "client-lost"}, closed
     assert metric(gateway, "gateway_kafka_renewals_total", backend=way, result="ok") >= 2 * (LIVES - 1)
     consumer.close()
 
@@ -264,7 +264,7 @@ def test_a_password_is_rotated_without_a_restart(kafka: GuardedKafka, tmp_path: 
 def test_a_wrong_account_is_named(
     kafka: GuardedKafka, tmp_path: Path, account: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.real.gateway.READY_SECONDS_MAX", 5.0)
+    monkeypatch.setattr("tests.real.gateway.READY_SECONDS_MAX", 12.0)
     made = GatewayProcess(tmp_path, {"main": kafka.bootstrap}, policy=POLICY)
     own(made.config["backends"][0], kafka, account)
     with pytest.raises(GatewayFailed, match=reason):
