@@ -10,10 +10,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
@@ -92,7 +93,7 @@ def parse(text: str | bytes, file: str) -> Document:
         raise fail(line, "", error.problem or "several documents", "a single YAML document") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise fail(line, "", error.problem or "broken YAML", "YAML") from None
+        raise fail(line, "", *_broken(error)) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise fail(0, "", f"broken YAML ({type(error).__name__})", "YAML") from None
     if node is None:
@@ -103,6 +104,16 @@ def parse(text: str | bytes, file: str) -> Document:
     except _Bad as bad:
         raise fail(*bad.args) from None
     return Document(file, data, lines)
+
+
+def _broken(error: yaml.MarkedYAMLError) -> tuple[str, str]:
+    """What was found and what is expected where the text is no YAML; PyYAML's own words only where they help."""
+    problem = error.problem or "no YAML"
+    if error.context in ("while scanning an alias", "while scanning an anchor"):
+        return "a word that starts with * or & outside quotes", 'quotes around it, as in "*.events"'
+    if "'\\t'" in problem:
+        return "a tab", "spaces"
+    return f"broken YAML ({problem})", "a bracket, quote, colon or indentation that is missing here or just before"
 
 
 def _refuse_references(source: str) -> None:
@@ -178,11 +189,10 @@ def _mistake(model: type[BaseModel], document: Document, error: ErrorDetails) ->
     found = error["input"]
     kind = error["type"]
     if kind == "missing":
-        return Mistake(
-            document.file, document.line(known), spell((*known, path[-1])), "nothing", "a value; it is required"
-        )
-    if kind == "extra_forbidden":
-        expected = _expected_keys(keys_at(model, known[:-1]), str(path[-1]))
+        where = spell((*known, path[-1]))
+        return Mistake(document.file, document.line(known), where, "nothing", _required(model, (*known, path[-1])))
+    if kind == "extra_forbidden" or _mistyped(model, known):
+        expected = _expected_keys(keys_at(model, known[:-1]), str(known[-1]))
         return Mistake(document.file, document.line(known), spell(known), "an unknown key", expected)
     shown = (
         f"{found!r:.60}"
@@ -193,17 +203,66 @@ def _mistake(model: type[BaseModel], document: Document, error: ErrorDetails) ->
     )
     if kind == "too_short":
         return Mistake(document.file, document.line(known), spell(known), "an empty list", "at least one item")
+    return Mistake(document.file, document.line(known), spell(known), shown, _wanted(error))
+
+
+_WANTED = {
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping, as in `name: value`"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list, as in [a, b]"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "text",
+}
+"""Pydantic's error type -> what an operator would call it."""
+
+
+def _wanted(error: ErrorDetails) -> str:
+    if error["type"] in _WANTED:
+        return _WANTED[error["type"]]
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return Mistake(document.file, document.line(known), spell(known), shown, message[:1].lower() + message[1:])
+    if message.startswith(("greater than", "less than")):
+        return f"a value {message}"
+    return message[:1].lower() + message[1:]
+
+
+def _required(model: type[BaseModel], path: Path) -> str:
+    """What a key that is missing should hold, and what it is for, as far as its field says so."""
+    for field in _fields(model, path):
+        value = " or ".join(map(str, get_args(field.annotation))) if get_origin(field.annotation) is Literal else ""
+        about = f": {field.description}" if field.description else ""
+        return f"{value or 'a value'}; it is required{about.rstrip('.')}"
+    return "a value; it is required"
+
+
+def _fields(model: type[BaseModel], path: Path) -> list[FieldInfo]:
+    """The fields that a path names; of a union, those of every branch."""
+    return [
+        field
+        for each in _models_at(model, path[:-1])
+        for name, field in each.model_fields.items()
+        if path[-1] == (field.alias or name)
+    ]
+
+
+def _mistyped(model: type[BaseModel], path: Path) -> bool:
+    """Whether a key that its model takes for one of its extra ones is a field's name misspelt."""
+    if not path or not isinstance(path[-1], str) or _fields(model, path):
+        return False
+    taking = [each for each in _models_at(model, path[:-1]) if each.model_config.get("extra") == "allow"]
+    return any(difflib.get_close_matches(path[-1], each.model_fields, n=1) for each in taking)
 
 
 def keys_at(model: type[BaseModel], path: Path) -> tuple[str, ...]:
     """The keys a model knows at a path, as they are written in files; of a union, those of every branch."""
+    models = _models_at(model, path)
+    return tuple(dict.fromkeys(field.alias or name for each in models for name, field in each.model_fields.items()))
+
+
+def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
     here: list[Any] = [model]
     for part in path:
         here = [inside for annotation in here for inside in _inside(annotation, part)]
-    models = [each for annotation in here for each in _models(annotation)]
-    return tuple(dict.fromkeys(field.alias or name for each in models for name, field in each.model_fields.items()))
+    return [each for annotation in here for each in _models(annotation)]
 
 
 def _inside(annotation: Any, part: str | int) -> list[Any]:

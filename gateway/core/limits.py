@@ -62,7 +62,7 @@ class Account:
 
     __slots__ = (
         "_consume", "_deciding", "_denials", "_kept", "_principal", "_produce", "_quota", "_quotas", "_requests",
-        "connections",
+        "connections", "owing",
     )  # fmt: skip
 
     def __init__(self, quotas: Quotas, principal: Principal, quota: Quota, now: float) -> None:
@@ -75,6 +75,8 @@ class Account:
         self._deciding = Bucket(DECIDING_SHARE, now)
         self._denials = Bucket(DENIALS_WRITTEN, now)
         self._kept = 0
+        self.owing = False
+        """Whether anything may be owed: as long as it is False no bucket has to be looked at."""
         self.connections = 0
 
     @property
@@ -108,17 +110,22 @@ class Account:
             self._quotas.rest(self._principal, self)
 
     def request(self, now: float) -> float:
-        return self._requests.take(1.0, now)
+        return self._noted(self._requests.take(1.0, now))
 
     def produce(self, octets: int, now: float) -> float:
-        return self._produce.take(octets, now)
+        return self._noted(self._produce.take(octets, now))
 
     def consume(self, octets: int, now: float) -> float:
-        return self._consume.take(octets, now)
+        return self._noted(self._consume.take(octets, now))
+
+    def _noted(self, owed: float) -> float:
+        if owed:
+            self.owing = True
+        return owed
 
     def decided(self, seconds: float, now: float) -> None:
         """A request or answer took that long to decide."""
-        self._deciding.take(seconds, now)
+        self._noted(self._deciding.take(seconds, now))
 
     def may_write_denial(self, now: float) -> bool:
         """Whether another line about a denial may be written now; it is counted if so."""
@@ -129,7 +136,9 @@ class Account:
 
     def owed(self, now: float) -> float:
         """Seconds until nothing is owed for requests and for the deciding of them."""
-        return max(self._requests.take(0.0, now), self._deciding.take(0.0, now))
+        owed = max(self._requests.take(0.0, now), self._deciding.take(0.0, now))
+        self.owing = bool(owed or self._produce.take(0.0, now) or self._consume.take(0.0, now))
+        return owed
 
     def may_keep(self, octets: int) -> bool:
         """Whether a request may be kept until its answer, beside those that are; one alone always may."""

@@ -90,7 +90,7 @@ class KeySource(Model):
         if (self.file is None) == (self.url is None):
             raise ValueError("exactly one of file and url")
         if self.url is not None and not self.url.startswith("https://"):
-            raise ValueError("an https:// URL; keys fetched in plain text could be anybody's")
+            raise ValueError("a url that starts with https://; keys fetched in plain text could be anybody's")
         return self
 
 
@@ -106,7 +106,7 @@ class Issuer(Model):
     """Where the keys that sign its tokens come from."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256")
     """The signature algorithms that are believed; the key's own must agree."""
-    types: tuple[str, ...] = ("at+jwt", "application/at+jwt", "JWT", "")
+    types: Annotated[tuple[str, ...], Field(min_length=1)] = ("at+jwt", "application/at+jwt", "JWT", "")
     """Header `typ` values believed, compared without case; "" stands for an absent one."""
     principal_claim: Annotated[str, Field(min_length=1)] = "sub"
     """The claim whose value is the principal's name; it must be a non-empty string."""
@@ -148,12 +148,18 @@ class Authentication(Model):
     """A connection re-authenticates at least this often (KIP-368), and at the end of its token."""
 
 
+def _node_ids(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"\d{1,5}-\d{1,5}", value):
+        raise ValueError("the lowest and the highest node id, as in 0-9")
+    return value
+
+
 class BrokerPorts(Model):
     """One port per broker: base + node id, the whole range bound at start."""
 
     base: Port
     """A broker's port is this plus its node id."""
-    node_ids: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "0-9"
+    node_ids: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$"), BeforeValidator(_node_ids)] = "0-9"
     """The lowest and the highest node id; brokers outside are refused by name."""
 
     @property
@@ -327,11 +333,11 @@ class Backend(Model):
     """For one question of the gateway's own to a broker."""
 
     @model_validator(mode="after")
-    def _nothing_in_the_open(self) -> Self:
+    def _one_way(self) -> Self:
         if not self.insecure_plaintext:
             return self
-        if self.tls.certificate is not None:
-            raise ValueError("no tls.certificate with insecure_plaintext, which has no TLS to show it in")
+        if self.tls != BackendTls():
+            raise ValueError("either tls, or insecure_plaintext: true; not both")
         account = self.account
         if account is not None and account.scram is None and not account.over_plaintext:
             raise ValueError(

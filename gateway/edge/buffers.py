@@ -2,14 +2,14 @@
 
 Reading goes into the process's scratch memory; only an unconsumed rest is kept per connection, in a buffer of exactly
 the bytes that its frame will have, for which a reservation is held. Beyond `MAPPED_FROM` a buffer is anonymous mapped
-memory, which costs nothing until it is filled and goes back to the system at once.
+memory, which costs nothing until it is filled; a few such buffers are used again (edge.spares), the rest goes back to
+the system at once.
 
 A frame that is passed on and not taken at once is not copied: its buffer, with its reservation, is lent to the outbox.
 """
 
 from __future__ import annotations
 
-import mmap
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -17,11 +17,12 @@ from typing import cast
 from gateway.core.meters import Cell
 from gateway.core.session import Part
 from gateway.edge.budget import Budget, Owner, Reservation
+from gateway.edge.spares import Mapped, Spares
 from gateway.edge.streams import Stream
 
 SCRATCH = 256 * 1024
 """Octets of the process's scratch memory: the most that one turn reads of one connection."""
-MAPPED_FROM = 512 * 1024
+MAPPED_FROM = 128 * 1024
 SMALL_REST = 4096
 """A rest up to this, of a frame within the free allowance, gets no room of its own: it goes in front in the scratch
 memory at the next turn, so that the frames behind it are read in the same call."""
@@ -30,20 +31,17 @@ LEND_FROM = 32 * 1024
 JOIN_MAX = 64 * 1024
 """Small parts up to this together are joined into one write."""
 
-Buffer = bytearray | mmap.mmap
-
-
-def new_buffer(octets: int) -> Buffer:
-    return mmap.mmap(-1, octets) if octets >= MAPPED_FROM else bytearray(octets)
+Buffer = bytearray | Mapped
 
 
 class Loan:
-    """A reservation that several unsent parts share; the last one done gives it back."""
+    """A reservation, and perhaps a buffer, that several unsent parts share; the last one done gives it back."""
 
-    __slots__ = ("_parts", "_reservation")
+    __slots__ = ("_give_back", "_parts", "_reservation")
 
-    def __init__(self, reservation: Reservation) -> None:
+    def __init__(self, reservation: Reservation, give_back: Callable[[], None] | None = None) -> None:
         self._reservation = reservation
+        self._give_back = give_back
         self._parts = 0
 
     def begin(self) -> None:
@@ -53,15 +51,18 @@ class Loan:
         self._parts -= 1
         if self._parts <= 0:
             self._reservation.release()
+            if self._give_back is not None:
+                self._give_back()
 
 
 class Inbox:
     """Bytes of one direction that were not consumed: `filled` octets, and room for the rest of their frame."""
 
-    __slots__ = ("_budget", "_free", "_loan", "_reservation", "_view", "buffer", "filled", "waiting_since")
+    __slots__ = ("_budget", "_free", "_loan", "_reservation", "_spares", "_view", "buffer", "filled", "waiting_since")
 
-    def __init__(self, budget: Budget, free: int) -> None:
+    def __init__(self, budget: Budget, spares: Spares, free: int) -> None:
         self._budget = budget
+        self._spares = spares
         self._free = free
         """The free allowance: octets that need no reservation."""
         self._view: memoryview | None = None
@@ -107,56 +108,70 @@ class Inbox:
             reservation = self._budget.reserve(owner, room - self._free, wake)
             if not reservation.granted:
                 room = length
-        view = self._copy(rest, room)
+        buffer = self._copy(rest, room)
         self.clear()
         self._reservation = reservation
-        self._take(view, length)
+        self._take(buffer, room, length)
 
     def grow(self, wanted: int) -> None:
         """The reservation has been granted: make the room that was waited for."""
         if self._view is not None and wanted > len(self._view):
-            self._take(self._copy(self._view[: self.filled], wanted), self.filled)
+            small = self.buffer
+            self._take(self._copy(self._view[: self.filled], wanted), wanted, self.filled)
+            self._give_back(small)
 
     def _copy(self, rest: memoryview, room: int) -> Buffer:
-        buffer = new_buffer(room)
+        """`rest` in a buffer with room for more; a used one is longer, and its octets behind `rest` are anything."""
+        buffer = self._spares.take(room) if room >= MAPPED_FROM else bytearray(room)
         memoryview(buffer)[: len(rest)] = rest
         return buffer
 
-    def _take(self, buffer: Buffer, filled: int) -> None:
+    def _take(self, buffer: Buffer, room: int, filled: int) -> None:
         self.buffer = buffer
-        self._view = memoryview(buffer)
+        self._view = memoryview(buffer)[:room]
         self.filled = filled
+
+    def _give_back(self, buffer: Buffer | None) -> None:
+        if isinstance(buffer, Mapped):
+            self._spares.give(buffer)
 
     def lend(self) -> Loan:
         """Hand the buffer's reservation over to parts of it that could not be sent yet."""
         if self._loan is None:
-            self._loan = Loan(self._reservation or self._budget.charge(None, 0))
+            buffer = self.buffer
+            self._loan = Loan(self._reservation or self._budget.charge(None, 0), lambda: self._give_back(buffer))
             self._reservation = None
         return self._loan
 
     def clear(self) -> None:
         """Nothing is kept any more."""
+        buffer, lent = self.buffer, self._loan is not None
+        if buffer is None:
+            return
         if self._reservation is not None:
             self._reservation.release()
             self._reservation = None
         self._view = self.buffer = self._loan = None
         self.filled = 0
+        if not lent:
+            self._give_back(buffer)
 
 
 class Outbox:
     """Bytes for one stream that it did not take yet."""
 
-    __slots__ = ("_budget", "_parts", "_sent", "pending", "stream")
+    __slots__ = ("_budget", "_owner", "_parts", "_sent", "pending", "stream")
 
-    def __init__(self, budget: Budget, sent: Cell) -> None:
+    def __init__(self, budget: Budget, sent: Cell, owner: Callable[[], Owner]) -> None:
         self._budget = budget
         self._sent = sent
+        self._owner = owner
         self._parts: deque[tuple[memoryview, Loan]] = deque()
         self.stream: Stream | None = None
         """None while it is being dialled."""
         self.pending = 0
 
-    def send(self, parts: Sequence[Part], source: Inbox | None, owner: Owner) -> None:
+    def send(self, parts: Sequence[Part], source: Inbox | None) -> None:
         """Write parts now as far as they are taken, keep the rest. Views in `parts` are not used after the return,
         but for views of `source`'s buffer, which is then lent. Raises StreamLost."""
         for data in parts if len(parts) == 1 else _joined(parts):
@@ -164,7 +179,7 @@ class Outbox:
             if self.stream is not None and not self.pending:
                 taken = self._write(data)
             if taken < len(data):
-                self._keep(data, taken, source, owner)
+                self._keep(data, taken, source)
 
     def _write(self, data: Part) -> int:
         stream = cast(Stream, self.stream)
@@ -179,7 +194,7 @@ class Outbox:
         self._sent.value += taken
         return taken
 
-    def _keep(self, data: Part, taken: int, source: Inbox | None, owner: Owner) -> None:
+    def _keep(self, data: Part, taken: int, source: Inbox | None) -> None:
         rest = memoryview(data)[taken:]
         length = len(rest)
         if source is not None and length >= LEND_FROM and rest.obj is source.buffer:
@@ -187,7 +202,7 @@ class Outbox:
         else:
             if not isinstance(data, bytes):
                 rest = memoryview(bytes(rest))
-            loan = Loan(self._budget.charge(owner, length))
+            loan = Loan(self._budget.charge(self._owner(), length))
         loan.begin()
         self._parts.append((rest, loan))
         self.pending += length

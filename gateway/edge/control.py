@@ -10,10 +10,8 @@ reached and not. Composed by ops.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -42,13 +40,16 @@ log = logging.getLogger(__name__)
 
 
 class Control(Protocol):
-    """What is driven. Every method raises ExchangeFailed. The asks are the protocol's own types."""
+    """What is driven. It may raise ExchangeFailed. The asks are the protocol's own types, told apart there.
+
+    `close`: nothing is asked any more; end what connections are kept.
+    """
 
     async def refresh(self, dial: ExchangeDialling) -> None: ...
 
-    async def topic_facts(self, ask: Any, dial: ExchangeDialling) -> Fact: ...
+    async def answer(self, ask: Any, dial: ExchangeDialling) -> Fact: ...
 
-    async def create_topics(self, ask: Any, dial: ExchangeDialling) -> Fact: ...
+    def close(self) -> None: ...
 
 
 @runtime_checkable
@@ -57,14 +58,6 @@ class Wanting(Protocol):
 
     @property
     def refresh_wanted(self) -> bool: ...
-
-
-@runtime_checkable
-class LookUp(Protocol):
-    """An ask that names topics by id as well is a look-up; one by names alone lets topics be created."""
-
-    @property
-    def ids(self) -> frozenset[bytes]: ...
 
 
 class ControlDriver:
@@ -90,7 +83,6 @@ class ControlDriver:
         self._reached: bool | None = None
         self._last_error = ""
         self._schedule: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
         self._flights: dict[Ask, asyncio.Task[Fact]] = {}
         self._places = asyncio.Semaphore(FLIGHTS_MAX)
 
@@ -105,10 +97,7 @@ class ControlDriver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def refresh_soon(self) -> None:
-        """Something moved: refresh without waiting for the schedule."""
-        self._wake.set()
+        self._control.close()
 
     def last_error_words(self) -> str:
         """Why the backend is not reached, to append to a sentence; "" if it is."""
@@ -118,7 +107,6 @@ class ControlDriver:
 
     async def _run(self) -> None:
         while True:
-            self._wake.clear()
             begun = self._clock.monotonic()
             await self._refresh()
             await self._pause(begun)
@@ -169,34 +157,25 @@ class ControlDriver:
             end = begun + self._backend.metadata_refresh
         earliest = begun + ON_DEMAND_SECONDS_MIN
         while (now := self._clock.monotonic()) < end:
-            wanted = self._wake.is_set() or (isinstance(self._control, Wanting) and self._control.refresh_wanted)
+            wanted = isinstance(self._control, Wanting) and self._control.refresh_wanted
             if wanted and not self._failures:
                 end = min(end, max(earliest, now))
-                self._wake.clear()
             if end <= now:
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), min(LOOK_SECONDS, end - now))
+            await asyncio.sleep(min(LOOK_SECONDS, end - now))
 
     # ---- what sessions ask ------------------------------------------------------------------------------------
 
     async def answer(self, ask: Ask) -> Fact:
-        """Topic facts or topics to create, by what the ask names. Never raises but when cancelled."""
-        return await (self.topic_facts(ask) if isinstance(ask, LookUp) else self.create_topics(ask))
+        """Join the flight of an equal ask, or begin one. One asker's end does not end the others' flight.
 
-    async def topic_facts(self, ask: Ask) -> Fact:
-        return await self._fly(ask, self._control.topic_facts)
-
-    async def create_topics(self, ask: Ask) -> Fact:
-        return await self._fly(ask, self._control.create_topics)
-
-    async def _fly(self, ask: Ask, method: Callable[[Any, ExchangeDialling], Awaitable[Fact]]) -> Fact:
-        """Join the flight of an equal ask, or begin one. One asker's end does not end the others' flight."""
+        Never raises but when cancelled.
+        """
         flight = self._flights.get(ask)
         if flight is None:
             if len(self._flights) >= FLIGHTS_MAX + WAITING_MAX:
                 return Unavailable(ask)
-            flight = asyncio.create_task(self._ask(ask, method))
+            flight = asyncio.create_task(self._ask(ask))
             self._flights[ask] = flight
             flight.add_done_callback(lambda _: self._flights.pop(ask, None))
         try:
@@ -206,10 +185,10 @@ class ControlDriver:
                 return Unavailable(ask)
             raise
 
-    async def _ask(self, ask: Ask, method: Callable[[Any, ExchangeDialling], Awaitable[Fact]]) -> Fact:
+    async def _ask(self, ask: Ask) -> Fact:
         try:
             async with asyncio.timeout(self._backend.dial_timeout + self._backend.request_timeout), self._places:
-                return await method(ask, self._dial)
+                return await self._control.answer(ask, self._dial)
         except (TimeoutError, ExchangeFailed) as error:
             log.info("backend %s could not answer an ask: %s", self._backend.name, str(error) or "no time left")
         except Exception:

@@ -18,6 +18,8 @@ from gateway.edge.process import Process
 from gateway.edge.side import ClientSide, UpstreamSide
 
 TIMER_SECONDS_MIN = 0.001
+LAST_ANSWERS_SECONDS = 30.0
+"""How long answers are awaited for a client that has ended its sending side."""
 DRAINED_MIN = 1 << 20
 """Octets of a backlog that a client takes within `frame_timeout`, or is let go, while memory is scarce: one that reads
 drop by drop would keep it from the others for ever."""
@@ -41,6 +43,7 @@ class Deadlines:
         "_upstream",
         "_wake",
         "active",
+        "answers_until",
         "mute_until",
     )  # fmt: skip
 
@@ -63,13 +66,16 @@ class Deadlines:
         """When the client's backlog was last measured, and what it was; 0.0 while it has none or nobody minds."""
         self.active = process.clock.monotonic()
         """When something last came or went."""
+        self.answers_until = 0.0
+        """Until when the last answers are awaited, its client having ended; 0.0 if it has not."""
         self.mute_until = 0.0
         """Until when the client is neither read nor shown; 0.0 if it is not muted."""
 
     def arm(self) -> None:
         """After every step."""
         timer_at = self._timer_at
-        armed = self._timer is not None and self._session.deadline >= timer_at and not self.mute_until
+        special = self.mute_until or self.answers_until
+        armed = self._timer is not None and self._session.deadline >= timer_at and not special
         if armed and self._client.quiet() and self._upstream.quiet():
             return
         due = self._due()
@@ -86,6 +92,8 @@ class Deadlines:
         due = min(self._session.deadline, self.active + limits.idle_timeout)
         if self.mute_until:
             due = min(due, self.mute_until)
+        if self.answers_until:
+            due = min(due, self.answers_until)
         for side in (self._client, self._upstream):
             if side.frame_since:
                 due = min(due, side.frame_since + limits.frame_timeout)
@@ -99,6 +107,13 @@ class Deadlines:
         self._timer = None
         self._timer_at = math.inf
         self._wake()
+
+    def await_answers(self) -> bool:
+        """The client has ended: give its last answers time. False once that is over."""
+        now = self._clock.monotonic()
+        if not self.answers_until:
+            self.answers_until = now + LAST_ANSWERS_SECONDS
+        return now < self.answers_until
 
     def late(self, now: float, client_read: bool, upstream_read: bool) -> Reason | None:
         """What took too long, if anything did. `*_read`: whether that side is being read."""

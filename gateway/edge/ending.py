@@ -1,6 +1,7 @@
 """The last moments of a connection whose session has ended: flush, say goodbye, wait for the echo, let go.
 
-What was decided before the end is still written to both sides, for `FLUSH_SECONDS` at most. The client is then told by
+What was decided before the end is still written to both sides, for `FLUSH_SECONDS` at most; to a broker that is being
+dialled as well, if it answers within that time. The client is then told by
 TLS close_notify and FIN, and its own goodbye is awaited for `LINGER_SECONDS`: to close a socket while octets arrive
 makes the system send a reset, which can destroy the very answer (or alert) that says why.
 """
@@ -30,13 +31,17 @@ class Ending:
         to_client: Outbox,
         upstream: Stream | None,
         to_upstream: Outbox,
+        stop_dialling: Callable[[], None] | None = None,
     ) -> None:
+        """`stop_dialling`: given if the upstream is being dialled and is owed something; then one of `dialled` and
+        `not_dialled` is called, or this."""
         self._loop = loop
         self._scratch = scratch
         self._client: Stream | None = client
         self._to_client = to_client
         self._upstream = upstream
         self._to_upstream = to_upstream
+        self._stop_dialling = stop_dialling
         self._saying_goodbye = False
         self._dropped = 0
         self._timers: list[asyncio.TimerHandle] = []
@@ -45,10 +50,8 @@ class Ending:
     def start(self, client_gone: bool) -> None:
         self._timers.append(self._loop.call_later(FLUSH_SECONDS, self._flush_late))
         if self._upstream is not None:
-            self._upstream.start(self._ignore_upstream, self._flush_upstream)
-            self._upstream.watch_reading(False)
-            self._flush_upstream()
-        else:
+            self._take_upstream(self._upstream)
+        elif self._stop_dialling is None:
             self._to_upstream.clear()
         if client_gone:
             self._drop_client()
@@ -57,6 +60,22 @@ class Ending:
             self._client.watch_reading(False)
             self._flush_client()
         self._see_done()
+
+    def dialled(self, upstream: Stream) -> None:
+        """The dial that was under way when the session ended."""
+        self._stop_dialling = None
+        self._upstream = self._to_upstream.stream = upstream
+        self._take_upstream(upstream)
+
+    def not_dialled(self) -> None:
+        self._stop_dialling = None
+        self._to_upstream.clear()
+        self._see_done()
+
+    def _take_upstream(self, upstream: Stream) -> None:
+        upstream.start(self._ignore_upstream, self._flush_upstream)
+        upstream.watch_reading(False)
+        self._flush_upstream()
 
     def abort(self) -> None:
         """Let go now."""
@@ -132,12 +151,15 @@ class Ending:
 
     def _drop_upstream(self) -> None:
         self._to_upstream.clear()
+        stop_dialling, self._stop_dialling = self._stop_dialling, None
+        if stop_dialling is not None:
+            stop_dialling()
         if self._upstream is not None:
             self._upstream.close()
             self._upstream = None
 
     def _see_done(self) -> None:
-        if self._client is None and self._upstream is None:
+        if self._client is None and self._upstream is None and self._stop_dialling is None:
             for timer in self._timers:
                 timer.cancel()
             self._timers.clear()

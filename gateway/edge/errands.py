@@ -1,7 +1,7 @@
 """What a pump awaits outside of its two streams: the dial to the broker, and the facts its session asked for.
 
-Each ends in one call back, unless the connection has ended before: then it is cancelled, and what a dial still brings
-is closed.
+Each ends in one call back, unless the connection has ended before: then it is cancelled. Only a dial may outlive the
+session, if there is something left to be sent.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Errands:
         self._dialling: asyncio.Task[None] | None = None
         self._asked: set[asyncio.Task[None]] = set()
         self._over = False
+        self._dial_over = False
 
     @property
     def dialling(self) -> bool:
@@ -57,14 +58,14 @@ class Errands:
             stream = await self._dial(endpoint)
         except DialFailed as failed:
             self._dialling = None
-            if not self._over:
+            if not self._dial_over:
                 self._not_dialled(failed.reason, failed.detail)
         except Exception as error:
             self._dialling = None
             self._failed(error)
         else:
             self._dialling = None
-            if self._over:
+            if self._dial_over:
                 stream.close()
             else:
                 self._dialled(stream)
@@ -87,10 +88,16 @@ class Errands:
         if not self._over:
             self._told(fact)
 
-    def stop(self) -> None:
-        """The connection has ended. The errand that brought its end about, if one did, is let finish."""
+    def stop_asking(self) -> None:
+        """The session has ended. The errand that brought its end about, if one did, is let finish."""
         self._over = True
         current = asyncio.current_task(self._loop)
-        for task in (self._dialling, *self._asked):
-            if task is not None and task is not current:
+        for task in self._asked:
+            if task is not current:
                 task.cancel()
+
+    def stop_dialling(self) -> None:
+        """Nothing is to be sent any more."""
+        self._dial_over = True
+        if self._dialling is not None:
+            self._dialling.cancel()

@@ -12,6 +12,7 @@ from gateway.core.reasons import Reason
 from gateway.core.session import Ask, Endpoint, Fact
 from gateway.core.settings import Limits
 from gateway.edge.budget import Budget
+from gateway.edge.spares import Spares
 from gateway.edge.streams import Stream
 
 
@@ -37,6 +38,7 @@ class Process:
     clock: Clock
     limits: Limits
     budget: Budget
+    spares: Spares
     scratch: memoryview
     answer: Answer
     exceptions: Cell

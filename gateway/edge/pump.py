@@ -6,8 +6,12 @@ only what was not consumed or not taken is kept, under the process's budget. Aft
 everything that a session's call may have changed, and says what is watched from then on.
 
 Backpressure goes both ways: with more than `side.HIGH_WATER` waiting for one side nothing more is read that could add
-to it, until it is down to `side.LOW_WATER`. A client that ends its sending side ends the connection: what was decided
-still goes to the broker, what waits for the client is still written.
+to it, until it is down to `side.LOW_WATER`.
+
+A client that ends its sending side ends the connection as it would at a broker (which reads nothing before it has
+answered, and so sees the end late): every whole request still goes on and is answered, for some time at least
+(`deadlines.LAST_ANSWERS_SECONDS`), and what waits for the client is written. This needs TLS's close_notify: one that
+ends TCP without is not answered any more, which a broker would still try; its requests go on all the same.
 
 An exception in a session ends its connection alone, with a traceback in the log that holds neither values nor payload.
 Made by edge.server, one per connection. Its parts: the two sides (edge.side), their times (edge.deadlines), what is
@@ -23,7 +27,6 @@ from collections.abc import Callable
 from gateway.core.reasons import Reason
 from gateway.core.session import Drainable, Fact, Proving, Session
 from gateway.edge import reasons
-from gateway.edge.budget import Owner
 from gateway.edge.buffers import SCRATCH, Inbox
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.ending import Ending
@@ -52,14 +55,14 @@ class Pump:
         self._loop = process.loop
         self._clock = process.clock
         self._session = session
-        free = process.limits.buffered_bytes_free_per_connection
-        self._client = ClientSide(session, process.budget, free, port.from_clients, port.to_clients)
-        self._upstream = UpstreamSide(session, process.budget, free, port.from_upstream, port.to_upstream)
+        self._client = ClientSide(session, process, port.from_clients, port.to_clients)
+        self._upstream = UpstreamSide(session, process, port.from_upstream, port.to_upstream)
         self._times = Deadlines(process, session, self._client, self._upstream, self._time_came)
         self._errands = Errands(process, port.dial, self._dialled, self._not_dialled, self._fact_came, self._failed)
         self._authenticated: Callable[[], None] | None = authenticated
         self._ended = ended
-        self._owner: Owner = None
+        self._ending: Ending | None = None
+        self._drainable = session if isinstance(session, Drainable) else None
         self._open = True
         self._draining = False
         self._client.attach(stream)
@@ -102,6 +105,9 @@ class Pump:
         self._step(lambda: self._told(fact))
 
     def _dialled(self, stream: Stream) -> None:
+        if self._ending is not None:
+            self._ending.dialled(stream)
+            return
         self._upstream.attach(stream)
         if isinstance(self._session, Proving):
             self._session.upstream_proven(stream.proven_until)
@@ -110,6 +116,9 @@ class Pump:
         self._upstream_writable()
 
     def _not_dialled(self, reason: Reason, detail: str) -> None:
+        if self._ending is not None:
+            self._ending.not_dialled()
+            return
         self._upstream.end = (reason, detail)
         self._step(_nothing)
 
@@ -170,18 +179,15 @@ class Pump:
             raise RuntimeError("a session consumed more than it was shown")
         self._perform(side.inbox)
         if consumed:
-            self._other(side).stalled = False
+            other = self._upstream if side is self._client else self._client
+            other.stalled = False
         if not self._open:
             return
         if consumed == len(data):
-            side.inbox.clear()
-            side.frame_since = 0.0
+            side.took_all()
             return
         side.keep(data[consumed:], now, consumed > 0, self._budget_granted)
         side.stalled = consumed == 0 and side.inbox.filled >= side.wanted()
-
-    def _other(self, side: Side) -> Side:
-        return self._upstream if side is self._client else self._client
 
     def _grow(self) -> None:
         now = self._clock.monotonic()
@@ -196,9 +202,9 @@ class Pump:
         if effects.to_upstream:
             if self._upstream.stream is None and not self._errands.dialling:
                 self._begin_dial()
-            self._upstream.send(effects.to_upstream, source, self._owner, self._times.active)
+            self._upstream.send(effects.to_upstream, source, self._times.active)
         if effects.to_client:
-            self._client.send(effects.to_client, source, self._owner, self._times.active)
+            self._client.send(effects.to_client, source, self._times.active)
         asks = effects.asks[:] if effects.asks else ()
         close = effects.close
         self._times.mute_until = max(self._times.mute_until, effects.mute_until)
@@ -268,13 +274,10 @@ class Pump:
             if self._times.mute_until and self._clock.monotonic() >= self._times.mute_until:
                 self._times.mute_until = 0.0
                 self._client.stalled = False
-            self._client.measure()
-            self._upstream.measure()
             again = self._show_again() or self._see_ends()
         if not self._open:
             return
-        self._owner = self._session.principal
-        if self._authenticated is not None and self._owner is not None:
+        if self._authenticated is not None and self._session.principal is not None:
             self._authenticated()
             self._authenticated = None
         if self._draining and self._owes_nothing():
@@ -298,8 +301,9 @@ class Pump:
         return False
 
     def _see_ends(self) -> bool:
-        if self._client.end is not None:
-            self._close(*self._client.end)
+        client = self._client
+        if client.end is not None and (client.gone or not self._answers_are_awaited()):
+            self._close(*client.end)
             return True
         upstream = self._upstream
         if upstream.end is not None and not upstream.answers_wait():
@@ -312,10 +316,13 @@ class Pump:
             return True
         return False
 
+    def _answers_are_awaited(self) -> bool:
+        return self._drainable is not None and not self._drainable.idle and self._times.await_answers()
+
     def _owes_nothing(self) -> bool:
         if self._client.outbox.pending or self._errands.dialling:
             return False
-        return self._session.idle if isinstance(self._session, Drainable) else not self._upstream.outbox.pending
+        return self._drainable.idle if self._drainable is not None else not self._upstream.outbox.pending
 
     # ---- the end ----------------------------------------------------------------------------------------------
 
@@ -325,7 +332,7 @@ class Pump:
             return
         self._open = False
         self._times.stop()
-        self._errands.stop()
+        self._errands.stop_asking()
         client, upstream = self._client, self._upstream
         client.inbox.clear()
         upstream.inbox.clear()
@@ -335,11 +342,15 @@ class Pump:
             self._process.exceptions.value += 1
             log.error("a session failed while it was closed: %s", type(error).__name__)
         assert client.stream is not None
-        ending = Ending(
-            self._loop, self._process.scratch, client.stream, client.outbox, upstream.stream, upstream.outbox
-        )
+        owed = self._errands.dialling and upstream.outbox.pending > 0
+        if not owed:
+            self._errands.stop_dialling()
+        ending = self._ending = Ending(
+            self._loop, self._process.scratch, client.stream, client.outbox, upstream.stream, upstream.outbox,
+            self._errands.stop_dialling if owed else None,
+        )  # fmt: skip
         self._ended(reason, ending)
-        ending.start(client_gone=client.end is not None and client.end[0] is reasons.CLIENT_LOST)
+        ending.start(client_gone=client.gone)
 
 
 def _nothing() -> None:

@@ -44,6 +44,7 @@ from gateway.edge.process import Answer, Dial, Port, Process
 from gateway.edge.pump import Pump
 from gateway.edge.reasons import StartRefused
 from gateway.edge.refusals import INTERVAL, Refusals
+from gateway.edge.spares import Spares
 from gateway.edge.streams import abort, tune
 
 
@@ -128,7 +129,6 @@ class Server:
         self._admission = Admission(limits, meters.cell(named.UNAUTHENTICATED))
         self._refusals = Refusals(audit, clock)
         self._connections: dict[str, Open] = {}
-        self._lingering: set[Ending] = set()
         self._ids = count(1)
         self._prefix = secrets.token_hex(4)
         """Makes ids of connections unique over restarts."""
@@ -160,6 +160,7 @@ class Server:
             self._clock,
             self._limits,
             self._budget,
+            Spares(),
             memoryview(bytearray(SCRATCH)),
             self._answer,
             self._meters.cell(named.EXCEPTIONS),
@@ -234,9 +235,9 @@ class Server:
             return
         process = self._process
         assert process is not None
-        nothing = Outbox(self._budget, Cell())
+        nothing, to_nobody = (Outbox(self._budget, Cell(), lambda: None) for _ in range(2))
         nothing.stream = tls
-        self._end(front, line, Ending(process.loop, process.scratch, tls, nothing, None, Outbox(self._budget, Cell())))
+        self._end(front, line, Ending(process.loop, process.scratch, tls, nothing, None, to_nobody))
         assert line.ending is not None
         line.ending.start(client_gone=False)
 

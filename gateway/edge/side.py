@@ -12,8 +12,8 @@ from gateway.core.meters import Cell
 from gateway.core.reasons import Reason
 from gateway.core.session import Part, Session
 from gateway.edge import reasons
-from gateway.edge.budget import Budget, Owner
 from gateway.edge.buffers import Inbox, Outbox
+from gateway.edge.process import Process
 from gateway.edge.streams import Stream, StreamCut, StreamEnded, StreamLost
 
 HIGH_WATER = 256 * 1024
@@ -24,25 +24,28 @@ class Side:
     """Times are monotonic; 0.0 stands for "not now". `ClientSide` and `UpstreamSide` say what differs."""
 
     __slots__ = (
-        "end", "frame_since", "full", "inbox", "more", "outbox", "reading", "received", "session", "stalled", "stream",
-        "taking", "writing",
+        "end", "frame_since", "full", "gone", "inbox", "more", "outbox", "reading", "received", "session", "stalled",
+        "stream", "taking", "writing",
     )  # fmt: skip
 
-    def __init__(self, session: Session, budget: Budget, free: int, received: Cell, sent: Cell) -> None:
+    def __init__(self, session: Session, process: Process, received: Cell, sent: Cell) -> None:
         self.session = session
         self.stream: Stream | None = None
-        self.inbox = Inbox(budget, free)
-        self.outbox = Outbox(budget, sent)
+        free = process.limits.buffered_bytes_free_per_connection
+        self.inbox = Inbox(process.budget, process.spares, free)
+        self.outbox = Outbox(process.budget, sent, lambda: session.principal)
         self.received = received
         self.reading = self.writing = False
         """What the stream was told to watch."""
         self.more = False
-        """The last reading filled its room, or left something inside the stream: read on in the same turn."""
+        """No event may announce what can be read: the last reading filled its room, or left something in the stream."""
         self.full = False
         """More waited for it than HIGH_WATER, and has not yet come down to LOW_WATER."""
         self.stalled = False
         """The session was shown as much as it wanted and took nothing: it is asked again after another call."""
         self.end: tuple[Reason, str] | None = None
+        self.gone = False
+        """It ended in a way that nothing can be written to it any more."""
         self.taking = 0.0
         """When it last took something of what waits for it."""
         self.frame_since = 0.0
@@ -63,6 +66,7 @@ class Side:
     def attach(self, stream: Stream) -> None:
         self.stream = self.outbox.stream = stream
         self.reading = self.writing = False
+        self.more = True
 
     def detach(self) -> Stream | None:
         """Forget the stream and all that was kept for it or from it."""
@@ -71,7 +75,7 @@ class Side:
         self.outbox.clear()
         self.inbox.clear()
         self.frame_since = 0.0
-        self.reading = self.writing = self.full = False
+        self.reading = self.writing = self.more = self.full = self.gone = False
         return stream
 
     # ---- what comes from it -----------------------------------------------------------------------------------
@@ -110,6 +114,11 @@ class Side:
         inbox = self.inbox
         return not inbox.filled or (not inbox.waiting_since and inbox.filled < self.wanted())
 
+    def took_all(self) -> None:
+        """Everything that was shown is consumed."""
+        self.inbox.clear()
+        self.frame_since = 0.0
+
     def keep(self, rest: memoryview, now: float, fresh: bool, wake: Callable[[], None]) -> None:
         """Hold what was not consumed; `fresh`: it begins a frame that was not there before.
 
@@ -134,16 +143,19 @@ class Side:
 
     # ---- what goes to it --------------------------------------------------------------------------------------
 
-    def send(self, parts: Sequence[Part], source: Inbox | None, owner: Owner, now: float) -> None:
-        """Write what the session decided, as far as it is taken; after its end nothing is."""
-        if self.end is not None:
+    def send(self, parts: Sequence[Part], source: Inbox | None, now: float) -> None:
+        """Write what the session decided, as far as it is taken; when it is gone nothing is."""
+        if self.gone:
             return
-        if not self.outbox.pending:
+        outbox = self.outbox
+        if not outbox.pending:
             self.taking = now
         try:
-            self.outbox.send(parts, source, owner)
+            outbox.send(parts, source)
         except StreamLost as lost:
             self.note_end(lost)
+        if outbox.pending > HIGH_WATER:
+            self.full = True
 
     def flush(self) -> bool:
         """Write on. True if something was taken."""
@@ -153,17 +165,11 @@ class Side:
         except StreamLost as lost:
             self.note_end(lost)
             return False
+        if self.outbox.pending <= LOW_WATER:
+            self.full = False
         return self.outbox.pending < before
 
     # ---- how it stands ----------------------------------------------------------------------------------------
-
-    def measure(self) -> None:
-        """See whether it is full."""
-        pending = self.outbox.pending
-        if pending > HIGH_WATER:
-            self.full = True
-        elif pending <= LOW_WATER:
-            self.full = False
 
     def watch(self, reading: bool) -> bool:
         """Have the stream watch for this. True if it must be read without an event."""
@@ -177,7 +183,7 @@ class Side:
         if writing is not self.writing:
             self.writing = writing
             stream.watch_writing(writing)
-        return reading and stream.buffered()
+        return reading and self.more
 
     def quiet(self) -> bool:
         """Nothing of it is awaited that has a deadline."""
@@ -198,6 +204,7 @@ class ClientSide(Side):
     def note_end(self, end: StreamEnded | StreamLost) -> None:
         orderly = isinstance(end, StreamEnded | StreamCut)
         self.end = (reasons.CLIENT_DISCONNECTED if orderly else reasons.CLIENT_LOST, str(end))
+        self.gone = not isinstance(end, StreamEnded)  # after a cut OpenSSL writes no more
 
 
 class UpstreamSide(Side):
@@ -214,6 +221,7 @@ class UpstreamSide(Side):
     def note_end(self, end: StreamEnded | StreamLost) -> None:
         orderly = isinstance(end, StreamEnded)
         self.end = (reasons.UPSTREAM_CLOSED if orderly else reasons.UPSTREAM_RESET, str(end))
+        self.gone = True
 
     def answers_wait(self) -> bool:
         """Enough is kept for the session to take some of it."""

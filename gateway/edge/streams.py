@@ -20,6 +20,10 @@ from typing import Protocol
 
 from gateway.core.session import NEVER, Part
 
+RECORD = 16 * 1024
+"""Octets of the largest TLS record: more are never read in one call."""
+LOOKS_LEFT_OUT = 15
+
 
 class StreamEnded(Exception):
     """The other side will send nothing more, in good order (FIN, or TLS close_notify)."""
@@ -93,6 +97,7 @@ class SocketStream:
         self._reading = False
         self._writing = False
         self.proven_until = NEVER
+        self._looks_left_out = 0
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         self._readable = readable
@@ -122,6 +127,22 @@ class SocketStream:
 
     def buffered(self) -> bool:
         return False
+
+    # To find out that nothing is behind a TLS record costs about as much as to read it. A client that waits for each
+    # answer has never more than one there: after such a reading the next `LOOKS_LEFT_OUT` end with their short record.
+    # If there was another one nevertheless, the socket's next event tells, and one that finds several looks again.
+
+    def _looks_further(self) -> bool:
+        """Whether to look behind a short record."""
+        if self._looks_left_out:
+            self._looks_left_out -= 1
+            return False
+        return True
+
+    def _looked(self, records: int) -> None:
+        """Nothing is there now, behind so many records."""
+        if records == 1:
+            self._looks_left_out = LOOKS_LEFT_OUT
 
     def finish(self) -> bool:
         shut_writing(self._sock)
@@ -181,12 +202,13 @@ class SslStream(SocketStream):
     _sock: ssl.SSLSocket
 
     def read_into(self, room: memoryview) -> int:
-        filled = 0
+        filled = records = 0
         size = len(room)
         while filled < size:
             try:
                 octets = self._sock.recv_into(room[filled:])
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self._looked(records)
                 return filled
             except OSError as error:
                 if filled:
@@ -197,6 +219,9 @@ class SslStream(SocketStream):
                     return filled
                 raise StreamEnded
             filled += octets
+            records += 1
+            if octets < RECORD and not self._looks_further():
+                return filled
         return filled
 
     def buffered(self) -> bool:

@@ -95,7 +95,7 @@ class Admission:
     def leave(self) -> None:
         """The connection has ended: give back what was counted."""
         if self.traffic is not None:
-            self.traffic.view.write_more()
+            self.traffic.view.close()
         account, self._account = self._account, None
         if account is not None:
             account.let_go(self._queue.kept)

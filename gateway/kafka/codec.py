@@ -206,13 +206,17 @@ def _completed_value(form: Form, value: Any, where: str) -> Any:
 
 
 class RequestHeader(NamedTuple):
-    """What stands before every request's body (versions 1 and 2). `body_offset` is where the body begins."""
+    """What stands before every request's body (versions 1 and 2). `body_offset` is where the body begins.
+
+    tagged: there were tagged fields, none of which is known.
+    """
 
     api_key: int
     api_version: int
     correlation_id: int
     client_id: str | None
     body_offset: int
+    tagged: bool = False
 
 
 _REQUEST_START = Struct(">hhih")
@@ -227,7 +231,7 @@ def parse_request_header(frame: memoryview) -> RequestHeader:
     try:
         key, version, correlation_id, length = _REQUEST_START.unpack_from(frame)
         offset = 10
-        client_id = None
+        client_id, tagged = None, False
         if length >= 0:
             offset = 10 + length
             if offset > len(frame):
@@ -236,10 +240,26 @@ def parse_request_header(frame: memoryview) -> RequestHeader:
         elif length != -1:
             raise Malformed("request header: a negative length")
         if version >= _FLEXIBLE_FROM.get(key, 0x7FFF):
+            tagged = frame[offset] != 0
             offset = _skip_tags(frame, offset)
     except FAULTS as error:
         raise Malformed(f"request header: {_cause(error)}") from None
-    return RequestHeader(key, version, correlation_id, client_id, offset)
+    return RequestHeader(key, version, correlation_id, client_id, offset, tagged)
+
+
+def drop_unknown(body: Body) -> bool:
+    """Take the tagged fields that this version's definition does not know out of a decoded message, in place.
+
+    A newer broker may know them, and do with them what nobody decided. True if there were any.
+    """
+    dropped = body.pop("_tags", None) is not None
+    for value in body.values():
+        if isinstance(value, dict):
+            dropped = drop_unknown(value) or dropped
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for member in value:
+                dropped = drop_unknown(member) or dropped
+    return dropped
 
 
 def encode_request_header(api_key: int, version: int, correlation_id: int, client_id: str | None) -> bytes:

@@ -4,6 +4,9 @@ Called on a schedule and on demand by edge.control, which brings connections, de
 requests are sent, but for `create_topics`, which lets the broker create those topics that a client may create. What
 was learnt goes into BackendState. Versions are negotiated, so that brokers from 3.9 on are understood.
 
+What sessions ask goes over one connection that is kept from one refresh to the next, at most; another is dialled while
+it is in use, or when it turns out to be dead.
+
 A broker that cannot be reached does not stop a refresh: what is known of it stays. Every failure is an
 ExchangeFailed, also an answer that cannot be decoded.
 """
@@ -56,11 +59,13 @@ class Broker:
 
 
 class KafkaControl:
-    """Keeps one backend's state true."""
+    """Keeps one backend's state true. `close` ends the connection that is kept, if any."""
 
     def __init__(self, state: BackendState, settings: Backend) -> None:
         self._state = state
         self._bootstrap = tuple(_endpoint(text) for text in settings.bootstrap)
+        self._kept: Broker | None = None
+        self._closed = False
 
     @property
     def refresh_wanted(self) -> bool:
@@ -69,40 +74,67 @@ class KafkaControl:
 
     async def refresh(self, dial: Dial) -> None:
         """Learn brokers, versions, features and topics anew. Raises ExchangeFailed if no broker could be reached."""
+        self._state.refresh_wanted = False  # what moves from here on is for the next one
+        self._let_go()  # its broker may have left
         broker = await self._any_broker(dial)
         try:
             await self._learn_cluster(broker)
-            await self._learn_auto_create(broker)
         finally:
             broker.close()
-        await self._learn_versions(dial)
-        self._state.refresh_wanted = False
+        await self._learn_brokers(dial)
 
-    async def topic_facts(self, ask: TopicFactsWanted, dial: Dial) -> TopicFacts:
-        """What these topics are called, or that they do not exist, from the backend as it is now."""
-        broker = await self._any_broker(dial)
+    async def answer(self, ask: TopicFactsWanted | TopicsToCreate, dial: Dial) -> TopicFacts:
+        """What a session asks for. Raises ExchangeFailed."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            try:
+                return await self._told_by(kept, ask)
+            except ExchangeFailed:
+                pass  # brokers end connections that are idle, so this says nothing of the broker yet
+        return await self._told_by(await self._any_broker(dial), ask)
+
+    async def _told_by(self, broker: Broker, ask: TopicFactsWanted | TopicsToCreate) -> TopicFacts:
+        """What one broker says; its connection is kept if all went well and none is."""
         try:
-            by_name = [{"name": name, "topicId": ZERO_ID} for name in sorted(ask.names)]
-            by_id: list[Body] = []
-            latest = newest(METADATA, broker.versions.apis, None)
-            if latest is not None and latest >= METADATA_BY_ID_FROM:
-                by_id = [{"name": None, "topicId": topic_id} for topic_id in sorted(ask.ids)]
-            found: dict[TopicId, str] = {}
-            for topics in _slices(by_name + by_id):
-                found.update(await self._topics(broker, topics, create=False))
-        finally:
+            if isinstance(ask, TopicsToCreate):
+                facts = await self._create_topics(broker, ask)
+            else:
+                facts = await self._topic_facts(broker, ask)
+        except BaseException:
             broker.close()
+            raise
+        if self._kept is None and not self._closed:
+            self._kept = broker
+        else:
+            broker.close()
+        return facts
+
+    def _let_go(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._let_go()
+
+    async def _topic_facts(self, broker: Broker, ask: TopicFactsWanted) -> TopicFacts:
+        """What these topics are called, or that they do not exist, from the backend as it is now."""
+        by_name = [{"name": name, "topicId": ZERO_ID} for name in sorted(ask.names)]
+        by_id: list[Body] = []
+        latest = newest(METADATA, broker.versions.apis, None)
+        if latest is not None and latest >= METADATA_BY_ID_FROM:
+            by_id = [{"name": None, "topicId": topic_id} for topic_id in sorted(ask.ids)]
+        found: dict[TopicId, str] = {}
+        for topics in _slices(by_name + by_id):
+            found.update(await self._topics(broker, topics, create=False))
         return _facts(found, ask.ids, ask.names)
 
-    async def create_topics(self, ask: TopicsToCreate, dial: Dial) -> TopicFacts:
+    async def _create_topics(self, broker: Broker, ask: TopicsToCreate) -> TopicFacts:
         """Let the broker create these topics by its own rules, as it does for a Metadata request that permits it."""
-        broker = await self._any_broker(dial)
-        try:
-            found: dict[TopicId, str] = {}
-            for topics in _slices([{"name": name, "topicId": ZERO_ID} for name in sorted(ask.names)]):
-                found.update(await self._topics(broker, topics, create=True))
-        finally:
-            broker.close()
+        found: dict[TopicId, str] = {}
+        for topics in _slices([{"name": name, "topicId": ZERO_ID} for name in sorted(ask.names)]):
+            found.update(await self._topics(broker, topics, create=True))
         return _facts(found, frozenset(), ask.names)
 
     async def _any_broker(self, dial: Dial) -> Broker:
@@ -127,10 +159,9 @@ class KafkaControl:
             named = (each for each in body["topics"] if each["name"] is not None)
             state.topics.replace((each["name"], bytes(each["topicId"])) for each in named)
 
-    async def _learn_auto_create(self, broker: Broker) -> None:
-        """auto.create.topics.enable; where it cannot be read it is taken as true, which asks before creating."""
-        self._state.auto_create_topics = True
-        node_id = next(iter(self._state.brokers))
+    async def _auto_creates(self, broker: Broker, node_id: int) -> bool:
+        """auto.create.topics.enable of a broker, which tells of no node but itself. Where it cannot be read it is taken
+        as true, which asks before creating."""
         resource = {
             "resourceType": BROKER_RESOURCE,
             "resourceName": str(node_id),
@@ -139,13 +170,12 @@ class KafkaControl:
         try:
             body, _ = await broker.ask(DESCRIBE_CONFIGS, {"resources": [resource]})
         except ExchangeFailed:
-            return
-        for result in body["results"]:
-            for config in result["configs"] or ():
-                if config["name"] == "auto.create.topics.enable" and config["value"] == "false":
-                    self._state.auto_create_topics = False
+            return True
+        configs = [config for result in body["results"] for config in result["configs"] or ()]
+        return not any(each["name"] == "auto.create.topics.enable" and each["value"] == "false" for each in configs)
 
-    async def _learn_versions(self, dial: Dial) -> None:
+    async def _learn_brokers(self, dial: Dial) -> None:
+        """What each broker can do, and whether the first that is reached creates topics by itself."""
         reached = 0
         failure = ""
         for node_id, endpoint in list(self._state.brokers.items()):
@@ -154,7 +184,11 @@ class KafkaControl:
             except ExchangeFailed as failed:
                 failure = f"{endpoint}: {failed}"
                 continue
-            broker.close()
+            try:
+                if not reached:
+                    self._state.auto_create_topics = await self._auto_creates(broker, node_id)
+            finally:
+                broker.close()
             self._state.set_versions(node_id, broker.versions)
             reached += 1
         if not reached:

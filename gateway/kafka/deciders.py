@@ -54,7 +54,7 @@ BROKER, BROKER_LOGGER = 4, 8
 _DECIDED_BY_THE_BROKER = (BROKER, BROKER_LOGGER)
 """Of the other types the controller decides about changes, and its denials carry the error's words."""
 
-_CONFIGS_REFUSED = ("sasl.jaas.config", ".class", ".classes", ".reporters", ".providers")
+_CONFIGS_REFUSED = ("sasl.jaas.config", ".class", ".class.name", ".classes", ".reporters", ".providers")
 """Endings of configuration names whose value makes a broker load code (CVE-2025-27818, CVE-2025-27819)."""
 
 
@@ -88,6 +88,8 @@ def config_resource(work: Work, items: Items, item: Any, name: str | None) -> De
         config["name"] for config in item.get("configs", ()) if f".{config['name'].lower()}".endswith(_CONFIGS_REFUSED)
     )
     if refused:
+        for each in refused:
+            work.view.refused(known[0], "AlterConfigs", f"{name or CLUSTER_NAME}:{each}", "loads-code")
         return Denial(POLICY_VIOLATION, f"Not altered through the gateway: {', '.join(refused)}")
     return None
 

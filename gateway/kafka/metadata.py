@@ -103,3 +103,18 @@ def never_create_by_asking(work: Work) -> Plan | None:
     elif work.body["allowAutoTopicCreation"]:
         work.change(allowAutoTopicCreation=False)
     return None
+
+
+def drop_what_was_not_asked(work: Work, answer: Body) -> None:
+    """Topics nobody asked for are dropped: brokers exist that take a list without topics for all topics.
+
+    Such a list is what is left of a request whose every topic is denied, and the rest would be told all the same.
+    """
+    asked = work.forward["topics"]
+    if asked is None:
+        return
+    names = {topic["name"] for topic in asked} - {None}
+    ids = {topic.get("topicId", ZERO_ID) for topic in asked} - {ZERO_ID}
+    answer["topics"] = [
+        topic for topic in answer["topics"] if topic["name"] in names or topic.get("topicId", ZERO_ID) in ids
+    ]

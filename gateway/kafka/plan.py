@@ -87,6 +87,10 @@ class View(Protocol):
         """Whether some resource of the kind is allowed (Kafka's authorizeByResourceType)."""
         ...
 
+    def refused(self, kind: str, operation: str, name: str, why: str) -> None:
+        """Audit what is refused whatever the rights are. why: ``regular-expression`` or ``loads-code``."""
+        ...
+
     def address(self, node_id: int) -> Endpoint | None:
         """Where clients of this listener reach a broker; None: outside the range (nothing may leak then)."""
         ...
@@ -119,13 +123,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """Drop it without an answer (acks=0 whose denied part was all of it is `Refuse` instead)."""
-
-
-@dataclass(frozen=True, slots=True)
 class Refuse:
-    """Close the connection, as the broker does."""
+    """Close the connection, as the broker does; a denied Produce with acks=0 among them, which has no answer."""
 
     reason: Reason
     detail: str = ""
@@ -138,4 +137,4 @@ class Wait:
     ask: TopicFactsWanted | TopicsToCreate
 
 
-Plan = Forward | Answer | Silence | Refuse | Wait
+Plan = Forward | Answer | Refuse | Wait

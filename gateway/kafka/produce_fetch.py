@@ -2,7 +2,7 @@
 
 Each connection remembers its verdicts by the topic's raw bytes, names and ids apart. A verdict is the live
 [requests, bytes] pair of the audit's sums, so that a hit costs one lookup. Only allows are remembered: whatever is
-denied, unknown or unusual (transactional, a replica's fetch) is left to the engine. A new revision, a
+denied, unknown or unusual (transactional, a replica's fetch, tagged fields) is left to the engine. A new revision, a
 re-authentication or a flush of the sums starts anew (`renew`).
 
 Answers are walked too: broker addresses stand in a tag at their end, and an incremental fetch session (KIP-227)
@@ -51,7 +51,7 @@ class FastPath:
     def produce(self, frame: memoryview, body_offset: int, version: int) -> ProduceScan | None:
         """The scan of a Produce request that may go on as it is, None if the engine must look. Raises Malformed."""
         scan = scan_produce(frame, body_offset, version)
-        if scan.has_transactional_batch or scan.transactional_id is not None:
+        if scan.has_transactional_batch or scan.transactional_id is not None or scan.tagged:
             return None
         by_id = version >= PRODUCE_IDS_FROM
         verdicts = self._write_ids if by_id else self._write_names
@@ -67,7 +67,7 @@ class FastPath:
     def fetch(self, frame: memoryview, body_offset: int, version: int) -> bool:
         """Whether a Fetch request may go on as it is. Raises Malformed."""
         scan = scan_fetch(frame, body_offset, version)
-        if scan.replica_id != NO_REPLICA:
+        if scan.replica_id != NO_REPLICA or scan.tagged:
             return False
         by_id = version >= FETCH_IDS_FROM
         verdicts = self._read_ids if by_id else self._read_names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.kafka.errors import MESSAGES
@@ -33,10 +33,6 @@ def denied_item(items: Items, item: Any, why: Denial) -> Body:
         ]
     reply.update(why.fields)
     return reply
-
-
-def denied_items(items: Items, denied: Iterable[tuple[Any, Denial]]) -> list[Body]:
-    return [denied_item(items, item, why) for item, why in denied]
 
 
 def whole(work: Work, error: int) -> Body:

@@ -93,8 +93,8 @@ def _readdress(rule: Addresses, view: View, answer: Body) -> None:
     answer[rule.path] = kept
     nodes = {member[rule.node] for member in kept}
     for field in rule.ids:
-        if answer[field] not in nodes:
-            answer[field] = -1
+        if answer.get(field, -1) not in nodes | {-1}:
+            answer[field] = min(nodes, default=-1)
 
 
 def _recompute(rule: OperationBits, view: View, answer: Body) -> None:

@@ -182,7 +182,8 @@ class Addresses:
     """Broker addresses in an answer, at `path` (None: in the answer itself), each by its node id.
 
     lost: what becomes of a node that clients of this listener cannot reach: it is dropped from the list, or answered
-    as a coordinator that is not available. ids: fields of the answer that name a node only if it is in the list.
+    as a coordinator that is not available. ids: fields of the answer that name the controller; if clients cannot reach
+    that node they are told one that they can, since every broker of a KRaft cluster passes on what is the controller's.
     """
 
     path: str | None

@@ -61,7 +61,7 @@ class ProduceScan(NamedTuple):
     """What a Produce request asks for.
 
     topics: raw names as bytes, from version 13 on 16-byte ids, in the request's order, as often as given.
-    topic_octets: bytes of records for each of them.
+    topic_octets: bytes of records for each of them. tagged: it holds tagged fields, of which none is known today.
     """
 
     transactional_id: bytes | None
@@ -70,16 +70,21 @@ class ProduceScan(NamedTuple):
     topic_octets: tuple[int, ...]
     has_transactional_batch: bool
     has_idempotent_batch: bool
+    tagged: bool
 
 
 class FetchScan(NamedTuple):
-    """What a Fetch request asks for. `replica_id` is the field's, or that of the tagged ReplicaState (KIP-903)."""
+    """What a Fetch request asks for. `replica_id` is the field's, or that of the tagged ReplicaState (KIP-903).
+
+    tagged: it holds tagged fields, known or not; consumers send none.
+    """
 
     topics: tuple[bytes, ...]
     session_id: int
     session_epoch: int
     replica_id: int
     forgotten: tuple[bytes, ...]
+    tagged: bool
 
 
 def scan_produce(frame: memoryview, body_offset: int, version: int) -> ProduceScan:
@@ -109,7 +114,7 @@ def _scan_produce(d: memoryview, o: int, version: int) -> ProduceScan:
     o += 6
     topics: list[bytes] = []
     octets: list[int] = []
-    transactional = idempotent = False
+    transactional = idempotent = tagged = False
     least = (18 if ids else 3) if flexible else 6
     count, o = read_count(d, o, end, flexible, least)
     left = fewer(ELEMENTS_MAX, count)
@@ -139,16 +144,16 @@ def _scan_produce(d: memoryview, o: int, version: int) -> ProduceScan:
                     idempotent = idempotent or of_producer
                 o = stop
             if flexible:
-                o = o + 1 if d[o] == 0 else skip_tags(d, o, end)
+                tagged, o = (tagged, o + 1) if d[o] == 0 else (True, skip_tags(d, o, end))
         if flexible:
-            o = o + 1 if d[o] == 0 else skip_tags(d, o, end)
+            tagged, o = (tagged, o + 1) if d[o] == 0 else (True, skip_tags(d, o, end))
         topics.append(topic)
         octets.append(total)
     if flexible:
-        o = skip_tags(d, o, end)
+        tagged, o = (tagged, o + 1) if d[o] == 0 else (True, skip_tags(d, o, end))
     if o != end:
         raise Malformed("ProduceRequest: bytes left over, or too few")
-    return ProduceScan(transactional_id, acks, tuple(topics), tuple(octets), transactional, idempotent)
+    return ProduceScan(transactional_id, acks, tuple(topics), tuple(octets), transactional, idempotent, tagged)
 
 
 def _batches(d: memoryview, o: int, stop: int) -> tuple[bool, bool]:
@@ -187,25 +192,27 @@ def _scan_fetch(d: memoryview, o: int, version: int) -> FetchScan:
         session_id, session_epoch = _SESSION(d, o)
         o += 8
     size = 16 + (8 if version >= 5 else 0) + (4 if version >= 9 else 0) + (4 if flexible else 0)
-    topics, o, left = _fetch_topics(d, o, end, version, size, ELEMENTS_MAX)
+    topics, o, left, tagged = _fetch_topics(d, o, end, version, size, ELEMENTS_MAX)
     forgotten: tuple[bytes, ...] = ()
     if version >= 7:
-        forgotten, o, left = _forgotten_topics(d, o, end, flexible, ids, left)
+        forgotten, o, tagged = _forgotten_topics(d, o, end, flexible, ids, left, tagged)
     if version >= 11:
         _, o = read_text(d, o, end, flexible)
     if flexible:
+        tagged = tagged or d[o] != 0
         replica_id, o = _fetch_tags(d, o, end, version, replica_id)
     if o != end:
         raise Malformed("FetchRequest: bytes left over, or too few")
-    return FetchScan(topics, session_id, session_epoch, replica_id, forgotten)
+    return FetchScan(topics, session_id, session_epoch, replica_id, forgotten, tagged)
 
 
 def _fetch_topics(
     d: memoryview, o: int, end: int, version: int, size: int, left: int
-) -> tuple[tuple[bytes, ...], int, int]:
+) -> tuple[tuple[bytes, ...], int, int, bool]:
     flexible = version >= FETCH_FLEXIBLE
     ids = version >= FETCH_TOPIC_IDS
     topics = []
+    tagged = False
     count, o = read_count(d, o, end, flexible, (18 if ids else 3) if flexible else 6)
     left = fewer(left, count)
     for _ in range(count):
@@ -216,16 +223,16 @@ def _fetch_topics(
         if flexible:
             for _ in range(partitions):
                 o += size
-                o = o + 1 if d[o] == 0 else _partition_tags(d, o, end, version)
-            o = o + 1 if d[o] == 0 else skip_tags(d, o, end)
+                tagged, o = (tagged, o + 1) if d[o] == 0 else (True, _partition_tags(d, o, end, version))
+            tagged, o = (tagged, o + 1) if d[o] == 0 else (True, skip_tags(d, o, end))
         else:
             o += partitions * size
-    return tuple(topics), o, left
+    return tuple(topics), o, left, tagged
 
 
 def _forgotten_topics(
-    d: memoryview, o: int, end: int, flexible: bool, ids: bool, left: int
-) -> tuple[tuple[bytes, ...], int, int]:
+    d: memoryview, o: int, end: int, flexible: bool, ids: bool, left: int, tagged: bool
+) -> tuple[tuple[bytes, ...], int, bool]:
     topics = []
     count, o = read_count(d, o, end, flexible, (18 if ids else 3) if flexible else 6)
     left = fewer(left, count)
@@ -236,8 +243,8 @@ def _forgotten_topics(
         left = fewer(left, partitions)
         o += 4 * partitions
         if flexible:
-            o = o + 1 if d[o] == 0 else skip_tags(d, o, end)
-    return tuple(topics), o, left
+            tagged, o = (tagged, o + 1) if d[o] == 0 else (True, skip_tags(d, o, end))
+    return tuple(topics), o, tagged
 
 
 def _partition_tags(d: memoryview, o: int, end: int, version: int) -> int:

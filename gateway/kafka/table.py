@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from gateway.kafka import deciders, describing, fetching, metadata, producing
+from gateway.kafka import deciders, describing, fetching, metadata, producing, subscribing
 from gateway.kafka.errors import (
     CLUSTER_AUTHORIZATION_FAILED,
     GROUP_AUTHORIZATION_FAILED,
@@ -118,8 +118,9 @@ CLUSTER_VIEWS = (
                               "includeTopicAuthorizedOperations", (8, 13), healthy=False),
                 OperationBits(None, "clusterAuthorizedOperations", CLUSTER, "",
                               "includeClusterAuthorizedOperations", (8, 10)),
-                Addresses("brokers"),
+                Addresses("brokers", ids=("controllerId",)),
             ),
+            finish=(metadata.drop_what_was_not_asked,),
         ),
     )),
     Row(60, "DescribeCluster", (0, 2), (
@@ -198,12 +199,13 @@ GROUPS = (
                         echo=(("", "groupId"),), duplicates=Duplicates(once=True)),
         ),
     )),
-    Row(68, "ConsumerGroupHeartbeat", (0, 0), (  # v1 brings regular expressions that the broker would evaluate
+    Row(68, "ConsumerGroupHeartbeat", (0, 1), (
         Shape(
             first=0,
             checks=(READ_GROUP,),
             items=Items("subscribedTopicNames", TOPIC, "Describe", TOPIC_AUTHORIZATION_FAILED, "", name=None,
                         whole=True),
+            after=(subscribing.no_expression,),
         ),
     )),
     Row(69, "ConsumerGroupDescribe", (0, 1), (

@@ -24,7 +24,7 @@ from gateway.kafka.answers import AnswerQueue, Expected
 from gateway.kafka.api_versions import API_VERSIONS, framed, respond
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import OWN_ANSWERS, REQUESTS, THROTTLE_SECONDS
-from gateway.kafka.plan import Answer, Body, Finish, Forward, Plan, Refuse, Silence, TopicId, TopicsToCreate, Wait
+from gateway.kafka.plan import Answer, Body, Finish, Forward, Plan, Refuse, TopicId, TopicsToCreate, Wait
 from gateway.kafka.produce_fetch import FETCH, PRODUCE, UNKNOWN_TOPIC_ID, FastPath
 from gateway.kafka.quirks import without_excess
 from gateway.kafka.scan import scan_produce, walk_fetch_response, walk_produce_response
@@ -131,9 +131,9 @@ class Traffic:
         One pause is never long, so that a rate only holds if a debt is looked at again after it. What keeps a member
         in its group passes: clients have it on a connection of its own.
         """
-        if self._charged is not None or (api_key in UNHELD and octets <= LARGE):
-            return False
         account = self._account
+        if not account.owing or self._charged is not None or (api_key in UNHELD and octets <= LARGE):
+            return False
         owed = account.owed(now)
         if api_key == PRODUCE or octets > LARGE:
             owed = max(owed, account.produce(0, now))
@@ -175,6 +175,7 @@ class Traffic:
         given = frame[header.body_offset :]
         read = without_excess(api_key, version, given)
         body = codec.decode_request(api_key, version, read)
+        changed = codec.drop_unknown(body) or header.tagged or read is not given
         name, again = codec.APIS[api_key].name, self._waits > 0
         self.view.begin(name, self._missing_ids, self._missing_names, again=again)
         plan = authorize.plan(api_key, version, body, self.view)
@@ -182,8 +183,8 @@ class Traffic:
         if isinstance(plan, Wait):
             return self._wait(plan)
         outcome = self._perform(plan, header, body, kept, throttle_ms)
-        if outcome is AS_IT_IS and read is not given:
-            outcome = _request(header, version, bytes(read))
+        if outcome is AS_IT_IS and changed:
+            outcome = _request(header, version, codec.encode_request(api_key, version, body))
         if api_key == PRODUCE and isinstance(plan, Forward):
             self._fast.tally_produced(frame, header.body_offset, version)
             _let_go_of_records(body)
@@ -254,6 +255,8 @@ class Traffic:
     def _fast_request(self, header: codec.RequestHeader, frame: memoryview, throttle_ms: int) -> AsItIs | None:
         """Produce and Fetch whose topics are all allowed; None leaves it to the engine."""
         api_key, version = header.api_key, header.api_version
+        if header.tagged:
+            return None
         if api_key == PRODUCE:
             scan = self._fast.produce(frame, header.body_offset, version)
             if scan is None:
@@ -273,8 +276,6 @@ class Traffic:
             if throttle_ms:
                 merge_throttle(api_key, version, plan.body, throttle_ms)
             self._own_answer(api_key, framed(api_key, version, header.correlation_id, plan.body))
-            return None
-        if isinstance(plan, Silence):
             return None
         assert isinstance(plan, Refuse)
         return Close(plan.reason, plan.detail)

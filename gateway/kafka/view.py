@@ -1,26 +1,25 @@
 """One connection's view: its principal's rights on its backend, as the engine asks for them.
 
 A connection has one view. `begin` is called for every request and every answer that is finished, so that a denial is
-audited once per request and resource. `use` replaces the rights (a new policy revision, a re-authentication).
+counted once per request and resource; one that repeats is written now and then (kafka.repeats). `use` replaces the
+rights (a new policy revision, a re-authentication).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from gateway.core.audit import AuditEvent, FieldValue
 from gateway.core.identity import Identity
 from gateway.core.limits import Account
 from gateway.core.rights import Decision, Rights
 from gateway.core.session import Endpoint, Peer
+from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import DENIALS
 from gateway.kafka.plan import TopicId, Topics
 from gateway.kafka.reasons import NODE_OUTSIDE_RANGE, NOT_ALLOWED
-
-if TYPE_CHECKING:
-    from gateway.kafka.context import ListenerContext
+from gateway.kafka.repeats import Repeats
 
 DENIALS_AUDITED_MAX = 100
 """Denials of one request written one by one; the rest of them is counted in one more line."""
@@ -55,6 +54,7 @@ class SessionView:
         self.missing_names: Collection[str] = ()
         self.api = ""
         self._denied: set[tuple[str, str, str]] = set()
+        self._repeats = Repeats()
         self._unwritten = 0
         self._more_at = -MORE_INTERVAL
         self._allowed: list[tuple[str, str, str]] = []
@@ -64,6 +64,7 @@ class SessionView:
     def use(self, identity: Identity, rights: Rights) -> None:
         self._identity = identity
         self.rights = rights
+        self._repeats.forget()
 
     def begin(
         self,
@@ -96,8 +97,14 @@ class SessionView:
         if self._unwritten and self._context.clock.monotonic() - self._more_at >= MORE_INTERVAL:
             self.write_more()
 
+    def close(self) -> None:
+        """The connection ends, or another view takes its place: leave no denial uncounted."""
+        self._repeats.forget()
+        self.write_more()
+
     def write_more(self) -> None:
-        """Count the denials that were not written; also at the connection's end."""
+        """Count the denials that were not written."""
+        self._unwritten += self._repeats.take_untold()
         if self._unwritten:
             self._more_at = self._context.clock.monotonic()
             self._write("*more*", {"more": self._unwritten})
@@ -116,6 +123,9 @@ class SessionView:
 
     def allowed_on_any(self, kind: str, operation: str) -> bool:
         return self.rights.decide_any(kind, operation).allowed
+
+    def refused(self, kind: str, operation: str, name: str, why: str) -> None:
+        self._deny(Decision(False, "", why), kind, operation, name)
 
     def address(self, node_id: int) -> Endpoint | None:
         listener = self._context.listener
@@ -137,12 +147,19 @@ class SessionView:
         self._denied.add(key)
         why = decision.why if decision.why in _WHYS else "rule"
         self._context.meters.cell(DENIALS, self.backend, why).value += 1
-        if len(self._denied) > DENIALS_AUDITED_MAX or not self._account.may_write_denial(
-            self._context.clock.monotonic()
-        ):
+        now = self._context.clock.monotonic()
+        if self._repeats.repeated(key, now):
+            return
+        if len(self._denied) > DENIALS_AUDITED_MAX or not self._account.may_write_denial(now):
             self._unwritten += 1
             return
-        self._write(name, {"operation": operation, "kind": kind, "rule": decision.rule, "why": decision.why})
+        fields: dict[str, str | int] = {
+            "operation": operation, "kind": kind, "rule": decision.rule, "why": decision.why,
+        }  # fmt: skip
+        repeats = self._repeats.written(key, now)
+        if repeats:
+            fields["repeats"] = repeats
+        self._write(name, fields)
 
     def _warn_of(self, node_id: int) -> None:
         """A broker that clients of this listener cannot reach: told once, if the backend really has it."""
@@ -186,5 +203,5 @@ def _shown(name: str) -> str:
     return name if len(name) <= RESOURCE_CHARS_MAX else f"{name[:RESOURCE_CHARS_MAX]}..."
 
 
-_WHYS = frozenset({"no-rule", "no-binding", "network", "expired"})
+_WHYS = frozenset({"no-rule", "no-binding", "network", "expired", "regular-expression", "loads-code"})
 """What can keep an action from being allowed, apart from a deny rule's own id (no label may be that)."""

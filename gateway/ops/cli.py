@@ -15,8 +15,8 @@ from pathlib import Path
 
 from gateway import __version__
 from gateway.core.documents import Mistakes
+from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 
-OK, CHECK_FAILED, WRONG_USE = 0, 1, 2
 CONFIG_DEFAULT = Path("conf/gateway.yaml")
 
 Command = Callable[[argparse.Namespace], int]
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return OK
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def build_parser() -> argparse.ArgumentParser:

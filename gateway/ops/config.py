@@ -18,17 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
 from gateway.core import documents
 from gateway.core.documents import Document, Mistake, Mistakes
 from gateway.core.policy import PolicySet
-from gateway.core.settings import Admin, Backend, Issuer, Limits, Listener, ListenerTls, Policies, Settings
+from gateway.core.settings import ListenerTls, Settings
 from gateway.core.vocabulary import Vocabulary
 from gateway.ops import config_files, config_policies
+from gateway.ops.config_parts import Parts, sound_parts
 from gateway.ops.config_policies import SYSTEMS
-
-M = TypeVar("M", bound=BaseModel)
 
 PATHS: tuple[tuple[str, ...], ...] = (
     ("listeners", "*", "tls", "certificate"),
@@ -49,7 +46,6 @@ PATHS: tuple[tuple[str, ...], ...] = (
 """The fields that hold a path; ``*`` stands for every item of a list. (Policies are patterns; see config_policies.)"""
 
 STDOUT = "stdout"
-PORT_LAST = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +64,6 @@ class Configuration:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The pieces of a document that are sound by themselves, each with its index in the file."""
-
-    listeners: tuple[tuple[int, Listener], ...]
-    backends: tuple[tuple[int, Backend], ...]
-    issuers: tuple[tuple[int, Issuer], ...]
-    policies: Policies | None
-    admin: Admin | None
-    limits: Limits | None
-
-
 def read(file: Path, wall: float) -> Configuration:
     """Read, type and cross-check a configuration file. `wall`: now. Raises Mistakes."""
     content, document = _document(file)
@@ -87,7 +71,7 @@ def read(file: Path, wall: float) -> Configuration:
     _make_absolute(document.data, PATHS, folder)
     mistakes: list[Mistake] = []
     settings = _collect(mistakes, lambda: documents.typed(Settings, document))
-    parts = _parts(document.data)
+    parts = sound_parts(document.data)
     mistakes += names_that_lead_nowhere(document, parts)
     mistakes += ports_in_use_twice(document, parts)
     mistakes += limits_at_odds(document, parts)
@@ -150,31 +134,6 @@ def _holders(data: Any, path: tuple[str, ...]) -> Iterator[tuple[dict[str, Any],
             yield from _holders(data[head], rest)
         else:
             yield data, head
-
-
-def _parts(data: Any) -> Parts:
-    whole = data if isinstance(data, dict) else {}
-
-    def items(key: str, model: type[M]) -> tuple[tuple[int, M], ...]:
-        found = whole.get(key)
-        typed = ((index, _sound(model, item)) for index, item in enumerate(found if isinstance(found, list) else ()))
-        return tuple((index, item) for index, item in typed if item is not None)
-
-    return Parts(
-        items("listeners", Listener),
-        items("backends", Backend),
-        items("issuers", Issuer),
-        _sound(Policies, whole.get("policies")),
-        _sound(Admin, whole.get("admin", {})),
-        _sound(Limits, whole.get("limits", {})),
-    )
-
-
-def _sound(model: type[M], data: object) -> M | None:
-    try:
-        return model.model_validate(data)
-    except ValidationError:
-        return None
 
 
 def names_that_lead_nowhere(document: Document, parts: Parts) -> list[Mistake]:

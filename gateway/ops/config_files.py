@@ -12,7 +12,6 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -23,9 +22,7 @@ from gateway.core.keys import BadKeySet, parse_jwks
 from gateway.core.settings import Backend
 from gateway.edge import private_files
 from gateway.edge.reasons import StartRefused
-
-if TYPE_CHECKING:
-    from gateway.ops.config import Parts
+from gateway.ops.config_parts import Parts
 
 PEM_BYTES_MAX = 1024 * 1024
 EXPIRY_WARNING_SECONDS = 14 * 86400

@@ -21,6 +21,7 @@ from gateway.core.policy.explain import Explanation, Question, explain
 from gateway.core.policy.load import meaning
 from gateway.core.policy.table import Rule
 from gateway.core.policy.trial import Failure, Outcome, as_address, as_moment, run
+from gateway.ops.exit_codes import CHECK_FAILED, OK, WRONG_USE
 from gateway.ops.policy_asked import (
     TOKEN_BYTES_MAX,
     Asked,
@@ -33,11 +34,9 @@ from gateway.ops.policy_asked import (
 )
 from gateway.ops.policy_source import Source, from_config, from_files, tests_beside
 
-YES, NO, WRONG_USE = 0, 1, 2
-
 
 def add_policy_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``policy explain`` and ``policy test``; each sets `command` (and `func`), returning an exit code."""
+    """Add ``policy explain`` and ``policy test``; each sets `command`, returning an exit code."""
     policy = subparsers.add_parser("policy", help="explain decisions, run the policies' tests")
     commands = policy.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_explain(commands)
@@ -45,7 +44,7 @@ def add_policy_commands(subparsers: argparse._SubParsersAction[argparse.Argument
     _takes_policies(test, many=True)
     test.add_argument("--at", type=_typed(as_moment), help="the moment to test at (default: now)")
     test.add_argument("--json", action="store_true", help="print JSON")
-    test.set_defaults(command=test_policies, func=test_policies)
+    test.set_defaults(command=test_policies)
 
 
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -71,7 +70,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--at", type=_typed(as_moment), help="a day or time (default: now, or the denial's)")
     parser.add_argument("--backend", help="needed if the system has several")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(command=explain_decision, func=explain_decision)
+    parser.set_defaults(command=explain_decision)
 
 
 def _takes_policies(parser: argparse.ArgumentParser, *, many: bool) -> None:
@@ -117,7 +116,7 @@ def explain_decision(chosen: argparse.Namespace) -> int:
             print(f"note: {note}")
         for question, each in found:
             print_explanation(asked, question, each, sys.stdout)
-    return YES if all(each.decision.allowed for _, each in found) else NO
+    return OK if all(each.decision.allowed for _, each in found) else CHECK_FAILED
 
 
 def _ask(chosen: argparse.Namespace, source: Source) -> tuple[Asked, list[Question], list[str]]:
@@ -248,7 +247,7 @@ def test_policies(chosen: argparse.Namespace) -> int:
         print(json.dumps(_outcome_json(source.policies, outcome), indent=2))
     else:
         print_outcome(source.policies, outcome, sys.stdout)
-    return NO if outcome.failures else YES
+    return CHECK_FAILED if outcome.failures else OK
 
 
 def print_outcome(policies: PolicySet, outcome: Outcome, out: TextIO) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -20,13 +21,12 @@ from typing import Protocol
 
 import uvloop
 
-from gateway.edge.reasons import BIND_ADDRESS, StartRefused
+from gateway.edge.reasons import BIND_ADDRESS, PORT_IN_USE, StartRefused
 from gateway.ops import admin, metrics
-from gateway.ops.cli import OK, WRONG_USE
 from gateway.ops.composition import Gateway, NoAudit
 from gateway.ops.config import read
+from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 
-INTERRUPTED = 130
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger("gateway")
@@ -53,7 +53,6 @@ def run(file: Path) -> int:
         return WRONG_USE
     except StartRefused as refused:
         print(f"the gateway does not start: {refused}", file=sys.stderr)
-        print(f"remedy: {refused.reason.remedy}", file=sys.stderr)
         return WRONG_USE
 
 
@@ -119,7 +118,8 @@ async def _admin(gateway: Gateway) -> AsyncIterator[None]:
         sock = admin.bind(settings)
     except OSError as error:
         detail = f"admin port {settings.port} on {settings.bind}: {error.strerror or type(error).__name__}"
-        raise StartRefused(BIND_ADDRESS, detail) from None
+        reason = PORT_IN_USE if error.errno in (errno.EADDRINUSE, errno.EACCES) else BIND_ADDRESS
+        raise StartRefused(reason, detail) from None
     registry = metrics.registry(gateway.meters, gateway.readings)
     server = admin.server(admin.application(gateway.missing, gateway.notes, registry))
     task = asyncio.create_task(server.serve(sockets=[sock]), name="admin port")

@@ -87,6 +87,9 @@ class AclView:
         allows, denies = [acl for acl in mine if not acl.deny], [acl for acl in mine if acl.deny]
         return any(not any(_dominates(deny, allow) for deny in denies) for allow in allows)
 
+    def refused(self, kind: str, operation: str, name: str, why: str) -> None:
+        """Nobody reads an audit here."""
+
     def address(self, node_id: int) -> Endpoint | None:
         return self.addresses.get(node_id)
 

@@ -245,7 +245,8 @@ GROUPS = (
 
 def _heartbeat(run: Run, group: str, *topics: str) -> Body:
     return {
-        "groupId": run.fresh(group), "memberId": "", "memberEpoch": 0, "rebalanceTimeoutMs": 60_000,
+        "groupId": run.fresh(group), "memberId": "m" if run.version else "", "memberEpoch": 0,
+        "rebalanceTimeoutMs": 60_000,
         "subscribedTopicNames": list(topics), "topicPartitions": [],
     }  # fmt: skip
 

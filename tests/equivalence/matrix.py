@@ -51,8 +51,8 @@ Beyond what can be compared request by request:
   the broker says UNKNOWN_TOPIC_OR_PARTITION (3) the first time.
 - Metadata v0 to v3 is asked at v4: v0 then does not show a topic as unavailable because one of its replicas' brokers is
   down.
-- Configuration names that make a broker load code (sasl.jaas.config, *.class, *.classes, *.reporters, *.providers) are
-  refused with POLICY_VIOLATION (44) whatever the rights.
+- Configuration names that make a broker load code (sasl.jaas.config, *.class, *.class.name, *.classes, *.reporters,
+  *.providers) are refused with POLICY_VIOLATION (44) whatever the rights.
 - Replica ids: nobody fetches as a replica, and any other replica id is made -1.
 - Share groups' coordinators can be found with ClusterAction on the cluster, but no share group API is offered.
 """

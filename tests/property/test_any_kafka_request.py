@@ -64,6 +64,9 @@ class View:
     def allowed_on_any(self, kind: str, operation: str) -> bool:
         return False
 
+    def refused(self, kind: str, operation: str, name: str, why: str) -> None:
+        """Nobody reads an audit here."""
+
     def address(self, node_id: int) -> Endpoint | None:
         return Endpoint("gateway", 9093) if node_id % 2 else None
 

@@ -51,6 +51,22 @@ def flags(body: Body) -> tuple[bool, bool]:
     return transactional, idempotent
 
 
+FETCH_TAGGED = ("clusterId", "replicaState", "replicaDirectoryId", "highWatermark")
+
+
+def tagged(api_key: int, version: int, body: Body) -> bool:
+    """Whether the message is shorter without its tagged fields."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, list):
+            return [without(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        return {name: without(each) for name, each in value.items() if name not in ("_tags", *FETCH_TAGGED)}
+
+    return codec.encode_request(api_key, version, without(body)) != codec.encode_request(api_key, version, body)
+
+
 def expected_produce(body: Body, version: int) -> scan.ProduceScan:
     name = "topicId" if version >= 13 else "name"
     identity = body["transactionalId"]
@@ -60,6 +76,7 @@ def expected_produce(body: Body, version: int) -> scan.ProduceScan:
         tuple(topic[name] if version >= 13 else topic[name].encode() for topic in body["topicData"]),
         tuple(sum(octets(each["records"]) for each in topic["partitionData"]) for topic in body["topicData"]),
         *flags(body),
+        tagged(0, version, body),
     )
 
 
@@ -74,6 +91,7 @@ def expected_fetch(body: Body, version: int) -> scan.FetchScan:
         body.get("sessionEpoch", -1),
         body["replicaState"]["replicaId"] if version >= 15 else body["replicaId"],
         topics_of(body.get("forgottenTopicsData", []), version),
+        tagged(1, version, body),
     )
 
 

@@ -1,35 +1,59 @@
 """Free ports for processes that cannot bind port 0 themselves.
 
 Ports are taken below the kernel's range for outgoing connections, so that no client's socket takes one between this
-look and the process's own bind; a random start keeps parallel runs apart.
+look and the process's own bind. Each process of tests locks a block of ports for as long as it lives and goes round
+in it: no two runs, and no two fixtures of one, are given the same port while it is still to be bound.
 """
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import random
 import socket
+import tempfile
+from functools import cache
+from pathlib import Path
 
-_LOW, _HIGH = 12_000, 31_000
-_ATTEMPTS_MAX = 500
+_LOW, _HIGH, _BLOCK = 12_000, 31_000, 1_000
+_PROBES_MAX = 10 * _BLOCK
 
 
 def free_ports(count: int, *, consecutive: bool = False) -> list[int]:
     """`count` ports of 127.0.0.1 that nobody listens on, in a row if asked. Raises OSError if none are found."""
-    if consecutive:
-        for _ in range(_ATTEMPTS_MAX):
-            first = random.randrange(_LOW, _HIGH - count)
-            block = list(range(first, first + count))
-            if all(_free(port) for port in block):
-                return block
-        raise OSError(f"no {count} free ports in a row")
-    found: set[int] = set()
-    for _ in range(_ATTEMPTS_MAX + 10 * count):
+    found: list[int] = []
+    for port in itertools.islice(_ports(), _PROBES_MAX):
+        if consecutive and found and port != found[-1] + 1:
+            found.clear()
+        if _free(port):
+            found.append(port)
+        elif consecutive:
+            found.clear()
         if len(found) == count:
-            return sorted(found, key=lambda _: random.random())
-        port = random.randrange(_LOW, _HIGH)
-        if port not in found and _free(port):
-            found.add(port)
+            return found
     raise OSError(f"no {count} free ports")
+
+
+@cache
+def _ports() -> itertools.cycle[int]:
+    """This process's block, round and round. The lock ends with the process."""
+    folder = Path(tempfile.gettempdir()) / "streaming-gateway-ports"
+    folder.mkdir(exist_ok=True)
+    blocks = list(range(_LOW, _HIGH, _BLOCK))
+    random.shuffle(blocks)
+    for block in blocks:
+        lock = open(folder / str(block), "w")  # noqa: SIM115 - kept open for the process's life
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        _kept.append(lock)
+        return itertools.cycle(range(block, block + _BLOCK))
+    raise OSError("every block of ports is taken by some other run of tests")
+
+
+_kept: list[object] = []
 
 
 def _free(port: int) -> bool:

@@ -71,20 +71,32 @@ def test_produces_and_consumes_in_a_group(site: Site, plain: bool) -> None:
     assert sorted(int(message.value()) for message in found) == list(range(10))
 
 
-def test_group_keeps_its_offsets(site: Site) -> None:
-    """The second member of the group starts where the first one committed.
-
-    Classic groups only: librdkafka's side of KIP-848 needs ConsumerGroupHeartbeat v1, which the gateway does not offer
-    yet. The Java suite has the new protocol.
-    """
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_group_keeps_its_offsets(site: Site, protocol: str) -> None:
+    """The second member of the group starts where the first one committed; in both group protocols (KIP-848)."""
     app, topic, group = site.app(), site.topic(), unique("app-g")
-    settings = app.confluent(**{"group.id": group})
+    settings = app.confluent(**{"group.id": group, "group.protocol": protocol})
     produce(app.confluent(), topic, count=5)
     assert len(consume(settings, [topic], 5)) == 5
     produce(app.confluent(), topic, count=3)
     again = consume(settings, [topic], 3)
     assert [message.error() for message in again] == [None] * 3
     assert sorted(int(message.value()) for message in again) == [0, 1, 2]
+
+
+def test_a_regular_expression_is_not_passed_on(site: Site) -> None:
+    """With KIP-848 the broker would evaluate it by the gateway's rights (trap 4)."""
+    app = site.app()
+    consumer = Consumer(app.confluent(**{"group.id": unique("app-g"), "group.protocol": "consumer"}))
+    consumer.subscribe(["^app-.*"])
+    try:
+        message = consumer.poll(20)
+        assert message is not None
+        assert "regular expression" in message.error().str()
+    finally:
+        consumer.close()
+    denied = site.gateway.wait_audit(event="denied", why="regular-expression")
+    assert denied["api"] == "ConsumerGroupHeartbeat"
 
 
 def test_idempotent_produce(site: Site) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,56 @@ def test_a_denied_transactional_id_raises(guarded: Site, tmp_path: Path) -> None
         "--transactional-id", unique("other"), folder=tmp_path,
     )  # fmt: skip
     assert "TransactionalIdAuthorizationException" in done.text
+
+
+def test_more_partitions_and_what_is_refused(guarded: Site, tmp_path: Path) -> None:
+    """kafka-topics alters its own topic, not another's; kafka-acls finds its API not offered at all."""
+    app, mine, other = guarded.app(), guarded.topic(), guarded.topic("closed.pay")
+    assert tool(app, java.TOPICS, tmp_path, "--alter", "--topic", mine, "--partitions", "5").code == 0
+    assert "PartitionCount: 5" in tool(app, java.TOPICS, tmp_path, "--describe", "--topic", mine).text
+    denied = tool(app, java.TOPICS, tmp_path, "--alter", "--topic", other, "--partitions", "5")
+    assert denied.code != 0
+    assert "does not exist" in denied.text, denied.text  # the tool looks for it first, and may not see it
+    acls = tool(app, java.ACLS, tmp_path, "--list")
+    assert "UnsupportedVersionException" in acls.text, acls.text
+
+
+def test_a_consumer_outlives_its_tokens(guarded: Site, tmp_path: Path) -> None:
+    """The Java client fetches a new token before the old one ends and re-authenticates on its connections."""
+    app, topic = guarded.app("svc-java", lifetime=8), guarded.topic()
+    assert guarded.gateway is not None
+    settings = app.java(
+        tmp_path,
+        **{
+            "sasl.login.refresh.min.period.seconds": "1", "sasl.login.refresh.buffer.seconds": "1",
+            "sasl.login.refresh.window.factor": "0.5", "sasl.login.refresh.window.jitter": "0.0",
+        },
+    )  # fmt: skip
+    (file,) = tmp_path.glob("token-*")
+    at, stop = guarded.audited(), threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(0.5):
+            scratch = tmp_path / "scratch"
+            scratch.write_text(app.token())
+            scratch.replace(file)
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        ran = java.run(
+            java.CONSOLE_CONSUMER, "--bootstrap-server", guarded.bootstrap, "--command-config", str(settings),
+            "--topic", topic, "--group", unique("app-g"), "--timeout-ms", "20000", folder=tmp_path,
+        )  # fmt: skip
+    finally:
+        stop.set()
+        thread.join()
+    assert "AuthenticationException" not in ran.text, ran.text
+    lines = [line for line in guarded.gateway.audit()[at:] if "svc-java" in str(line.get("principal"))]
+    proven = Counter(line["connection"] for line in lines if line["event"] == "reauthenticated")
+    assert max(proven.values()) >= 2, lines
+    expired = [
+        line["connection"] for line in lines if line["event"] == "closed" and line["reason"] == "session-expired"
+    ]
+    busiest = proven.most_common(1)[0][0]
+    assert busiest not in expired, "only a connection that the client does not use any more may end"

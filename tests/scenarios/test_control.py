@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ class HandMadeBroker:
         self.apis = apis
         self.auto_create = auto_create
         self.silent = False
+        self.node_id: int | None = None
         self.asked: list[tuple[int, int, dict[str, Any]]] = []
         self.open = 0
         self.replaced: bytes | None = None
@@ -36,6 +38,7 @@ class HandMadeBroker:
         header, body = request_body(frame)
         key, version = header.api_key, header.api_version
         self.asked.append((key, version, body))
+        await asyncio.sleep(0)
         if self.silent:
             raise ExchangeFailed("silent")
         if self.replaced is not None:
@@ -77,8 +80,12 @@ class HandMadeBroker:
         return {"brokers": brokers, "clusterId": "cluster-9", "controllerId": 1, "topics": topics}
 
     def _answer_32(self, body: dict[str, Any], version: int) -> dict[str, Any]:
-        configs = [] if self.auto_create is None else [{"name": "auto.create.topics.enable", "value": self.auto_create}]
+        """As Kafka's ConfigHelper: a broker tells of itself and of no other node."""
         (resource,) = body["resources"]
+        if self.node_id is not None and resource["resourceName"] != str(self.node_id):
+            failed = {"errorCode": 42, "resourceType": 4, "resourceName": resource["resourceName"], "configs": []}
+            return {"results": [failed]}
+        configs = [] if self.auto_create is None else [{"name": "auto.create.topics.enable", "value": self.auto_create}]
         return {"results": [{"resourceType": 4, "resourceName": resource["resourceName"], "configs": configs}]}
 
 
@@ -126,6 +133,16 @@ async def test_auto_create_is_true_unless_it_is_known_not_to_be(setting: str | N
     cluster = Cluster(one=HandMadeBroker(auto_create=setting), two=HandMadeBroker())
     await cluster.control.refresh(cluster.dial)
     assert cluster.state.auto_create_topics is expected
+
+
+async def test_auto_create_is_asked_of_the_broker_that_it_is_about() -> None:
+    """Also where the address of the bootstrap is another broker's than the first's."""
+    one, two = HandMadeBroker(), HandMadeBroker()
+    one.node_id, two.node_id = 1, 2
+    cluster = Cluster(boot=two, one=one, two=two)
+    await cluster.control.refresh(cluster.dial)
+    assert cluster.state.auto_create_topics is False
+    assert cluster.settled()
 
 
 async def test_a_broker_that_may_not_describe_configs() -> None:
@@ -186,31 +203,33 @@ async def test_an_answer_that_is_none(answer: bytes) -> None:
 async def test_topic_facts() -> None:
     cluster = Cluster(one=HandMadeBroker())
     ask = TopicFactsWanted("main", frozenset({"a", "x"}), frozenset({b"B" * 16, b"Z" * 16}))
-    facts = await cluster.control.topic_facts(ask, cluster.dial)
+    facts = await cluster.control.answer(ask, cluster.dial)
     assert facts.names_by_id == {b"A" * 16: "a", b"B" * 16: "b"}
     assert facts.missing_ids == {b"Z" * 16}
     assert facts.missing_names == {"x"}
     assert cluster.state.topics.name(b"B" * 16) == "b"
     (_, _, body) = cluster.brokers["one"].asked[-1]
     assert body["allowAutoTopicCreation"] is False
+    cluster.control.close()
     assert cluster.settled()
 
 
 async def test_ids_cannot_be_known_to_a_broker_that_has_none() -> None:
     cluster = Cluster(one=HandMadeBroker(OLD))
     ask = TopicFactsWanted("main", frozenset(), frozenset({b"B" * 16}))
-    facts = await cluster.control.topic_facts(ask, cluster.dial)
+    facts = await cluster.control.answer(ask, cluster.dial)
     assert facts.missing_ids == {b"B" * 16}
 
 
 async def test_topics_are_created_by_those_names_alone() -> None:
     broker = HandMadeBroker()
     cluster = Cluster(one=broker)
-    facts = await cluster.control.create_topics(TopicsToCreate("main", frozenset({"x"})), cluster.dial)
+    facts = await cluster.control.answer(TopicsToCreate("main", frozenset({"x"})), cluster.dial)
     assert facts.missing_names == frozenset()
     (_, _, body) = broker.asked[-1]
     assert body["allowAutoTopicCreation"] is True
     assert [topic["name"] for topic in body["topics"]] == ["x"]
+    cluster.control.close()
     assert cluster.settled()
 
 
@@ -218,5 +237,61 @@ async def test_many_names_are_asked_in_slices() -> None:
     broker = HandMadeBroker()
     cluster = Cluster(one=broker)
     ask = TopicFactsWanted("main", frozenset(f"t{number}" for number in range(2500)), frozenset())
-    await cluster.control.topic_facts(ask, cluster.dial)
+    await cluster.control.answer(ask, cluster.dial)
     assert [len(body["topics"]) for key, _, body in broker.asked if key == 3] == [1000, 1000, 500]
+
+
+# The connection that is kept
+
+WHICH = TopicFactsWanted("main", frozenset({"a"}), frozenset())
+
+
+def greeted(broker: HandMadeBroker) -> int:
+    return sum(key == 18 for key, _, _ in broker.asked)
+
+
+async def test_asks_share_a_connection_until_the_next_refresh() -> None:
+    broker = HandMadeBroker()
+    cluster = Cluster(one=broker)
+    for _ in range(3):
+        await cluster.control.answer(WHICH, cluster.dial)
+    await cluster.control.answer(TopicsToCreate("main", frozenset({"x"})), cluster.dial)
+    assert (greeted(broker), broker.open) == (1, 1)
+    await cluster.control.refresh(cluster.dial)
+    assert broker.open == 0
+
+
+async def test_one_connection_is_kept_however_many_were_needed_at_once() -> None:
+    broker = HandMadeBroker()
+    cluster = Cluster(one=broker)
+    await asyncio.gather(*(cluster.control.answer(WHICH, cluster.dial) for _ in range(5)))
+    assert (greeted(broker), broker.open) == (5, 1)
+
+
+async def test_a_kept_connection_that_is_dead_is_replaced() -> None:
+    dead, alive = HandMadeBroker(), HandMadeBroker()
+    cluster = Cluster(one=dead)
+    await cluster.control.answer(WHICH, cluster.dial)
+    dead.silent = True
+    cluster.brokers["one"] = alive
+    facts = await cluster.control.answer(WHICH, cluster.dial)
+    assert facts.names_by_id == {b"A" * 16: "a"}
+    assert (dead.open, alive.open) == (0, 1)
+
+
+async def test_a_connection_that_fails_is_not_kept() -> None:
+    broker = HandMadeBroker()
+    cluster = Cluster(one=broker)
+    await cluster.control.answer(WHICH, cluster.dial)
+    broker.silent = True
+    with pytest.raises(ExchangeFailed):
+        await cluster.control.answer(WHICH, cluster.dial)
+    assert broker.open == 0
+
+
+async def test_nothing_is_kept_after_the_end() -> None:
+    broker = HandMadeBroker()
+    cluster = Cluster(one=broker)
+    cluster.control.close()
+    await cluster.control.answer(WHICH, cluster.dial)
+    assert broker.open == 0

@@ -287,3 +287,13 @@ def test_re_authentication_still_works_under_a_small_quota() -> None:
     assert [body_of(36, 2, answer)["errorCode"] for answer in seen.answers[1:]] == [0]
     assert world.send(produce(7, "a")).up
     assert world.reply(produced(7, "a")).answers
+
+
+@pytest.mark.parametrize("name", ["authorizer.class.name", "Remote.Log.Storage.Manager.CLASS.NAME", "metric.reporters"])
+def test_no_right_is_enough_to_have_a_broker_load_code(name: str) -> None:
+    world = logged_in((("cluster", "AlterConfigs", "kafka-cluster"),))
+    configs = [{"name": name, "configOperation": 0, "value": "com.example.Evil"}]
+    resources = [{"resourceType": 4, "resourceName": "1", "configs": configs}]
+    seen = world.send(request(44, 1, 4, {"resources": resources, "validateOnly": False}))
+    assert not seen.up
+    assert body_of(44, 1, seen.answers[0])["responses"][0]["errorCode"] == 44

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.rights import Quota
 from gateway.core.session import Endpoint, Unavailable
 from gateway.core.settings import Limits
-from gateway.kafka import authorize, codec, reasons
+from gateway.kafka import authorize, codec, reasons, repeats
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted
 from gateway.kafka.produce_fetch import VERDICTS_MAX
 from tests.scenarios.kafka_world import (
@@ -67,6 +67,51 @@ def test_an_allowed_produce_goes_on_as_it_is(version: int) -> None:
     answer = produced(5, TOPIC_A if version >= 13 else "a", version=version)
     assert world.reply(answer, answer).down == answer + answer
     assert tallied(world)["Write", "a"][0] == 2
+
+
+@pytest.mark.parametrize(
+    ("api_key", "version", "fields"),
+    [
+        (0, 12, {"acks": 1, "timeoutMs": 9, "topicData": [{"name": "a", "partitionData": [], "_tags": {9: b"x"}}]}),
+        (0, 9, {"acks": 1, "timeoutMs": 9, "topicData": [{"name": "a", "partitionData": []}], "_tags": {0: b""}}),
+        (
+            1,
+            12,
+            {
+                "maxWaitMs": 1,
+                "minBytes": 1,
+                "topics": [{"topic": "a", "partitions": [{"partition": 1, "_tags": {8: b"x"}}]}],
+            },
+        ),
+        (
+            1,
+            12,
+            {"maxWaitMs": 1, "minBytes": 1, "topics": [{"topic": "a", "partitions": []}], "_tags": {1: b"x" * 13}},
+        ),  # ReplicaState from v15 on
+        (2, 6, {"replicaId": -1, "topics": [{"name": "a", "partitions": []}], "_tags": {5: b"replica"}}),
+        (12, 4, {"groupId": "g", "memberId": "m", "generationId": 1, "_tags": {5: b"x"}}),
+    ],
+)
+def test_unknown_tagged_fields_are_not_passed_on(api_key: int, version: int, fields: dict[str, Any]) -> None:
+    """A newer broker may know them, and do what nobody decided."""
+    world = logged_in(allowed=(*ALL_TOPICS, ("topic", "Describe", "a"), ("group", "Read", "g")))
+    sent = request(api_key, version, 5, fields)
+    (forwarded,) = world.send(sent).requests
+    assert len(forwarded) < len(sent) - 4
+    header, body = request_body(forwarded)
+    assert (header.correlation_id, header.client_id) == (5, "test")
+    known = codec.decode_request(api_key, version, sent[4 + header.body_offset :])
+    assert codec.drop_unknown(known)
+    assert body == known
+
+
+def test_unknown_tagged_fields_of_the_header_are_not_passed_on() -> None:
+    world = logged_in()
+    plain = produce(5, "a", version=9)
+    header = codec.parse_request_header(memoryview(plain)[4:])
+    start, rest = plain[4 : 4 + header.body_offset - 1], plain[4 + header.body_offset :]
+    (forwarded,) = world.send(framed(start + b"\x01\x07\x02zz" + rest)).requests
+    assert forwarded == plain[4:]
 
 
 @pytest.mark.parametrize("version", [3, 9, 12])
@@ -601,8 +646,41 @@ def test_idle_is_when_nothing_is_owed() -> None:
 
 def test_a_second_denial_of_the_same_has_a_number_of_its_own() -> None:
     world = logged_in()
-    world.send(produce(4, "b"), produce(5, "b"))
+    world.send(produce(4, "b"))
+    world.advance(repeats.INTERVAL)
+    world.send(produce(5, "b"))
     assert [line.fields["decision"] for line in world.lines("denied")] == ["c1-1", "c1-2"]
+
+
+def test_a_denial_that_repeats_is_written_once_an_interval_and_says_how_often_it_came() -> None:
+    """librdkafka asks for the metadata of a denied topic several times a second, as long as it lives."""
+    world = logged_in()
+    for number in range(25):
+        world.send(produce(number, "b"))
+        world.advance(repeats.INTERVAL / 10)
+    lines = world.lines("denied")
+    assert [line.fields.get("repeats", 0) for line in lines] == [0, 9, 9]
+    world.session.closed(GONE, "")
+    assert [line.fields["more"] for line in world.lines("denied")[3:]] == [4]  # 3 lines, 18 repeats and these: 25
+
+
+def test_another_operation_or_resource_is_no_repeat() -> None:
+    world = logged_in()
+    world.send(produce(4, "b"), fetch(5, "b"), produce(6, "c"), produce(7, "b"))
+    lines = world.lines("denied")
+    assert [(line.fields["operation"], line.fields["resource"]) for line in lines] == [
+        ("Write", "b"), ("Read", "b"), ("Write", "c"),
+    ]  # fmt: skip
+
+
+def test_a_denial_under_new_rights_is_no_repeat() -> None:
+    world = logged_in()
+    world.send(produce(4, "b"), produce(5, "b"))
+    world.policies.current = TablePolicy((), revision="r2")
+    world.send(produce(6, "b"))
+    assert [line.fields["revision"] for line in world.lines("denied")] == ["r1", "r2"]
+    world.session.closed(GONE, "")
+    assert world.lines("denied")[-1].fields["more"] == 1
 
 
 def test_denials_of_one_request_are_bounded_in_the_audit() -> None:

@@ -339,3 +339,41 @@ def supply(file: Path, data: Any) -> None:
     for jwks in re.findall(r"file: (keys/\S+)", file.read_text()):
         (file.parent / jwks).parent.mkdir(exist_ok=True)
         (file.parent / jwks).write_text(json.dumps(TokenIssuer().jwks()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "    port: 9094\n",
+            "",
+            "listeners[0].port: found nothing; expected a value; it is required: The bootstrap port",
+        ),
+        ("port: 9094", "port: kafka", "listeners[0].port: found 'kafka'; expected a whole number"),
+        ("0-9", "ten", "found 'ten'; expected the lowest and the highest node id, as in 0-9"),
+        ("[corp]}\nbackends", "corp}\nbackends", "issuers: found 'corp'; expected a list, as in [a, b]"),
+        ("insecure_plaintext: true", "insecure_plaintext: maybe", "found 'maybe'; expected true or false"),
+        ("insecure_plaintext: true", "insecure_plaintext: true\n    tls: {server_name: b}", "not both"),
+        ("{file: jwks.json}", "jwks.json", "keys: found 'jwks.json'; expected a mapping, as in `name: value`"),
+        ("[kafka]", "[kafka]\n    types: []", "types: found an empty list; expected at least one item"),
+    ],
+)
+def test_messages_lead_to_the_fix(read: Read, old: str, new: str, words: str) -> None:
+    assert old in GOOD
+    assert any(words in str(mistake) for mistake in mistakes_of(read, GOOD.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("end: true\n", "", "end: found nothing; expected true; it is required: A file cut short is not a policy"),
+        ("allow:", "alow:", "found an unknown key; expected 'allow' (did you mean that?)"),
+        ("[orders]", "[*.orders]", 'quotes around it, as in "*.events"'),
+        ("  app:", "\tapp:", "found a tab; expected spaces"),
+        ("[orders]", "[orders", "expected a bracket, quote, colon or indentation that is missing here or just before"),
+    ],
+)
+def test_messages_about_a_policy_lead_to_the_fix(read: Read, folder: Path, old: str, new: str, words: str) -> None:
+    assert old in POLICY
+    (folder / "policy" / "app.yaml").write_text(POLICY.replace(old, new))
+    assert any(words in str(mistake) for mistake in mistakes_of(read, GOOD))

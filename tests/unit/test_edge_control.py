@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,13 +19,14 @@ from gateway.core.settings import Backend
 from gateway.edge import control as module
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import ControlDriver
+from gateway.kafka.control import KafkaControl
 from tests.edge import nobody_dialled, until
+from tests.scenarios.kafka_world import GONE, World
 
 
 @dataclass(frozen=True, slots=True)
 class WhichTopics(Ask):
     names: frozenset[str]
-    ids: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class FakeControl:
         self.asked: list[tuple[str, Ask]] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.closed = False
 
     async def refresh(self, dial: Any) -> None:
         self.refreshes += 1
@@ -52,18 +55,16 @@ class FakeControl:
         if self.broken is not None:
             raise self.broken
 
-    async def topic_facts(self, ask: Any, dial: Any) -> Fact:
-        return await self._answer("topic_facts", ask)
-
-    async def create_topics(self, ask: Any, dial: Any) -> Fact:
-        return await self._answer("create_topics", ask)
-
-    async def _answer(self, method: str, ask: Ask) -> Fact:
+    async def answer(self, ask: Any, dial: Any) -> Fact:
+        method = "topic_facts" if isinstance(ask, WhichTopics) else "create_topics"
         self.asked.append((method, ask))
         await self.go_on.wait()
         if self.broken is not None:
             raise self.broken
         return Names(method)
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @dataclass
@@ -100,8 +101,6 @@ async def test_it_refreshes_when_a_session_saw_something_move(monkeypatch: pytes
         await until(lambda: house.control.refreshes == 1)
         house.control.refresh_wanted = True
         await until(lambda: house.control.refreshes == 2)
-        house.driver.refresh_soon()
-        await until(lambda: house.control.refreshes == 3)
 
 
 @pytest.mark.parametrize("error", [ExchangeFailed("no broker could be reached"), ValueError("ours")])
@@ -170,3 +169,38 @@ async def test_closing_ends_the_flights() -> None:
         await until(lambda: house.control.asked)
         await house.driver.close()
         assert await asking == Unavailable(ask)
+        assert house.control.closed
+
+
+async def test_a_session_that_lost_its_broker_has_it_looked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way: a Kafka session, the backend's state, its control object, the driver."""
+    monkeypatch.setattr(module, "ON_DEMAND_SECONDS_MIN", 0.01)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    world = World()
+    world.login()
+    refreshes = 0
+
+    async def learn(control: KafkaControl, broker: object) -> None:
+        nonlocal refreshes
+        refreshes += 1
+        if refreshes == 2:
+            world.state.refresh_wanted = True  # another one is lost while this refresh is under way
+
+    async def any_broker(control: KafkaControl, dial: object) -> Any:
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(KafkaControl, "_any_broker", any_broker)
+    monkeypatch.setattr(KafkaControl, "_learn_cluster", learn)
+    monkeypatch.setattr(KafkaControl, "_learn_brokers", lambda control, dial: asyncio.sleep(0))
+    settings = Backend(name="main", bootstrap=("localhost:1",), metadata_refresh=1000.0)
+    control = KafkaControl(world.state, settings)
+    events: list[AuditEvent] = []
+    driver = ControlDriver(control, settings, nobody_dialled, events.append, SystemClock(), Meters())
+    await driver.start()
+    try:
+        await until(lambda: refreshes == 1)
+        world.session.upstream_lost(GONE, "reset")
+        await until(lambda: refreshes == 3)
+        assert not control.refresh_wanted
+    finally:
+        await driver.close()

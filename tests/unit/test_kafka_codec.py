@@ -171,7 +171,7 @@ def test_no_request_builds_more_elements_than_the_bound() -> None:
 def test_request_headers(key: int, version: int, client_id: str | None) -> None:
     data = codec.encode_request_header(key, version, -7, client_id)
     header = codec.parse_request_header(memoryview(data + b"body"))
-    assert header == (key, version, -7, client_id, len(data))
+    assert header == (key, version, -7, client_id, len(data), False)
     for size in range(len(data)):
         with pytest.raises(Malformed):
             codec.parse_request_header(memoryview(data)[:size])
@@ -179,7 +179,8 @@ def test_request_headers(key: int, version: int, client_id: str | None) -> None:
 
 def test_a_header_may_have_tagged_fields() -> None:
     data = b"\x00\x03\x00\x09\x00\x00\x00\x01\x00\x00\x02\x01\x01a\x05\x00rest"
-    assert codec.parse_request_header(memoryview(data)).body_offset == len(data) - 4
+    header = codec.parse_request_header(memoryview(data))
+    assert (header.body_offset, header.tagged) == (len(data) - 4, True)
     for wrong in (b"\x02\x05\x01a\x05\x00", b"\x01\x05\x09a"):
         with pytest.raises(Malformed):
             codec.parse_request_header(memoryview(data[:10] + wrong))

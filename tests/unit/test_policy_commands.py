@@ -30,7 +30,7 @@ def gateway(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     add_policy_commands(parser.add_subparsers())
     chosen = parser.parse_args(["policy", *arguments])
-    code = chosen.func(chosen)
+    code = chosen.command(chosen)
     assert isinstance(code, int)
     return code
 

@@ -63,7 +63,8 @@ def run_demo(chosen: argparse.Namespace) -> int:
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _run(chosen)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # all is removed by now
+        print("\nended")
         return OK if not chosen.once else 130
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "confluent_kafka":
@@ -88,16 +89,18 @@ def _run(chosen: argparse.Namespace) -> int:
     screen = Screen()
     with _set_up(chosen, screen) as demo:
         good = True
+        began = time.monotonic()
         for shown in play(demo.stage):
             screen.heading(shown.title)
             screen.fact("does", shown.does)
             screen.fact("sees", shown.sees)
             for line in shown.audit:
                 screen.audit(line)
-            screen.verdict(shown.good, shown.expected)
+            screen.verdict(shown.good, shown.expected, shown.seconds)
             good = good and shown.good
         screen.line()
-        screen.line("All five steps came out as they should." if good else "A step did not come out as it should.")
+        result = "All five steps came out as they should" if good else "A step did not come out as it should"
+        screen.line(f"{result} ({time.monotonic() - began:.1f} s).")
         if not chosen.once:
             demo.stay(screen)
         return OK if good else STEP_FAILED
@@ -111,6 +114,7 @@ class Demo:
     process: GatewayProcess
     ports: Ports
     folder: Path
+    kept: bool
 
     def stay(self, screen: _Screen) -> None:
         """Print settings to paste and wait for Ctrl-C, or for the gateway to end."""
@@ -126,8 +130,11 @@ class Demo:
                 client.secret, ALLOWED_TOPIC,
             )
         )  # fmt: skip
-        screen.line(f"Metrics: http://127.0.0.1:{self.ports.admin}/metrics    Audit: {self.folder / 'audit.jsonl'}")
-        screen.line("The gateway stays up; Ctrl-C ends it and removes everything.")
+        screen.fact("audit", f"tail -f {self.folder / 'audit.jsonl'}")
+        screen.fact("metrics", f"http://127.0.0.1:{self.ports.admin}/metrics")
+        screen.line()
+        kept = "" if self.kept else " and removes everything"
+        screen.line(f"The gateway stays up; Ctrl-C ends it{kept}.")
         while self.process.running():
             time.sleep(0.2)
         raise DemoFailed("the gateway ended by itself")
@@ -169,8 +176,10 @@ def _set_up(chosen: argparse.Namespace, screen: _Screen) -> Iterator[Demo]:
         screen.fact("cluster", f"{', '.join(bootstrap)} (plaintext, as a broker behind the gateway)")
         screen.fact("gateway", f"localhost:{ports.bootstrap} (TLS), ready after {time.monotonic() - began:.1f} s")
         screen.fact("policy", str(chosen.policy))
+        gone = "" if chosen.keep_dir else "; removed at the end, --keep-dir DIR keeps it"
+        screen.fact("audit", f"shortened below; whole lines in {folder / 'audit.jsonl'}{gone}")
         stage = Stage(f"localhost:{ports.bootstrap}", certificates.ca, issuer, AuditLog(folder / "audit.jsonl"))
-        yield Demo(stage, process, ports, folder)
+        yield Demo(stage, process, ports, folder, chosen.keep_dir is not None)
 
 
 @contextlib.contextmanager
