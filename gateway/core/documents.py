@@ -90,7 +90,7 @@ def parse(text: str | bytes, file: str) -> Document:
         raise fail(*bad.args) from None
     except yaml.composer.ComposerError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise fail(line, "", error.problem or "several documents", "a single YAML document") from None
+        raise fail(line, "", "another document", "a single YAML document") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise fail(line, "", *_broken(error)) from None

@@ -142,8 +142,9 @@ class _Encoding:
         elif form.kind in FORMATS:
             self.fixed(form.kind, source)
         elif form.kind == "struct":
-            assert form.shape is not None
-            self.optional(form, source, lambda name: self.struct(form.shape, name))  # type: ignore[arg-type]
+            shape = form.shape
+            assert shape is not None
+            self.optional(form, source, lambda name: self.struct(shape, name))
         elif form.kind == "array":
             self.optional(form, source, lambda name: self.array(form, name))
         else:

@@ -32,10 +32,10 @@ from gateway.kafka.api_versions import API_VERSIONS, SASL_AUTHENTICATE, SASL_HAN
 from gateway.kafka.authentication import Authentication, Step
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
+from gateway.kafka.outcomes import AS_IT_IS, LATER, AsItIs, Outcome
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
 from gateway.kafka.renewal import Renewal
 from gateway.kafka.session_log import SessionLog
-from gateway.kafka.traffic import AS_IT_IS, LATER, AsItIs, Outcome
 
 __all__ = ["KafkaSession", "ListenerContext"]
 
@@ -157,7 +157,7 @@ class KafkaSession:
         traffic = self._admission.traffic
         if traffic is None or not self._sasl.complete:
             return False
-        return traffic.hold_back(_INT16(data, position + PREFIX)[0], size, now)
+        return traffic.charging.hold_back(_INT16(data, position + PREFIX)[0], size, now)
 
     def _size_refused(self, size: int, prefix: memoryview) -> Close | None:
         limits = self._context.limits
@@ -287,7 +287,7 @@ class KafkaSession:
         try:
             if expected.gateways:
                 return self._renewal.answered(frame, now) or b""
-            return traffic.answer(expected, frame, now)
+            return traffic.relay.answer(expected, frame, now)
         except codec.Malformed as error:
             return Close(reasons.UPSTREAM_PROTOCOL, str(error))
         except Exception as error:
@@ -384,8 +384,11 @@ class KafkaSession:
         self.deadline = NEVER if self._over else min(self._admission.ends_at, self._renewal.deadline)
         self._octets_out += sum(map(len, self.effects.to_client))
         traffic = self._admission.traffic
-        if traffic is not None and traffic.throttle_seconds and self._log.throttled(traffic.throttle_seconds, now):
-            traffic.throttle_seconds = 0.0
+        if traffic is None:
+            return
+        charging = traffic.charging
+        if charging.throttle_seconds and self._log.throttled(charging.throttle_seconds, now):
+            charging.throttle_seconds = 0.0
 
 
 def place_of(error: Exception) -> str:

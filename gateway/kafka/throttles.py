@@ -23,6 +23,11 @@ def merge_throttle(api_key: int, version: int, body: Body, throttle_ms: int) -> 
         body[FIELD] = max(body.get(FIELD, 0), throttle_ms)
 
 
+def milliseconds(seconds: float) -> int:
+    """A hold as a throttle time: 0 for none, and never for one that is short."""
+    return max(1, int(seconds * 1000)) if seconds > 0 else 0
+
+
 def patch_throttle(frame: memoryview, offset: int, throttle_ms: int) -> bytes:
     """A copy of an answer, length prefix included, with its throttle time raised. `offset` is the field's."""
     made = bytearray(4 + len(frame))

@@ -1,18 +1,15 @@
-"""Requests of an authenticated client and the broker's answers to them, one frame at a time.
+"""Requests of an authenticated client, one frame at a time.
 
 `request` decides one frame: it goes on as it is (AS_IT_IS), goes on changed (bytes), is answered or dropped by the
-gateway (None), waits for a fact (Ask), or ends the connection. `answer` does the same for one of the broker's frames.
-Limits are charged here and merged into the answers' throttle times (KIP-219). The session splits frames, keeps
-their order, and calls.
+gateway (None), waits for a fact (Ask), or ends the connection. The broker's answers are kafka.relay's, what is charged
+kafka.charging's. The session splits frames, keeps their order, and calls.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from enum import Enum
-from typing import Final
 
 from gateway.core.identity import Identity
 from gateway.core.limits import Account
@@ -22,47 +19,24 @@ from gateway.core.session import Ask, Close, Effects, Peer
 from gateway.kafka import authorize, codec, reasons
 from gateway.kafka.answers import AnswerQueue, Expected
 from gateway.kafka.api_versions import API_VERSIONS, framed, respond
+from gateway.kafka.charging import Charging
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import OWN_ANSWERS, REQUESTS, THROTTLE_SECONDS
-from gateway.kafka.plan import Answer, Body, Finish, Forward, Plan, Refuse, TopicId, TopicsToCreate, Wait
-from gateway.kafka.produce_fetch import FETCH, PRODUCE, UNKNOWN_TOPIC_ID, FastPath
+from gateway.kafka.outcomes import AS_IT_IS, LATER, AsItIs, Outcome
+from gateway.kafka.plan import Answer, Body, Forward, Plan, Refuse, TopicId, TopicsToCreate, Wait
+from gateway.kafka.produce_fetch import FETCH, PRODUCE, FastPath
 from gateway.kafka.quirks import without_excess
-from gateway.kafka.scan import scan_produce, walk_fetch_response, walk_produce_response
-from gateway.kafka.throttles import merge_throttle, patch_throttle
+from gateway.kafka.relay import Relay
+from gateway.kafka.scan import scan_produce
+from gateway.kafka.throttles import merge_throttle, milliseconds
 from gateway.kafka.view import SessionView
 
 WAITS_MAX = 4
 """Facts one request may wait for, one after another."""
 TOPICS_ASKED_MAX = 1000
 """Topics that one request may have looked up, or created, at a time; it is answered as if the rest did not exist."""
-LARGE = 64 * 1024
-"""Requests and answers of more bytes are charged for these, whatever their API."""
-DECIDING_FREE = 0.005
-"""Seconds: what takes less to decide is not counted."""
-OWED_MIN = 0.001
-"""Seconds of debt that are not worth a pause."""
 KEPT_PAUSE = 0.2
 """Seconds until a request is looked at again that has to wait for earlier answers to its principal."""
-UNHELD = frozenset({11, 12, 13, 14, 17, 36, 68})
-"""What keeps a member in its group, and authentication: an old debt does not hold these."""
-
-
-class AsItIs(Enum):
-    """The frame goes on as the bytes that came."""
-
-    AS_IT_IS = 0
-
-
-class Later(Enum):
-    """The frame cannot be taken now; the client is held back, and it is shown again afterwards."""
-
-    LATER = 0
-
-
-AS_IT_IS: Final = AsItIs.AS_IT_IS
-LATER: Final = Later.LATER
-
-Outcome = AsItIs | Later | bytes | Ask | Close | None
 
 
 class Traffic:
@@ -90,23 +64,18 @@ class Traffic:
         self._fast = FastPath(self.view)
         self._tally_generation = context.tally.generation
         self._cells: dict[int, Cell] = {}
-        self._throttled = context.meters.cell(THROTTLE_SECONDS, context.backend.name)
-        self.throttle_seconds = 0.0
-        """The longest hold since the session last wrote one to the audit."""
+        throttled = context.meters.cell(THROTTLE_SECONDS, context.backend.name)
+        self.charging = Charging(account, context.limits, effects, context.clock, throttled)
+        self.relay = Relay(context.backend, context.clock, self.view, self._fast, self.charging)
         self._missing_ids: frozenset[TopicId] = frozenset()
         self._missing_names: frozenset[str] = frozenset()
         self._waits = 0
-        self._charged: float | None = None
 
     def current(self, wall: float) -> None:
         """Once per chunk: take the newest rights, and begin a new generation of verdicts if anything changed."""
         policy = self._context.policies.current
         if policy is not self._policy or wall >= self.view.rights.valid_until:
-            self._policy = policy
-            rights = policy.rights(self.identity, self._context.backend.name, wall)
-            self._account.quota = rights.quota
-            self.view.use(self.identity, rights)
-            self._fast.renew()
+            self._use(policy, wall)
         if self._tally_generation != self._context.tally.generation:
             self._tally_generation = self._context.tally.generation
             self._fast.renew()
@@ -114,35 +83,20 @@ class Traffic:
     def renew(self, identity: Identity, wall: float) -> None:
         """The same principal, proven again."""
         self.identity = identity
-        self._policy = self._context.policies.current
-        rights = self._policy.rights(identity, self._context.backend.name, wall)
+        self._use(self._context.policies.current, wall)
+
+    def _use(self, policy: Policy, wall: float) -> None:
+        """Decide by what this policy gives the identity; nothing remembered before counts any more."""
+        self._policy = policy
+        rights = policy.rights(self.identity, self._context.backend.name, wall)
         self._account.quota = rights.quota
-        self.view.use(identity, rights)
+        self.view.use(self.identity, rights)
         self._fast.renew()
 
     def told(self, missing_ids: frozenset[TopicId], missing_names: frozenset[str]) -> None:
         """What the waiting request asked for, as far as it does not exist or could not be found out."""
         self._missing_ids |= missing_ids
         self._missing_names |= missing_names
-
-    def hold_back(self, api_key: int, octets: int, now: float) -> bool:
-        """Whether the next request must not be taken yet, its principal being in debt from any of its connections.
-
-        One pause is never long, so that a rate only holds if a debt is looked at again after it. What keeps a member
-        in its group passes: clients have it on a connection of its own.
-        """
-        account = self._account
-        if not account.owing or self._charged is not None or (api_key in UNHELD and octets <= LARGE):
-            return False
-        owed = account.owed(now)
-        if api_key == PRODUCE or octets > LARGE:
-            owed = max(owed, account.produce(0, now))
-        elif api_key == FETCH:
-            owed = max(owed, account.consume(0, now))
-        if owed < OWED_MIN:
-            return False
-        self._hold(min(owed, self._context.limits.throttle_max), now)
-        return True
 
     def request(self, frame: memoryview, now: float) -> Outcome:
         """Decide one frame (without its length prefix). Raises codec.Malformed."""
@@ -151,19 +105,19 @@ class Traffic:
         if refused is not None:
             return refused
         header = codec.parse_request_header(frame)
-        held = self._charge(api_key, len(frame), now)
-        throttle_ms = _milliseconds(held)
+        held = self.charging.request(api_key, len(frame), now)
+        throttle_ms = milliseconds(held)
         outcome: Outcome = self._fast_request(header, frame, throttle_ms)
         if outcome is None:
             kept = len(frame)
             if api_key == PRODUCE:  # its records are let go
                 kept -= sum(scan_produce(frame, header.body_offset, version).topic_octets)
             if not self._account.may_keep(kept):
-                self._hold(KEPT_PAUSE, now)
+                self.charging.hold(KEPT_PAUSE, now)
                 return LATER
             began = self._context.clock.monotonic()
             outcome = self._decide(header, frame, kept, throttle_ms)
-            self._count_time(began)
+            self.charging.deciding(began)
             if isinstance(outcome, Ask | Close):
                 return outcome
         self._settle(api_key, held, now)
@@ -204,21 +158,14 @@ class Traffic:
         self._missing_ids |= ask.ids - ids
         return replace(ask, names=names, ids=ids)
 
-    def _count_time(self, began: float) -> None:
-        """Charge what took long to decide: nobody keeps the gateway busy by requests made for it."""
-        now = self._context.clock.monotonic()
-        if now - began > DECIDING_FREE:
-            self._account.decided(now - began, now)
-
     def _settle(self, api_key: int, held: float, now: float) -> None:
         """The request was decided: hold the client back if it must be, and leave nothing for the next request."""
-        self._hold(held, now)
+        self.charging.settle(held, now)
         cell = self._cells.get(api_key)
         if cell is None:
             name = codec.APIS[api_key].name
             cell = self._cells[api_key] = self._context.meters.cell(REQUESTS, self._context.backend.name, name)
         cell.value += 1
-        self._charged = None
         if self._waits:
             self._waits = 0
             self._missing_ids = frozenset()
@@ -235,22 +182,6 @@ class Traffic:
             return Close(reasons.BACKEND_NOT_READY)
         reason = reasons.API_NOT_OFFERED if offered is None else reasons.VERSION_NOT_OFFERED
         return Close(reason, f"{api.name} v{version}")
-
-    def _charge(self, api_key: int, octets: int, now: float) -> float:
-        """Charge a request once, also if it is decided again after waiting. The seconds to hold the client back."""
-        if self._charged is None:
-            charged = self._account.request(now)
-            if api_key == PRODUCE or octets > LARGE:
-                charged = max(charged, self._account.produce(octets, now))
-            self._charged = min(charged, self._context.limits.throttle_max)
-        return self._charged
-
-    def _hold(self, seconds: float, now: float) -> None:
-        """Do not read the client for that long."""
-        if seconds > 0:
-            self._effects.mute_until = max(self._effects.mute_until, now + seconds)
-            self._throttled.value += seconds
-            self.throttle_seconds = max(self.throttle_seconds, seconds)
 
     def _fast_request(self, header: codec.RequestHeader, frame: memoryview, throttle_ms: int) -> AsItIs | None:
         """Produce and Fetch whose topics are all allowed; None leaves it to the engine."""
@@ -291,7 +222,7 @@ class Traffic:
 
     def charge(self, api_key: int, octets: int, now: float) -> None:
         """A request that is answered without the engine."""
-        self._settle(api_key, self._charge(api_key, octets, now), now)
+        self._settle(api_key, self.charging.request(api_key, octets, now), now)
 
     def _own_answer(self, api_key: int, answer: bytes) -> None:
         """Put an answer of the gateway's own in its place."""
@@ -313,79 +244,6 @@ class Traffic:
             return AS_IT_IS
         return _request(header, asked, codec.encode_request(api_key, asked, sent))
 
-    def answer(self, expected: Expected, frame: memoryview, now: float) -> AsItIs | bytes:
-        """The client's form of one of the broker's answers (without its length prefix). Raises codec.Malformed."""
-        api_key, version, asked = expected.api_key, expected.version, expected.asked
-        throttle_ms = expected.throttle_ms
-        self._account.let_go(expected.kept)
-        expected.kept = 0  # so that a connection that ends over this answer does not give it back twice
-        if api_key == FETCH or len(frame) > LARGE:
-            held = min(self._account.consume(len(frame), now), self._context.limits.throttle_max)
-            self._hold(held, now)
-            throttle_ms = max(throttle_ms, _milliseconds(held))
-        _, offset = codec.parse_response_header(api_key, asked, frame)
-        finish = expected.finish
-        if api_key in (PRODUCE, FETCH) and asked == version:
-            throttle_offset, good = self._walk(expected, frame, offset)
-            if good and expected.walked:
-                return patch_throttle(frame, throttle_offset, throttle_ms) if throttle_ms else AS_IT_IS
-            if expected.walked:
-                finish = self._finish_of(api_key, version)
-        if finish is None and not throttle_ms and asked == version:
-            return AS_IT_IS
-        began = self._context.clock.monotonic()
-        body = codec.decode_response(api_key, asked, frame[offset:])
-        if finish is not None:
-            self.view.begin(codec.APIS[api_key].name, answer=True)
-            body = finish(body)
-            self.view.end()
-        if throttle_ms:
-            merge_throttle(api_key, version, body, throttle_ms)
-        made = framed(api_key, version, expected.correlation_id, body)
-        self._count_time(began)
-        return made
-
-    def _walk(self, expected: Expected, frame: memoryview, offset: int) -> tuple[int, bool]:
-        """Where the throttle time of a Produce or Fetch answer is, and whether the rest may go on as it is."""
-        if expected.api_key == PRODUCE:
-            produced = walk_produce_response(frame, offset, expected.version)
-            codes, good = produced.error_codes, not produced.has_node_endpoints
-            throttle_offset = produced.throttle_offset
-        else:
-            fetched = walk_fetch_response(frame, offset, expected.version)
-            codes, good = fetched.error_codes, self._fast.fetched(fetched, expected.version)
-            throttle_offset = fetched.throttle_offset
-        if UNKNOWN_TOPIC_ID in codes:
-            self._forget(expected, frame, offset)
-        return throttle_offset, good
-
-    def _finish_of(self, api_key: int, version: int) -> Finish | None:
-        """The engine's finish for an answer whose request went the fast way: that of a request without topics."""
-        empty = codec.decode_request(api_key, version, codec.encode_request(api_key, version, _EMPTY[api_key]))
-        self.view.begin(codec.APIS[api_key].name, answer=True)
-        plan = authorize.plan(api_key, version, empty, self.view)
-        if not isinstance(plan, Forward) or plan.finish is None:
-            raise AssertionError(f"no finish for an answer to API {api_key}")
-        return plan.finish
-
-    def _forget(self, expected: Expected, frame: memoryview, offset: int) -> None:
-        """A broker does not know some topic ids any more: ask anew when they are met again."""
-        body = codec.decode_response(expected.api_key, expected.version, frame[offset:])
-        topics, partitions = ("responses", "partitionResponses" if expected.api_key == PRODUCE else "partitions")
-        unknown = [
-            bytes(topic["topicId"])
-            for topic in body[topics]
-            if "topicId" in topic and any(each["errorCode"] == UNKNOWN_TOPIC_ID for each in topic[partitions])
-        ]
-        self._context.backend.forget_topics(unknown)  # which asks for a refresh, too
-        self._fast.renew()
-
-
-_EMPTY: Mapping[int, Body] = {
-    PRODUCE: {"acks": 1, "timeoutMs": 0, "topicData": []},
-    FETCH: {"maxWaitMs": 0, "minBytes": 0, "topics": []},
-}
-
 
 def _request(header: codec.RequestHeader, version: int, body: bytes) -> bytes:
     """A whole request of the client's with another body, or at another version."""
@@ -398,7 +256,3 @@ def _let_go_of_records(body: Body) -> None:
     for topic in body["topicData"]:
         for partition in topic["partitionData"]:
             partition["records"] = None
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(seconds * 1000)) if seconds > 0 else 0

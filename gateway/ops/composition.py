@@ -176,6 +176,16 @@ class Gateway:
     def notes(self) -> list[str]:
         """What is not as it should be, though clients are served."""
         found = [note for upstream in self.upstreams.values() for note in upstream.notes()]
+        found += [
+            f"backend {name}: not reached at the last look" + control.last_error_words()
+            for name, control in self.controls.items()
+            if self.backends[name].ready and control.last_error_words()
+        ]
+        found += [
+            f"issuer {name}: the last good keys are kept ({why})"
+            for name, why in self.keys.last_errors().items()
+            if self.ring.get(name) is not None
+        ]
         since = self.policies.refused_since
         if since is not None:
             seconds = self.clock.wall() - since

@@ -156,3 +156,20 @@ def _broker_requests(site: Site) -> int:
             if line.startswith("gateway_upstream_dials_total{")
         )
     )
+
+
+def test_a_backend_that_is_lost_is_noted_and_found_again(tmp_path: Path) -> None:
+    """/readyz stays 200, since other backends may be served, and says which is not reached and why."""
+    with (
+        KafkaCluster(tmp_path / "kafka") as cluster,
+        GatewayProcess(tmp_path / "gateway", {"main": cluster.bootstrap}, policy=POLICY) as gateway,
+    ):
+        assert gateway.admin("/readyz") == (200, "ready\n")
+        cluster.kill(1)
+        until(lambda: "upstream-unreachable" in gateway.admin("/readyz")[1], what="the note")
+        status, said = gateway.admin("/readyz")
+        assert status == 200
+        assert "note: backend main: not reached at the last look" in said
+        assert gateway.wait_audit(event="upstream", state="unreachable")
+        cluster.restart(1)
+        until(lambda: gateway.admin("/readyz") == (200, "ready\n"), 40, "the backend reached again")

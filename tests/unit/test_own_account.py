@@ -20,6 +20,7 @@ from gateway.core.settings import Backend, BackendTls, OauthAccount
 from gateway.edge import reasons
 from gateway.edge.accounts import AccountKeeper, names, subject_of
 from gateway.edge.clock import SystemClock
+from gateway.edge.exchange import RenewedExchange
 from gateway.edge.login_gate import PAUSE_SECONDS_MAX, LoginGate
 from gateway.edge.own_tokens import OwnToken, TokenFailed, TokenKeeper
 from gateway.edge.private_files import SECRET_BYTES_MAX, secret_of_environment, secret_of_file
@@ -392,3 +393,37 @@ async def test_a_changed_certificate_is_used_and_a_bad_one_is_not(tmp_path: Path
     with pytest.raises(StartRefused) as caught:
         Dialer(Backend(name="b", bootstrap=("one:1",), tls=tls))
     assert caught.value.reason is reasons.SECRET_EXPOSED
+
+
+# The control connection
+
+
+async def test_a_kept_exchange_is_renewed_before_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("gateway.edge.exchange.time.monotonic", lambda: now[0])
+    calls: list[str] = []
+
+    class Open:
+        async def call(self, frame: bytes) -> bytes:
+            calls.append("ask")
+            return b""
+
+        def close(self) -> None:
+            calls.append("close")
+
+    async def renew(exchange: Exchange, endpoint: Endpoint) -> float:
+        calls.append("renew")
+        if now[0] > 200:
+            raise DialFailed(REFUSED, "words")
+        return now[0] + 10
+
+    kept = RenewedExchange(Open(), ONE, 110.0, renew)  # type: ignore[arg-type]
+    await kept.call(b"")
+    now[0] = 106.0
+    await kept.call(b"")
+    await kept.call(b"")
+    assert calls == ["ask", "renew", "ask", "ask"]
+    now[0] = 201.0
+    with pytest.raises(ExchangeFailed, match="test-refused"):
+        await kept.call(b"")
+    assert calls[-1] == "close"

@@ -1,0 +1,27 @@
+"""What one frame came to, between the session, which splits and orders frames, and those who decide them."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from gateway.core.session import Ask, Close
+
+
+class AsItIs(Enum):
+    """The frame goes on as the bytes that came."""
+
+    AS_IT_IS = 0
+
+
+class Later(Enum):
+    """The frame cannot be taken now; the client is held back, and it is shown again afterwards."""
+
+    LATER = 0
+
+
+AS_IT_IS: Final = AsItIs.AS_IT_IS
+LATER: Final = Later.LATER
+
+Outcome = AsItIs | Later | bytes | Ask | Close | None
+"""bytes: it goes on changed. None: the gateway answers or drops it by itself. Ask: it waits for this to be told."""

@@ -1,0 +1,108 @@
+"""The broker's answers on their way to an authenticated client, one frame at a time.
+
+`answer` says whether a frame goes on as it is or gives its client's form: what the request's plan has to change in it
+is changed, addresses never leave as the broker wrote them, and throttle times (KIP-219) are the larger of the
+gateway's and the broker's. Answers to Produce and Fetch are walked, and decoded only where something is to change.
+The session knows which answer is due, and calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.core.clock import Clock
+from gateway.kafka import authorize, codec
+from gateway.kafka.answers import Expected
+from gateway.kafka.api_versions import framed
+from gateway.kafka.backend import BackendState
+from gateway.kafka.charging import Charging
+from gateway.kafka.outcomes import AS_IT_IS, AsItIs
+from gateway.kafka.plan import Body, Finish, Forward
+from gateway.kafka.produce_fetch import FETCH, PRODUCE, UNKNOWN_TOPIC_ID, FastPath
+from gateway.kafka.scan import walk_fetch_response, walk_produce_response
+from gateway.kafka.throttles import merge_throttle, milliseconds, patch_throttle
+from gateway.kafka.view import SessionView
+
+_WITHOUT_TOPICS: Mapping[int, Body] = {
+    PRODUCE: {"acks": 1, "timeoutMs": 0, "topicData": []},
+    FETCH: {"maxWaitMs": 0, "minBytes": 0, "topics": []},
+}
+
+
+class Relay:
+    """One connection's answers."""
+
+    __slots__ = ("_backend", "_charging", "_clock", "_fast", "_view")
+
+    def __init__(
+        self, backend: BackendState, clock: Clock, view: SessionView, fast: FastPath, charging: Charging
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._view = view
+        self._fast = fast
+        self._charging = charging
+
+    def answer(self, expected: Expected, frame: memoryview, now: float) -> AsItIs | bytes:
+        """The client's form of one of the broker's answers (without its length prefix). Raises codec.Malformed."""
+        api_key, version, asked = expected.api_key, expected.version, expected.asked
+        self._charging.account.let_go(expected.kept)
+        expected.kept = 0  # so that a connection that ends over this answer does not give it back twice
+        held = self._charging.answer(api_key, len(frame), now)
+        throttle_ms = max(expected.throttle_ms, milliseconds(held))
+        _, offset = codec.parse_response_header(api_key, asked, frame)
+        finish = expected.finish
+        if api_key in (PRODUCE, FETCH) and asked == version:
+            throttle_offset, good = self._walk(expected, frame, offset)
+            if good and expected.walked:
+                return patch_throttle(frame, throttle_offset, throttle_ms) if throttle_ms else AS_IT_IS
+            if expected.walked:
+                finish = self._finish_of(api_key, version)
+        if finish is None and not throttle_ms and asked == version:
+            return AS_IT_IS
+        began = self._clock.monotonic()
+        body = codec.decode_response(api_key, asked, frame[offset:])
+        if finish is not None:
+            self._view.begin(codec.APIS[api_key].name, answer=True)
+            body = finish(body)
+            self._view.end()
+        if throttle_ms:
+            merge_throttle(api_key, version, body, throttle_ms)
+        made = framed(api_key, version, expected.correlation_id, body)
+        self._charging.deciding(began)
+        return made
+
+    def _walk(self, expected: Expected, frame: memoryview, offset: int) -> tuple[int, bool]:
+        """Where the throttle time of a Produce or Fetch answer is, and whether the rest may go on as it is."""
+        if expected.api_key == PRODUCE:
+            produced = walk_produce_response(frame, offset, expected.version)
+            codes, good = produced.error_codes, not produced.has_node_endpoints
+            throttle_offset = produced.throttle_offset
+        else:
+            fetched = walk_fetch_response(frame, offset, expected.version)
+            codes, good = fetched.error_codes, self._fast.fetched(fetched, expected.version)
+            throttle_offset = fetched.throttle_offset
+        if UNKNOWN_TOPIC_ID in codes:
+            self._forget(expected, frame, offset)
+        return throttle_offset, good
+
+    def _finish_of(self, api_key: int, version: int) -> Finish | None:
+        """The engine's finish for an answer whose request went the fast way: that of a request without topics."""
+        empty = codec.decode_request(api_key, version, codec.encode_request(api_key, version, _WITHOUT_TOPICS[api_key]))
+        self._view.begin(codec.APIS[api_key].name, answer=True)
+        plan = authorize.plan(api_key, version, empty, self._view)
+        if not isinstance(plan, Forward) or plan.finish is None:
+            raise AssertionError(f"no finish for an answer to API {api_key}")
+        return plan.finish
+
+    def _forget(self, expected: Expected, frame: memoryview, offset: int) -> None:
+        """A broker does not know some topic ids any more: ask anew when they are met again."""
+        body = codec.decode_response(expected.api_key, expected.version, frame[offset:])
+        topics, partitions = ("responses", "partitionResponses" if expected.api_key == PRODUCE else "partitions")
+        unknown = [
+            bytes(topic["topicId"])
+            for topic in body[topics]
+            if "topicId" in topic and any(each["errorCode"] == UNKNOWN_TOPIC_ID for each in topic[partitions])
+        ]
+        self._backend.forget_topics(unknown)  # which asks for a refresh, too
+        self._fast.renew()
