@@ -28,6 +28,7 @@ from gateway.core.audit import AllowedTally, AuditEvent, FieldValue
 from gateway.core.clock import Clock
 from gateway.core.meters import Meter, Meters
 from gateway.core.settings import AuditSettings
+from gateway.edge.reasons import AUDIT_DROPPED
 
 WRITTEN = Meter("gateway_audit_events_total", "Audit events, by result.", ("result",))
 
@@ -147,7 +148,7 @@ class AuditSink:
         dropped = self._dropped
         if dropped > self._told_dropped:
             fields: dict[str, FieldValue] = {
-                "reason": "audit-dropped",
+                "reason": AUDIT_DROPPED.code,
                 "dropped": dropped - self._told_dropped,
                 "dropped_in_all": dropped,
             }

@@ -169,6 +169,15 @@ SESSION_FAILED = reason(
     remedy="Report it with the log's lines, which hold no payload.",
 )
 
+# What happened and could not be written down.
+
+AUDIT_DROPPED = reason(
+    "audit-dropped",
+    cause="Audit lines were lost: more came than the queue holds, or the disk refused them. The line says how many.",
+    client_sees="Nothing: the gateway goes on serving.",
+    remedy="Look at the disk, or at whoever reads standard output; raise audit.queue_max for short bursts.",
+)
+
 # A broker that could not be reached, or was lost.
 
 UPSTREAM_UNRESOLVED = reason(

@@ -173,3 +173,18 @@ def test_a_backend_that_is_lost_is_noted_and_found_again(tmp_path: Path) -> None
         assert gateway.wait_audit(event="upstream", state="unreachable")
         cluster.restart(1)
         until(lambda: gateway.admin("/readyz") == (200, "ready\n"), 40, "the backend reached again")
+
+
+def test_what_is_bound_and_what_is_told_are_apart(kafka_one: KafkaCluster, tmp_path: Path) -> None:
+    """Behind a balancer that maps ports: clients are told its name and its ports, and neither is bound here."""
+    gateway = GatewayProcess(tmp_path, {"main": kafka_one.bootstrap}, policy=POLICY)
+    (listener,) = gateway.config["listeners"]
+    chain, key = gateway.ca.server("gateway", hosts=["localhost", "kafka.example.com"])
+    listener |= {"advertised": "kafka.example.com", "advertised_broker_base": 40_000}
+    listener["tls"] = {"certificate": str(chain), "key": str(key)}
+    with gateway, RawClient(gateway.port(), gateway.ca_file) as raw:
+        assert raw.authenticate(gateway.issuer.token("svc", groups=["app"]))[0] == 0
+        answer = memoryview(_ask(raw, METADATA, 12, {"topics": []}))[codec.response_header_size(METADATA, 12) :]
+        (broker,) = codec.decode_response(METADATA, 12, answer)["brokers"]
+        assert (broker["host"], broker["port"]) == ("kafka.example.com", 40_001)
+        assert not set(range(40_000, 40_010)) & listening()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.core import settings
 from gateway.ops import docs, schema
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +106,25 @@ def test_every_setting_is_described_or_speaks_for_itself() -> None:
         if not field.get("description") and name not in said_by_name
     ]
     assert silent == []
+
+
+def test_every_setting_has_some_effect() -> None:
+    """Each is read by some code. A promise that nothing keeps is worse than none."""
+    read = {
+        node.attr
+        for path in ROOT.glob("gateway/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    unread = {
+        f"{name}.{field}"
+        for name, model in vars(settings).items()
+        if isinstance(model, type) and issubclass(model, settings.Model)
+        for field in model.model_fields
+        if field not in read
+    }
+    # The bootstrap port is no broker's, so clients are told it by their own configuration alone.
+    assert unread <= {"Listener.advertised_port"}
 
 
 def test_a_policy_schema_knows_every_system_and_kind() -> None:

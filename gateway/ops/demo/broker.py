@@ -1,7 +1,7 @@
 """An embedded broker without Java: noida-db's binary as a process, on loopback, with its data in the demo's folder.
 
 The package has no Python interface, so the binary inside it is run. It speaks produce, fetch, groups, transactions and
-admin with every client tried; it is one broker. Why this one: docs/decisions/demo-cluster.md. Used by
+admin with every client tried; it is one broker. Why this one: docs/decisions/0008-demo-cluster.md. Used by
 ``gateway demo``, which falls back to `cluster.EmbeddedCluster` where the package cannot be had.
 """
 

@@ -2,7 +2,7 @@
 
 librdkafka ships it for its own tests inside every confluent-kafka wheel; its C functions are reached by ctypes. It
 speaks produce, fetch, groups, idempotence and transactions; it has no admin APIs and no disk. Why this one and not
-another: docs/decisions/demo-cluster.md. Used by ``gateway demo`` only.
+another: docs/decisions/0008-demo-cluster.md. Used by ``gateway demo`` only.
 """
 
 from __future__ import annotations
