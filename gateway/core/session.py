@@ -193,6 +193,16 @@ class Described(Protocol):
         ...
 
 
+@runtime_checkable
+class Proving(Protocol):
+    """What a session may offer besides, where its upstream was shown the gateway's own account as it was dialled."""
+
+    def upstream_proven(self, until: float) -> None:
+        """The upstream is open, and takes the gateway for who it is until that monotonic time (NEVER: without end).
+        Told once, before any answer."""
+        ...
+
+
 SessionFactory = Callable[[Peer], Session]
 
 NEVER = math.inf

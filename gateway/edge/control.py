@@ -23,7 +23,7 @@ from gateway.core.meters import Meters
 from gateway.core.session import Ask, Fact, Unavailable
 from gateway.core.settings import Backend
 from gateway.edge import meters as named
-from gateway.edge.exchange import ExchangeDial
+from gateway.edge.exchange import ExchangeDial, Renew
 from gateway.edge.process import Dial
 
 PAUSE_SECONDS_MIN = 0.5
@@ -64,11 +64,18 @@ class ControlDriver:
     """One per backend. `start` begins the schedule, `close` ends it and every flight."""
 
     def __init__(
-        self, control: Control, backend: Backend, dial: Dial, audit: Audit, clock: Clock, meters: Meters
+        self,
+        control: Control,
+        backend: Backend,
+        dial: Dial,
+        audit: Audit,
+        clock: Clock,
+        meters: Meters,
+        renew: Renew | None = None,
     ) -> None:
         self._control = control
         self._backend = backend
-        self._dial = ExchangeDial(dial, backend.request_timeout)
+        self._dial = ExchangeDial(dial, backend.request_timeout, renew)
         self._audit = audit
         self._clock = clock
         self._meters = meters

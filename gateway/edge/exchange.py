@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
+from collections.abc import Awaitable, Callable
 
-from gateway.core.exchange import ExchangeFailed
-from gateway.core.session import Endpoint
+from gateway.core.exchange import Exchange, ExchangeFailed
+from gateway.core.session import NEVER, Endpoint
 from gateway.edge.process import Dial, DialFailed
 from gateway.edge.reasons import UPSTREAM_ANSWER_TIMEOUT, UPSTREAM_CLOSED, UPSTREAM_RESET
 from gateway.edge.streams import Stream, StreamEnded, StreamLost
@@ -20,6 +22,7 @@ ANSWER_BYTES_MAX = 64 << 20
 """Of one answer: metadata of a few hundred thousand partitions."""
 READ_BYTES = 64 * 1024
 """Room grows by as much as comes, never by what a length only announces."""
+RENEWAL_SECONDS_MIN = 1.1
 _LENGTH = struct.Struct(">I")
 
 
@@ -102,6 +105,15 @@ class FrameExchange:
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
 
+    def release(self) -> Stream:
+        """The stream, for whoever goes on with it; nothing may have come that was not taken. Raises ExchangeFailed."""
+        stream = self._stream
+        if stream is None or self._received or stream.buffered():
+            self.close()
+            raise ExchangeFailed(f"{self._endpoint}: more was sent than was asked for")
+        self._stream = None
+        return stream
+
     def close(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
@@ -109,17 +121,54 @@ class FrameExchange:
             stream.close()
 
 
+Renew = Callable[[Exchange, Endpoint], Awaitable[float]]
+"""Proves the gateway's own account again on an open exchange. Until when (monotonic). Raises DialFailed."""
+
+
+class RenewedExchange:
+    """An exchange whose login is renewed before a request, once it is due (KIP-368). `core.exchange.Exchange`."""
+
+    def __init__(self, exchange: FrameExchange, endpoint: Endpoint, proven_until: float, renew: Renew) -> None:
+        self._exchange = exchange
+        self._endpoint = endpoint
+        self._renew = renew
+        self._due = self._half_way(proven_until)
+
+    async def call(self, frame: bytes) -> bytes:
+        """Raises ExchangeFailed."""
+        if time.monotonic() >= self._due:
+            try:
+                self._due = self._half_way(await self._renew(self._exchange, self._endpoint))
+            except DialFailed as failed:
+                self.close()
+                raise ExchangeFailed(str(failed)) from None
+        return await self._exchange.call(frame)
+
+    def close(self) -> None:
+        self._exchange.close()
+
+    @staticmethod
+    def _half_way(until: float) -> float:
+        """Kafka refuses a second login within one second of the last."""
+        now = time.monotonic()
+        return now + max(RENEWAL_SECONDS_MIN, (until - now) / 2)
+
+
 class ExchangeDial:
     """Opens exchanges with one backend's brokers. `core.exchange.Dial`."""
 
-    def __init__(self, dial: Dial, request_timeout: float) -> None:
+    def __init__(self, dial: Dial, request_timeout: float, renew: Renew | None = None) -> None:
         self._dial = dial
         self._timeout = request_timeout
+        self._renew = renew
 
-    async def __call__(self, endpoint: Endpoint) -> FrameExchange:
+    async def __call__(self, endpoint: Endpoint) -> Exchange:
         """Raises ExchangeFailed."""
         try:
             stream = await self._dial(endpoint)
         except DialFailed as failed:
             raise ExchangeFailed(str(failed)) from None
-        return FrameExchange(stream, endpoint, self._timeout)
+        exchange = FrameExchange(stream, endpoint, self._timeout)
+        if self._renew is None or stream.proven_until == NEVER:
+            return exchange
+        return RenewedExchange(exchange, endpoint, stream.proven_until, self._renew)

@@ -27,3 +27,6 @@ EXCEPTIONS = Meter(
 CONTROL = Meter(
     "gateway_control_refreshes_total", "Refreshes of a backend's metadata, by result.", ("backend", "result")
 )
+LOGINS = Meter(
+    "gateway_upstream_logins_total", "Logins of the gateway's own account to brokers, by result.", ("backend", "result")
+)

@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 
 from gateway.core.reasons import Reason
-from gateway.core.session import Drainable, Fact, Session
+from gateway.core.session import Drainable, Fact, Proving, Session
 from gateway.edge import reasons
 from gateway.edge.buffers import SCRATCH, Inbox
 from gateway.edge.deadlines import Deadlines
@@ -109,6 +109,8 @@ class Pump:
             self._ending.dialled(stream)
             return
         self._upstream.attach(stream)
+        if isinstance(self._session, Proving):
+            self._session.upstream_proven(stream.proven_until)
         self._upstream.taking = self._clock.monotonic()
         stream.start(self._upstream_readable, self._upstream_writable)
         self._upstream_writable()

@@ -357,3 +357,37 @@ class StartRefused(Exception):
         super().__init__(f"{reason.code}: {detail}. {reason.cause} {reason.remedy}")
         self.reason = reason
         self.detail = detail
+
+
+# The gateway's own account and certificate towards brokers.
+
+SECRET_UNREADABLE = reason(
+    "secret-unreadable",
+    cause="A file or environment variable with a secret of the gateway's own is not there, empty, or too long.",
+    client_sees=_NOT_STARTED,
+    remedy="Put the secret, and nothing else, where backends[].account says; the user who runs the gateway reads it.",
+)
+SECRET_EXPOSED = reason(
+    "secret-exposed",
+    cause="A file with a secret of the gateway's own, or its key towards brokers, can be read by everybody.",
+    client_sees=_NOT_STARTED,
+    remedy="chmod 0600 it. In Kubernetes: defaultMode: 0440 on the secret's volume, and fsGroup.",
+)
+UPSTREAM_CERTIFICATE_UNUSABLE = reason(
+    "upstream-certificate-unusable",
+    cause="The gateway's own certificate towards brokers cannot be read, or its key is that of another.",
+    client_sees=_NOT_STARTED,
+    remedy="See backends[].tls: certificate and key, in PEM, without a passphrase. A good pair in use stays in use.",
+)
+ACCOUNT_HELD_BACK = reason(
+    "account-held-back",
+    cause="Brokers refused the gateway's own account a moment ago; it is not shown again before a growing pause.",
+    client_sees=_RETRIED,
+    remedy="See the upstream lines of the audit and /readyz for why it was refused.",
+)
+ACCOUNT_UNANSWERED = reason(
+    "account-unanswered",
+    cause="The broker ended the connection, or was silent, while the gateway logged in with its own account.",
+    client_sees=_RETRIED,
+    remedy="Check that the backend's port is one with SASL, and the broker's log; a port without SASL just hangs up.",
+)

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.core.session import Part
+from gateway.core.session import NEVER, Part
 
 RECORD = 16 * 1024
 """Octets of the largest TLS record: more are never read in one call."""
@@ -39,6 +39,9 @@ class StreamCut(StreamLost):
 
 class Stream(Protocol):
     """One open connection."""
+
+    proven_until: float
+    """Monotonic time until which the other side takes the gateway's own account for proven; NEVER without one."""
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         """Whom to call from now on; nothing is watched yet."""
@@ -93,6 +96,7 @@ class SocketStream:
         self._writable: Callable[[], None] = _nobody
         self._reading = False
         self._writing = False
+        self.proven_until = NEVER
         self._looks_left_out = 0
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -17,9 +18,12 @@ from gateway.core.meters import Cell
 from gateway.core.session import Endpoint
 from gateway.core.settings import Backend
 from gateway.edge import reasons
+from gateway.edge.private_files import check_permissions
 from gateway.edge.process import DialFailed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.streams import PlainStream, SslStream, Stream, tune
+
+log = logging.getLogger(__name__)
 
 _HOSTNAME_MISMATCH = frozenset({62, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH."""
@@ -35,6 +39,26 @@ class Dialer:
         self._backend = backend
         self._dialled = dialled
         self._context = None if backend.insecure_plaintext else client_context(backend)
+        self.trouble = ""
+        """Why the files as they are now cannot be used; what was read before is still in use."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is to be watched."""
+        tls = self._backend.tls
+        return tuple(each for each in (tls.ca, tls.certificate, tls.key) if each is not None)
+
+    async def reload(self) -> None:
+        """The CAs or the own certificate may have changed: new connections use them; a bad set changes nothing."""
+        if self._context is None:
+            return
+        try:
+            self._context = await asyncio.to_thread(client_context, self._backend)
+        except StartRefused as refused:
+            self.trouble = f"{refused.reason.code}: {refused.detail}"
+            log.warning("TLS files of backend %s are not taken, the old stay: %s", self._backend.name, self.trouble)
+        else:
+            self.trouble = ""
 
     async def __call__(self, endpoint: Endpoint) -> Stream:
         """Raises DialFailed."""
@@ -73,7 +97,25 @@ def client_context(backend: Backend) -> ssl.SSLContext:
         raise StartRefused(reasons.TLS_FILE_UNREADABLE, detail) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    tls = backend.tls
+    if tls.certificate is not None and tls.key is not None:
+        _use_certificate(context, tls.certificate, tls.key)
     return context
+
+
+def _use_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Raises StartRefused."""
+    check_permissions(key)
+    try:
+        context.load_cert_chain(certificate, key, _no_passphrase)
+    except (OSError, ValueError) as error:
+        detail = f"{certificate} and {key}: {_words(error)}"
+        raise StartRefused(reasons.UPSTREAM_CERTIFICATE_UNUSABLE, detail) from None
+
+
+def _no_passphrase() -> str:
+    """Instead of asking at the terminal."""
+    raise ValueError("a key under a passphrase")
 
 
 async def _connect(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> socket.socket:

@@ -78,6 +78,9 @@ class Admission:
 
     def proven(self, identity: Identity, mechanism: str, software: str, now: float) -> Close | None:
         """Begin, or go on with, this identity; or say why not."""
+        own = self._context.account.names if self._context.account is not None else frozenset()
+        if identity.principal.name in own | self._context.own_names:
+            return Close(reasons.PRINCIPAL_IS_GATEWAY_ACCOUNT, str(identity.principal))
         wall = self._context.clock.wall()
         traffic = self.traffic
         again = traffic is not None and traffic.identity.principal == identity.principal

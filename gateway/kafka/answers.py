@@ -29,9 +29,12 @@ class Expected:
     throttle_ms: the gateway's own throttle, to be merged with the broker's.
     kept: bytes of the request that its account counts until the answer has come.
     own: the gateway's own answer (length prefix included); nothing else holds then.
+    gateways: the request was the gateway's own, and nothing of its answer is for the client.
     """
 
-    __slots__ = ("api_key", "asked", "correlation_id", "finish", "kept", "own", "throttle_ms", "version", "walked")
+    __slots__ = (
+        "api_key", "asked", "correlation_id", "finish", "gateways", "kept", "own", "throttle_ms", "version", "walked",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class Expected:
         walked: bool = False,
         own: bytes | None = None,
         kept: int = 0,
+        gateways: bool = False,
     ) -> None:
         self.correlation_id = correlation_id
         self.api_key = api_key
@@ -54,6 +58,7 @@ class Expected:
         self.walked = walked
         self.own = own
         self.kept = kept
+        self.gateways = gateways
 
 
 class AnswerQueue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.core.accounts import UpstreamAccount
 from gateway.core.audit import AllowedTally, Audit
 from gateway.core.clock import Clock
 from gateway.core.limits import Quotas
@@ -30,3 +31,7 @@ class ListenerContext:
     tally: AllowedTally
     meters: Meters
     clock: Clock
+    account: UpstreamAccount | None = None
+    """The gateway's own, None where the brokers ask for none."""
+    own_names: frozenset[str] = frozenset()
+    """What brokers may call the gateway by its certificate: no client may be called so."""

@@ -18,3 +18,7 @@ DENIALS = Meter("gateway_kafka_denials_total", "Denied actions, by what kept the
 CLIENT_BYTES = Meter("gateway_kafka_client_bytes_total", "Bytes from clients.", ("backend",))
 UPSTREAM_BYTES = Meter("gateway_kafka_upstream_bytes_total", "Bytes from brokers.", ("backend",))
 THROTTLE_SECONDS = Meter("gateway_kafka_throttle_seconds_total", "Time that clients were held back.", ("backend",))
+RENEWALS = Meter(
+    "gateway_kafka_renewals_total", "Re-authentications of the gateway's own account (KIP-368), by result.",
+    ("backend", "result"),
+)  # fmt: skip

@@ -59,6 +59,12 @@ NO_SASL_HERE = reason(
     client_sees="IllegalSaslStateException / ILLEGAL_SASL_STATE.",
     remedy="Set security.protocol=SSL at the client, or give the listener an issuer.",
 )
+PRINCIPAL_IS_GATEWAY_ACCOUNT = reason(
+    "principal-is-gateway-account",
+    cause="The client's principal has the name by which the brokers know the gateway itself.",
+    client_sees="The connection ends after authentication; clients retry.",
+    remedy="Give the client, or the gateway's account, another name: brokers could not tell the two apart.",
+)
 CONNECTIONS_OF_PRINCIPAL = reason(
     "connections-of-principal",
     cause="The principal has as many connections as its limits permit.",

@@ -34,6 +34,7 @@ from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
 from gateway.kafka.outcomes import AS_IT_IS, LATER, AsItIs, Outcome
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
+from gateway.kafka.renewal import Renewal
 from gateway.kafka.session_log import SessionLog
 
 __all__ = ["KafkaSession", "ListenerContext"]
@@ -63,6 +64,7 @@ class KafkaSession:
         self._log = SessionLog(context, peer)
         self._queue = AnswerQueue(context.limits.in_flight_max)
         self._sasl = Authentication(context, peer)
+        self._renewal = Renewal(context, self._queue, self.effects)
         self._waiting: Ask | None = None
         self._ending: Close | None = None
         self._over = False
@@ -138,7 +140,7 @@ class KafkaSession:
                 run = stop
             position = stop
             self._requests += 1
-            self.parked = self._queue.full or self._ending is not None
+            self.parked = self._held
         if run < position:
             effects.to_upstream.append(data[run:position])
         self._octets_in += position
@@ -268,7 +270,8 @@ class KafkaSession:
             if answer is not AS_IT_IS:
                 if run < position:
                     to_client.append(data[run:position])
-                to_client.append(answer)
+                if answer:
+                    to_client.append(answer)
                 run = stop
             position = stop
             if self._queue.passed():
@@ -292,6 +295,8 @@ class KafkaSession:
         if expected.correlation_id != correlation_id:
             return Close(reasons.UPSTREAM_PROTOCOL, "an answer to another request than the one that was due")
         try:
+            if expected.gateways:
+                return self._renewal.answered(frame, now) or b""
             return traffic.relay.answer(expected, frame, now)
         except codec.Malformed as error:
             return Close(reasons.UPSTREAM_PROTOCOL, str(error))
@@ -303,7 +308,7 @@ class KafkaSession:
     def told(self, fact: Fact) -> None:
         """The fact that a frame waited for, or that it could not be had."""
         ask, self._waiting = self._waiting, None
-        self.parked = self._queue.full or self._ending is not None
+        self.parked = self._held
         if ask is None or self._over:
             return
         if isinstance(fact, TopicFacts):
@@ -326,7 +331,16 @@ class KafkaSession:
             self._expired()
         elif self._admission.by_certificate:
             self._admit_certificate(now)
+        elif self._ending is None and (close := self._renewal.tick(now)) is not None:
+            self._close(close)
         self._after(now)
+
+    def upstream_proven(self, until: float) -> None:
+        """The broker knows the gateway's account on this connection, until then (core.session.Proving)."""
+        if not self._over:
+            now = self._clock.monotonic()
+            self._renewal.proven(until, now)
+            self._after(now)
 
     def upstream_endpoint(self) -> Endpoint | None:
         return self._context.backend.endpoint(self._context.node_id)
@@ -344,6 +358,11 @@ class KafkaSession:
         counts: dict[str, int | str] = {"client_software": self._sasl.software}
         counts |= {"requests": self._requests, "bytes_in": self._octets_in, "bytes_out": self._octets_out}
         self._log.closed(reason, detail, counts)
+
+    @property
+    def _held(self) -> bool:
+        """No further request is taken: nowhere to put it, the end is near, or the gateway renews its own login."""
+        return self._queue.full or self._ending is not None or self._renewal.under_way
 
     def _wait(self, ask: Ask) -> None:
         self._waiting = ask
@@ -370,8 +389,9 @@ class KafkaSession:
         """At the end of a call: what the pump looks at next, and what is counted per call."""
         if self._ending is not None and not len(self._queue):
             self._close(self._ending)
-        self.parked = self._waiting is not None or self._ending is not None or self._queue.full
-        self.deadline = NEVER if self._over else self._admission.ends_at
+        self._renewal.settle(now)
+        self.parked = self._waiting is not None or self._held
+        self.deadline = NEVER if self._over else min(self._admission.ends_at, self._renewal.deadline)
         self._octets_out += sum(map(len, self.effects.to_client))
         traffic = self._admission.traffic
         if traffic is None:

@@ -27,11 +27,11 @@ from gateway.edge.clock import SystemClock
 from gateway.edge.control import ControlDriver
 from gateway.edge.keys import KeyKeeper
 from gateway.edge.server import ListenerSetup, Server
-from gateway.edge.upstream import Dialer
 from gateway.edge.watch import Watch, fingerprint
 from gateway.kafka.backend import BackendState
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.control import KafkaControl
+from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
 from gateway.kafka.session import KafkaSession
 from gateway.ops import config_policies
@@ -39,8 +39,8 @@ from gateway.ops.certificate_reload import LiveCertificates, listener_context, w
 from gateway.ops.config import Configuration
 from gateway.ops.metrics import Reading
 from gateway.ops.policy_reload import LivePolicies
+from gateway.ops.upstreams import Upstream
 
-DIALLED = Meter("gateway_upstream_dials_total", "Connections to brokers, by result.", ("backend", "result"))
 POLICY_AGE = Meter("gateway_policy_age_seconds", "Time since the policy in force was loaded.", kind="gauge")
 POLICY_REFUSED = Meter(
     "gateway_policy_refused", "1 while the policy files on disk do not load and an older revision is in force.",
@@ -81,7 +81,7 @@ class Gateway:
         self.policies = LivePolicies(first, self._load_policies, self.audit, self.meters, self.clock.wall)
         self.watch = Watch(patterns, self._policies_changed, settings.policies.poll, seen)
         self.backends = {backend.name: BackendState(backend.name) for backend in settings.backends}
-        self._dialers = {backend.name: self._dialer(backend) for backend in settings.backends}
+        self.upstreams = {backend.name: self._upstream(backend) for backend in settings.backends}
         self.controls = {
             backend.name: self._control(backend) for backend in settings.backends if backend.system == "kafka"
         }
@@ -116,17 +116,20 @@ class Gateway:
     async def _certificates_changed(self, trigger: str) -> None:
         await self.certificates.reload("SIGHUP" if trigger == "poke" else "changed file")
 
-    def _dialer(self, backend: Backend) -> Dialer:
-        return Dialer(backend, lambda result: self.meters.cell(DIALLED, backend.name, result))
+    def _upstream(self, backend: Backend) -> Upstream:
+        return Upstream(backend, login, self.audit, self.clock, self.meters)
 
     def _control(self, backend: Backend) -> ControlDriver:
         control = KafkaControl(self.backends[backend.name], backend)
-        return ControlDriver(control, backend, self._dialers[backend.name], self.audit, self.clock, self.meters)
+        upstream = self.upstreams[backend.name]
+        renew = upstream.account.prove if upstream.account is not None else None
+        return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, renew)
 
     def _listener(self, listener: Listener) -> ListenerSetup:
         issuers = [issuer for issuer in self.settings.issuers if issuer.name in listener.authentication.issuers]
         validator = Validator(issuers, self.ring, self.settings.limits.token_bytes_max) if issuers else None
         state = self.backends[listener.backend]
+        upstream = self.upstreams[listener.backend]
 
         def factory(node_id: int | None) -> SessionFactory:
             context = ListenerContext(
@@ -141,6 +144,8 @@ class Gateway:
                 tally=self.tally,
                 meters=self.meters,
                 clock=self.clock,
+                account=upstream.account,
+                own_names=upstream.names,
             )
             return partial(_session, context)
 
@@ -148,7 +153,7 @@ class Gateway:
             return "" if state.ready else f"no broker of backend {state.name} was reached yet"
 
         context = listener_context(listener)
-        return ListenerSetup(listener, context, factory, self._dialers[listener.backend], missing)
+        return ListenerSetup(listener, context, factory, upstream.dial, missing)
 
     async def answer(self, ask: Ask) -> Fact:
         """What sessions ask for: keys of an issuer, topics of a backend."""
@@ -180,13 +185,16 @@ class Gateway:
             for name, state in self.backends.items()
             if name in listened and not state.ready
         ]
+        for name in sorted(listened):
+            found += self.upstreams[name].missing()
         found += self.keys.ready()
         found += self.certificates.ended()
         return found
 
     def notes(self) -> list[str]:
         """What is not as it should be, though clients are served."""
-        found = [
+        found = [note for upstream in self.upstreams.values() for note in upstream.notes()]
+        found += [
             f"backend {name}: not reached at the last look" + control.last_error_words()
             for name, control in self.controls.items()
             if self.backends[name].ready and control.last_error_words()

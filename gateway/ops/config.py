@@ -1,8 +1,8 @@
 """From ``gateway.yaml`` to settings that are known to fit together, or to every mistake in them at once.
 
 Called by ``gateway check``, ``gateway run`` and the policy commands. Paths in the file are relative to the file.
-A secret is only ever a file that the configuration names (today: the listeners' private keys); values are taken
-literally, ``${...}`` means nothing here, so a configuration cannot reach into the environment.
+A secret is only ever a file, or an environment variable, that the configuration names where a secret belongs; values
+are taken literally, ``${...}`` means nothing here, so no other value can be drawn from the environment.
 
 What it refuses, each with file, line, what was found and what is expected: whatever the schema refuses (an unknown
 key among it), names that are not unique or lead nowhere, ports that two listeners share, files that are missing,
@@ -35,6 +35,13 @@ PATHS: tuple[tuple[str, ...], ...] = (
     ("listeners", "*", "tls", "client_ca"),
     ("listeners", "*", "tls", "client_crl"),
     ("backends", "*", "tls", "ca"),
+    ("backends", "*", "tls", "certificate"),
+    ("backends", "*", "tls", "key"),
+    ("backends", "*", "account", "plain", "password_file"),
+    ("backends", "*", "account", "scram", "password_file"),
+    ("backends", "*", "account", "oauth", "client_secret_file"),
+    ("backends", "*", "account", "oauth", "token_file"),
+    ("backends", "*", "account", "oauth", "ca"),
     ("issuers", "*", "keys", "file"),
     ("issuers", "*", "keys", "ca"),
     ("audit", "output"),

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from gateway.core.documents import Document, Mistake, spell
 from gateway.core.documents import Path as Place
 from gateway.core.keys import BadKeySet, parse_jwks
-from gateway.core.settings import Listener
+from gateway.core.settings import Backend, Listener
+from gateway.edge import private_files
 from gateway.edge.reasons import StartRefused
 from gateway.edge.tls import revocation_lists
 from gateway.ops import admin_token
@@ -87,7 +88,7 @@ class Checker:
         if leaf is not None and _spki(key.public_key()) != _spki(leaf.public_key()):
             self.wrong(place, f"{file}: the key of another certificate", "the key of the listener's certificate")
 
-    def leaf(self, place: Place, leaf: x509.Certificate) -> None:
+    def validity(self, place: Place, leaf: x509.Certificate) -> None:
         left = leaf.not_valid_after_utc.timestamp() - self.wall
         if left <= 0:
             self.wrong(place, f"a certificate that ended on {_day(leaf)}", "one that is valid")
@@ -101,7 +102,7 @@ class Checker:
             place: Place = at if number == 0 else (*at, "certificates", number - 1)
             chain = self.certificates((*place, "certificate"), pair.certificate)
             if chain:
-                self.leaf((*place, "certificate"), chain[0])
+                self.validity((*place, "certificate"), chain[0])
                 leaves.append(chain[0])
             self.key((*place, "key"), pair.key, chain[0] if chain else None)
         dialled = listener.host_names()
@@ -114,6 +115,14 @@ class Checker:
     def revocation_lists(self, place: Place, file: str) -> None:
         try:
             revocation_lists(file)
+        except StartRefused as refused:
+            self.wrong(place, refused.detail, refused.reason.remedy)
+
+    def secret(self, at: Place, stem: str, file: str | None, variable: str | None) -> None:
+        """A secret of the gateway's own, by the rules that the start has."""
+        place = (*at, f"{stem}_file" if file is not None else f"{stem}_env")
+        try:
+            private_files.secret(file, variable)
         except StartRefused as refused:
             self.wrong(place, refused.detail, refused.reason.remedy)
 
@@ -148,6 +157,7 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
     for index, backend in parts.backends:
         if backend.tls.ca is not None:
             checker.certificates(("backends", index, "tls", "ca"), backend.tls.ca)
+        own_account(checker, ("backends", index), backend)
         if backend.insecure_plaintext:
             line = document.line(("backends", index, "insecure_plaintext"))
             warnings.append(
@@ -182,6 +192,36 @@ def _check_admin(checker: Checker, parts: Parts) -> None:
             admin_token.read(Path(admin.token_file))
         except admin_token.Unusable as error:
             checker.wrong(("admin", "token_file"), error.found, error.expected)
+
+
+def own_account(checker: Checker, at: Place, backend: Backend) -> None:
+    """What the gateway shows to brokers: its certificate's files, and its account's secret."""
+    tls, account = backend.tls, backend.account
+    if tls.certificate is not None and tls.key is not None:
+        chain = checker.certificates((*at, "tls", "certificate"), tls.certificate)
+        if chain:
+            checker.validity((*at, "tls", "certificate"), chain[0])
+        checker.key((*at, "tls", "key"), tls.key, chain[0] if chain else None)
+    if account is None:
+        return
+    at = (*at, "account")
+    for kind, each in (("plain", account.plain), ("scram", account.scram)):
+        if each is not None:
+            checker.secret((*at, kind), "password", each.password_file, each.password_env)
+    oauth = account.oauth
+    if oauth is not None and oauth.token_file is not None:
+        checker.secret((*at, "oauth"), "token", oauth.token_file, None)
+    elif oauth is not None:
+        checker.secret((*at, "oauth"), "client_secret", oauth.client_secret_file, oauth.client_secret_env)
+        if oauth.ca is not None:
+            checker.certificates((*at, "oauth", "ca"), oauth.ca)
+    if backend.insecure_plaintext:
+        line = checker.document.line(at)
+        words = "its exchange can be recorded and guessed at" if account.scram else "whoever is on the way has it"
+        checker.warnings.append(
+            f"{checker.document.file}:{line}: backend {backend.name} is shown the gateway's account in plain text: "
+            + words
+        )
 
 
 def _output(document: Document) -> str | None:

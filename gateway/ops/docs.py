@@ -30,6 +30,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("issuers[].keys", settings.KeySource),
     ("listeners[].authentication", settings.Authentication),
     ("backends[]", settings.Backend),
+    ("backends[].account.oauth", settings.OauthAccount),
     ("audit", settings.AuditSettings),
     ("policies", settings.Policies),
 )

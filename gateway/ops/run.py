@@ -74,6 +74,7 @@ async def _serve(gateway: Gateway) -> int:
         _hear_signals(gateway, stop)
         parts: list[Part] = [
             gateway.keys,
+            *gateway.upstreams.values(),
             *gateway.controls.values(),
             gateway.policies,
             gateway.watch,

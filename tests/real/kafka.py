@@ -20,7 +20,7 @@ import struct
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -64,8 +64,10 @@ class KafkaCluster:
         authorizer: bool = False,
         properties: Mapping[str, str] | None = None,
         fast_start: bool = True,
+        flags: Sequence[str] = (),
     ) -> None:
-        """`properties` override server.properties; `fast_start=False` leaves the JVM's compilers on, for load tests."""
+        """`properties` override server.properties, `flags` go to the JVM; `fast_start=False` leaves its compilers on,
+        for load tests."""
         self.folder = folder
         self.cluster_id = _kafka_uuid()
         self._heap_mb = heap_mb
@@ -74,6 +76,7 @@ class KafkaCluster:
         self._authorizer = authorizer
         self._properties = dict(properties or {})
         self._fast_start = fast_start
+        self._flags = tuple(flags)
         self._java = java()
         self._libs = kafka_libs()
         self._nodes = tuple(range(1, nodes + 1))
@@ -298,7 +301,7 @@ class KafkaCluster:
         flags = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if self._fast_start else ["-XX:+UseG1GC"]
         flags += [f"-Xms{self._heap_mb // 2}m", f"-Xmx{self._heap_mb}m", "-XX:-UsePerfData"]
         flags += [f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"]
-        return [self._java, *flags, "-cp", f"{self._libs}/*", *arguments]
+        return [self._java, *flags, *self._flags, "-cp", f"{self._libs}/*", *arguments]
 
     def _config(self, node: int) -> Path:
         return self.folder / f"node-{node}.properties"

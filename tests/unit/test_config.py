@@ -123,7 +123,7 @@ def test_every_path_setting_is_made_absolute() -> None:
         name
         for model in made["$defs"].values()
         for name, field in model["properties"].items()
-        if "PEM file" in field.get("description", "") or name in ("file", "output", "token_file")
+        if "PEM file" in field.get("description", "") or name in ("file", "output") or name.endswith("_file")
     }
     assert named == {path[-1] for path in config.PATHS}
 

@@ -1,0 +1,272 @@
+"""The gateway's own account towards real brokers: every mechanism, renewed in place, rotated, refused."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.real.gateway import GatewayFailed, GatewayProcess
+from tests.real.guarded import (
+    CLIENT_SECRET,
+    PLAIN_PASSWORD,
+    REAUTHENTICATION_MS,
+    SCRAM_PASSWORD,
+    GuardedKafka,
+    TokenServer,
+    guarded_kafka,
+)
+from tests.real.site import DIRECT, POLICY, unique, until
+from tests.real.wire import METADATA, RawClient, request
+
+pytestmark = pytest.mark.skipif(DIRECT, reason="REAL_DOOR=direct: the account is the gateway's (unset it)")
+
+WAYS = ("plain", "scram256", "scram512", "fetched", "filed")
+LIVES = 4
+"""Lifetimes of the broker's that traffic goes on for."""
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedKafka]:
+    with guarded_kafka(tmp_path_factory.mktemp("guarded")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def endpoint(kafka: GuardedKafka) -> Iterator[TokenServer]:
+    server = TokenServer(kafka.ca, kafka.issuer, lifetime=8.0)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    kafka: GuardedKafka, endpoint: TokenServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """One gateway with a backend for each way to log in, all to the same broker."""
+    folder = tmp_path_factory.mktemp("gateway-account")
+    os.environ["GATEWAY_TEST_PASSWORD"] = SCRAM_PASSWORD
+    made = GatewayProcess(folder, dict.fromkeys((*WAYS, "mutual"), kafka.bootstrap), policy=POLICY)
+    plain = private(folder / "plain.password", PLAIN_PASSWORD + "\n")
+    scram = private(folder / "scram.password", SCRAM_PASSWORD)
+    secret = private(folder / "client.secret", CLIENT_SECRET)
+    filed = private(folder / "own.token", kafka.issuer.token("gw", lifetime=3600))
+    accounts: dict[str, dict[str, Any]] = {
+        "plain": {"plain": {"username": "gw", "password_file": plain}},
+        "scram256": {"scram": {"mechanism": "SCRAM-SHA-256", "username": "gw", "password_file": scram}},
+        "scram512": {"scram": {"username": "gw", "password_env": "GATEWAY_TEST_PASSWORD"}},
+        "fetched": {
+            "oauth": {
+                "token_url": endpoint.url, "client_id": "gw-client", "client_secret_file": secret,
+                "ca": str(kafka.ca.path),
+            }
+        },
+        "filed": {"oauth": {"token_file": filed}},
+    }  # fmt: skip
+    for backend in made.config["backends"]:
+        own(backend, kafka, accounts.get(backend["name"]))
+        if backend["name"] == "mutual":
+            certificate, key = kafka.ca.client(common_name="gw-certificate")
+            backend["bootstrap"] = kafka.mutual.split(",")
+            backend["tls"] |= {"certificate": str(certificate), "key": str(key)}
+    made.ports["main"] = made.ports["plain"]
+    with made:
+        yield made
+    del os.environ["GATEWAY_TEST_PASSWORD"]
+
+
+def private(path: Path, text: str) -> str:
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return str(path)
+
+
+def own(backend: dict[str, Any], kafka: GuardedKafka, account: dict[str, Any] | None) -> None:
+    """A backend of the configuration, over TLS and with this account."""
+    del backend["insecure_plaintext"]
+    backend["tls"] = {"ca": str(kafka.ca.path)}
+    if account is not None:
+        backend["account"] = account
+
+
+def new_topic(kafka: GuardedKafka) -> str:
+    name = unique("app.account")
+    admin = AdminClient({"bootstrap.servers": kafka.cluster.bootstrap})
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(20)
+    return name
+
+
+def settings(gateway: GatewayProcess, way: str, subject: str = "svc-app", **more: Any) -> dict[str, Any]:
+    def token() -> str:
+        return gateway.issuer.token(subject, groups=["app"])
+
+    return gateway.confluent(token, **more) | {"bootstrap.servers": gateway.bootstrap(way)}
+
+
+def metric(gateway: GatewayProcess, name: str, **labels: str) -> float:
+    found = 0.0
+    for line in gateway.admin("/metrics")[1].splitlines():
+        if line.startswith(name + "{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
+            found += float(line.rpartition(" ")[2])
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_traffic_outlives_the_brokers_patience(gateway: GatewayProcess, kafka: GuardedKafka, way: str) -> None:
+    """Produce and consume over several re-authentications: no error, nothing lost, nothing twice, no new connection."""
+    topic, errors, failed = new_topic(kafka), list[KafkaError](), list[KafkaError]()
+    producer = Producer(settings(gateway, way, error_cb=errors.append, **{"linger.ms": 0, "enable.idempotence": True}))
+    consumer = Consumer(
+        settings(
+            gateway, way, error_cb=errors.append,
+            **{"group.id": unique("app-account"), "auto.offset.reset": "earliest", "enable.auto.commit": True},
+        )
+    )  # fmt: skip
+    consumer.subscribe([topic])
+    got: list[int] = []
+    sent = 0
+    at = len(gateway.audit())
+    ends = time.monotonic() + LIVES * REAUTHENTICATION_MS / 1000
+    while time.monotonic() < ends:
+        producer.produce(
+            topic, str(sent).encode(), on_delivery=lambda error, _: failed.append(error) if error else None
+        )
+        sent += 1
+        producer.poll(0.005)
+        message = consumer.poll(0.005)
+        if message is not None:
+            assert message.error() is None, message.error()
+            got.append(int(message.value()))
+    assert producer.flush(20) == 0
+    deadline = time.monotonic() + 20
+    while len(got) < sent and time.monotonic() < deadline:
+        message = consumer.poll(0.2)
+        if message is not None:
+            assert message.error() is None, message.error()
+            got.append(int(message.value()))
+    assert not failed
+    assert not errors
+    assert got == list(range(sent))
+    closed = [line for line in gateway.audit()[at:] if line["event"] == "closed" and line["backend"] == way]
+    assert {line["reason"] for line in closed} <= {"client-disconnected", "client-lost"}, closed
+    assert metric(gateway, "gateway_kafka_renewals_total", backend=way, result="ok") >= 2 * (LIVES - 1)
+    consumer.close()
+
+
+@pytest.mark.parametrize("way", ["scram512", "fetched"])
+def test_an_idle_connection_is_renewed_too(gateway: GatewayProcess, way: str) -> None:
+    """A client that says nothing over several lives of the login is answered at once on the same connection."""
+    before = metric(gateway, "gateway_kafka_renewals_total", backend=way, result="ok")
+    ask = request(METADATA, 1, b"\0\0\0\0")
+    with RawClient(gateway.port(way), gateway.ca_file) as client:
+        client.authenticate(gateway.issuer.token("svc-idle", groups=["app"]))
+        client.send(ask)
+        client.receive()
+        until(lambda: metric(gateway, "gateway_kafka_renewals_total", backend=way, result="ok") >= before + 3, 20)
+        client.send(ask)
+        client.receive()
+
+
+def test_a_client_certificate_of_the_gateways_own(gateway: GatewayProcess, kafka: GuardedKafka) -> None:
+    topic, failed = new_topic(kafka), list[KafkaError | None]()
+    producer = Producer(settings(gateway, "mutual"))
+    producer.produce(topic, b"x", on_delivery=lambda error, _: failed.append(error))
+    assert producer.flush(20) == 0
+    assert failed == [None]
+
+
+@pytest.mark.parametrize("subject", ["gw"])
+@pytest.mark.parametrize("way", ["plain", "scram512", "fetched", "filed"])
+def test_a_client_of_the_accounts_name_is_refused(gateway: GatewayProcess, way: str, subject: str) -> None:
+    at = len(gateway.audit())
+    token = gateway.issuer.token(subject, groups=["app"])
+    with RawClient(gateway.port(way), gateway.ca_file) as client, pytest.raises((OSError, ConnectionError)):
+        client.authenticate(token)
+    line = gateway.wait_audit(event="refused", after=at)
+    assert line["reason"] == "principal-is-gateway-account"
+
+
+def test_nothing_secret_is_told(gateway: GatewayProcess, endpoint: TokenServer, kafka: GuardedKafka) -> None:
+    """At log level debug, in the audit, in the metrics and on the admin port (runs last in this gateway)."""
+    said = (
+        gateway.log() + "".join(map(str, gateway.audit())) + gateway.admin("/metrics")[1] + gateway.admin("/readyz")[1]
+    )
+    said += (gateway.folder / "audit.jsonl").read_text()
+    tokens = [*endpoint.tokens, (gateway.folder / "own.token").read_text()]
+    assert endpoint.asked >= 2, "the short-lived token was fetched anew"
+    for word in (PLAIN_PASSWORD, SCRAM_PASSWORD, CLIENT_SECRET, *tokens, *(token.split(".")[2] for token in tokens)):
+        assert word not in said
+
+
+def test_a_password_is_rotated_without_a_restart(kafka: GuardedKafka, tmp_path: Path) -> None:
+    """Refused loudly and without a storm; taken again once the file has the new password."""
+    kafka.set_password("first-4711", "rotating")
+    made = GatewayProcess(tmp_path, {"main": kafka.bootstrap}, policy=POLICY)
+    file = private(tmp_path / "password", "first-4711")
+    own(made.config["backends"][0], kafka, {"scram": {"username": "rotating", "password_file": file}})
+    with made:
+        topic = new_topic(kafka)
+        kafka.set_password("second-4711", "rotating")
+        until(lambda: "not taken" in made.admin("/readyz")[1], 20, "/readyz names the account")
+        status, words = made.admin("/readyz")
+        assert status == 503
+        assert "account-refused" in words
+        made.wait_audit(event="upstream", state="account-refused")
+        stop = threading.Event()
+
+        def hammer() -> None:
+            while not stop.is_set():
+                try:
+                    with RawClient(made.port(), made.ca_file) as client:
+                        client.authenticate(made.issuer.token("svc-app", groups=["app"]))
+                        client.send(request(METADATA, 1, b"\0\0\0\0"))
+                        client.receive()
+                except (OSError, AssertionError, EOFError):
+                    stop.wait(0.01)
+
+        before = kafka.cluster.log(1).count("failed authentication")
+        threads = [threading.Thread(target=hammer) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(5)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        tried = kafka.cluster.log(1).count("failed authentication") - before
+        assert tried <= 6, f"{tried} logins in five seconds"
+        assert metric(made, "gateway_upstream_logins_total", result="account-held-back") > 20
+        private(tmp_path / "password.new", "second-4711")
+        os.replace(tmp_path / "password.new", file)
+        until(lambda: made.admin("/readyz")[0] == 200, 20, "the new password is taken")
+        made.wait_audit(event="upstream", state="account-changed")
+        failed: list[KafkaError | None] = []
+        producer = Producer(settings(made, "main"))
+        producer.produce(topic, b"x", on_delivery=lambda error, _: failed.append(error))
+        assert producer.flush(20) == 0
+        assert failed == [None]
+
+
+@pytest.mark.parametrize(
+    ("account", "reason"),
+    [
+        ({"plain": {"username": "gw", "password_env": "PATH"}}, "account-refused"),
+        ({"scram": {"username": "nobody", "password_env": "PATH"}}, "account-refused"),
+    ],
+)
+def test_a_wrong_account_is_named(
+    kafka: GuardedKafka, tmp_path: Path, account: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.real.gateway.READY_SECONDS_MAX", 12.0)
+    made = GatewayProcess(tmp_path, {"main": kafka.bootstrap}, policy=POLICY)
+    own(made.config["backends"][0], kafka, account)
+    with pytest.raises(GatewayFailed, match=reason):
+        made.start()
+    made.stop()
