@@ -43,24 +43,33 @@ def known_resource_types(work: Work) -> Plan | None:
     return None
 
 
-def topics_left_out(body: Body) -> bool:
-    """OffsetFetch: null stands for every topic of the group."""
-    return body["topics"] is None
+def tell_of_one_group(work: Work, answer: Body) -> None:
+    """OffsetFetch until v7: one group's topics."""
+    answer["topics"] = _told(work, work.forward["topics"], answer["topics"])
 
 
-def filter_whole_groups(work: Work, answer: Body) -> None:
-    """OffsetFetch from v8 on: where a group's every topic is asked for, those not to be described are dropped."""
-    asked = {group["groupId"] for group in work.body["groups"] if group["topics"] is None}
-    topics, view = work.view.topics, work.view
+def tell_of_groups(work: Work, answer: Body) -> None:
+    """OffsetFetch from v8 on: each group's topics."""
+    asked = {group["groupId"]: group["topics"] for group in work.forward["groups"]}
+    answer["groups"] = [group for group in answer["groups"] if group["groupId"] in asked]
     for group in answer["groups"]:
-        if group["groupId"] not in asked:
-            continue
-        kept = []
-        for topic in group["topics"]:
-            name = topics.name(topic["topicId"]) if work.version >= IDS_OF_OFFSETS_FROM else topic["name"]
-            if name is not None and view.allowed_quietly(TOPIC, "Describe", name):
-                kept.append(topic)
-        group["topics"] = kept
+        group["topics"] = _told(work, asked[group["groupId"]], group["topics"])
+
+
+def _told(work: Work, asked: list[Body] | None, answered: list[Body]) -> list[Body]:
+    """Of the topics that a group's answer holds: those forwarded, or where all were asked for (null), those that may be
+    described. Brokers exist that take the empty list, which is what is left when every topic is denied, for all."""
+    name = "topicId" if work.version >= IDS_OF_OFFSETS_FROM else "name"
+    if asked is not None:
+        wanted = {topic[name] for topic in asked}
+        return [topic for topic in answered if topic[name] in wanted]
+    names = work.view.topics
+    return [
+        topic
+        for topic in answered
+        if (known := names.name(topic[name]) if name == "topicId" else topic[name]) is not None
+        and work.view.allowed_quietly(TOPIC, "Describe", known)
+    ]
 
 
 def withhold_groups(work: Work, answer: Body) -> None:

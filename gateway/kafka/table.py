@@ -235,18 +235,13 @@ _DESCRIBE_GROUP = Check(GROUP, "Describe", GROUP_AUTHORIZATION_FAILED, "groupId"
 OFFSETS_OF_GROUPS = (
     Row(8, "OffsetCommit", (2, 10), (Shape(first=2, checks=(READ_GROUP,), items=_COMMITTED, whole=MIRROR),)),
     Row(9, "OffsetFetch", (1, 10), (
-        Shape(first=1, checks=(_DESCRIBE_GROUP,), items=_FETCHED, whole=MIRROR),
-        Shape(
-            first=2,
-            checks=(_DESCRIBE_GROUP,),
-            items=_FETCHED,
-            answer=(Filter("topics", TOPIC, "Describe", only_if=describing.topics_left_out),),
-        ),
+        Shape(first=1, checks=(_DESCRIBE_GROUP,), items=_FETCHED, whole=MIRROR, finish=(describing.tell_of_one_group,)),
+        Shape(first=2, checks=(_DESCRIBE_GROUP,), items=_FETCHED, finish=(describing.tell_of_one_group,)),
         Shape(
             first=8,
             items=Items("groups", GROUP, "Describe", GROUP_AUTHORIZATION_FAILED, "groups", name="groupId",
                         echo=(("groupId", "groupId"),), order="as asked", inner=_FETCHED),
-            finish=(describing.filter_whole_groups,),
+            finish=(describing.tell_of_groups,),
         ),
     )),
     Row(47, "OffsetDelete", (0, 0), (
