@@ -6,6 +6,7 @@ stalled, ended, and since when something is awaited. It reads, keeps and writes;
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from gateway.core.meters import Cell
@@ -20,7 +21,7 @@ HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
 
 
-class Side:
+class Side(ABC):
     """Times are monotonic; 0.0 stands for "not now". `ClientSide` and `UpstreamSide` say what differs."""
 
     __slots__ = (
@@ -51,17 +52,17 @@ class Side:
         self.frame_since = 0.0
         """When the first byte of an incomplete frame came."""
 
+    @abstractmethod
     def wanted(self) -> int:
         """Octets below which the session would consume nothing more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, data: memoryview) -> int:
         """Show the session octets of this side; how many it consumed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def note_end(self, end: StreamEnded | StreamLost) -> None:
         """Remember how the stream ended."""
-        raise NotImplementedError
 
     def attach(self, stream: Stream) -> None:
         self.stream = self.outbox.stream = stream

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from OpenSSL import SSL, crypto
 
 from gateway.core.settings import CertificatePair, ListenerTls, SniNames
@@ -115,17 +116,15 @@ def _load_certificate(context: SSL.Context, pair: CertificatePair) -> x509.Certi
         context.use_certificate(chain[0])
         for each in chain[1:]:
             context.add_extra_chain_cert(each)
-        context.use_privatekey(key)  # type: ignore[arg-type]
+        context.use_privatekey(key)  # type: ignore[arg-type]  # of the kinds in the stubs, or TypeError
         context.check_privatekey()
     except (SSL.Error, TypeError) as error:
         raise StartRefused(reasons.TLS_KEY_WEAK, f"{pair.certificate}: {error_words(error)}") from None
     return chain[0]
 
 
-def _public(key: object) -> bytes:
-    return key.public_bytes(  # type: ignore[attr-defined, no-any-return]
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+def _public(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _read(path: str, what: str) -> bytes:
