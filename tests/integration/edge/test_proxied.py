@@ -29,12 +29,14 @@ class Proxied:
     """A client behind a balancer: the header in plain, then TLS, on one socket."""
 
     def __init__(self, gateway: Running, header: bytes, pieces: int = 1 << 20) -> None:
-        sock = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Wrapped before it connects: CPython leaves a socket open that was reset before it was wrapped.
         self.tls = gateway.client_context().wrap_socket(
-            sock, server_hostname="localhost", do_handshake_on_connect=False
+            socket.socket(), server_hostname="localhost", do_handshake_on_connect=False
         )
+        self.tls.settimeout(10)
         try:
+            self.tls.connect(("127.0.0.1", gateway.port))
+            self.tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for start in range(0, len(header), pieces):
                 socket.socket.sendall(self.tls, header[start : start + pieces])
             self.tls.do_handshake()
