@@ -14,13 +14,18 @@ from gateway.edge.reasons import StartRefused
 SECRET_BYTES_MAX = 64 * 1024
 
 
+def exposed(mode: int) -> bool:
+    """Whether a file of this mode is open to more than its owner, and its group's reading."""
+    return bool(mode & (stat.S_IRWXO | stat.S_IWGRP))
+
+
 def check_permissions(path: str) -> None:
     """Raises StartRefused."""
     try:
         mode = stat.S_IMODE(os.stat(path).st_mode)
     except OSError as error:
         raise StartRefused(reasons.SECRET_UNREADABLE, f"{path}: {error.strerror}") from None
-    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+    if exposed(mode):
         raise StartRefused(reasons.SECRET_EXPOSED, f"{path} has mode {mode:04o}; chmod 0600 {path}")
 
 

@@ -16,11 +16,11 @@ import tempfile
 from pathlib import Path
 
 from gateway.core.settings import Admin
+from gateway.edge.private_files import exposed
 
 TOKEN_CHARS_MIN = 32
 TOKEN_CHARS_MAX = 1024
 """Of the admin port's credential; letters, digits and ``-._~+/=``, as HTTP's Bearer scheme has it (RFC 6750)."""
-OTHERS = stat.S_IRWXO | stat.S_IWGRP
 FOLDER = "streaming-gateway"
 SUBFOLDER = "admin"
 """Ours alone, also where the folder around it belongs to somebody else (a volume of Kubernetes does)."""
@@ -46,7 +46,7 @@ def read(file: Path) -> str:
             content = stream.read(TOKEN_CHARS_MAX + 3)
     except OSError as error:
         raise Unusable(f"{file}: {error.strerror or type(error).__name__}", "a readable file") from None
-    if mode & OTHERS:
+    if exposed(mode):
         expected = (
             "a file that others cannot read: chmod 0600 it; in Kubernetes `defaultMode: 0440` at the secret's volume "
             "and `fsGroup` in the pod's securityContext"
