@@ -18,11 +18,10 @@ from types import MappingProxyType
 from OpenSSL import SSL
 
 from gateway.core.audit import Audit, AuditEvent, Event, FieldValue
-from gateway.core.meters import Meter, Meters
+from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.settings import Listener
 from gateway.edge.reasons import StartRefused
 from gateway.edge.tls import PEM_BYTES_MAX, certificate_ends, server_context
-from gateway.ops.metrics import Reading
 
 RELOADS = Meter(
     "gateway_certificate_reloads_total", "A listener's TLS files looked at while running.", ("listener", "result")

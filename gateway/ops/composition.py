@@ -17,7 +17,7 @@ from gateway import __version__
 from gateway.core.audit import AllowedTally, AuditEvent, Event, FieldValue
 from gateway.core.keys import KeyRing
 from gateway.core.limits import Quotas
-from gateway.core.meters import Meter, Meters
+from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.policy import PolicySet
 from gateway.core.session import Ask, Fact, KeysWanted, Peer, Session, SessionFactory, Unavailable
 from gateway.core.settings import Backend, Listener
@@ -37,7 +37,6 @@ from gateway.kafka.session import KafkaSession
 from gateway.ops import config_policies
 from gateway.ops.certificate_reload import LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
-from gateway.ops.metrics import Reading
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
 
@@ -46,7 +45,9 @@ POLICY_REFUSED = Meter(
     "gateway_policy_refused", "1 while the policy files on disk do not load and an older revision is in force.",
     kind="gauge",
 )  # fmt: skip
-BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge")
+BACKEND_READY = Meter(
+    "gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least"
+)
 READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge")
 
 log = logging.getLogger("gateway")
