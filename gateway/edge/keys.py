@@ -14,6 +14,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from gateway.core.audit import Audit, AuditEvent, FieldValue
 from gateway.core.clock import Clock
@@ -21,7 +22,11 @@ from gateway.core.keys import BadKeySet, KeyRing
 from gateway.core.meters import Meter, Meters
 from gateway.core.session import Fact, KeysRefreshed, KeysWanted, Unavailable
 from gateway.core.settings import Issuer
-from gateway.edge.key_sources import FetchFailed, FileSource, UrlSource, source
+from gateway.edge.key_files import FetchFailed, FileSource
+from gateway.edge.key_sources import source
+
+if TYPE_CHECKING:
+    from gateway.edge.key_url import UrlSource
 
 FETCHES = Meter("gateway_issuer_key_fetches_total", "Fetches of issuers' key sets, by result.", ("issuer", "result"))
 AGE = Meter("gateway_issuer_keys_age_seconds", "Time since an issuer's keys were last read well.", ("issuer",), "gauge")
@@ -85,6 +90,14 @@ class KeyKeeper:
     def last_errors(self) -> dict[str, str]:
         """Issuer -> why its last fetch failed, for those whose last one did."""
         return {name: kept.last_error for name, kept in self._kept.items() if kept.last_error}
+
+    def notes(self) -> list[str]:
+        """Issuers whose last good keys are kept, since newer ones could not be had."""
+        return [
+            f"issuer {name}: the last good keys are kept ({why})"
+            for name, why in self.last_errors().items()
+            if self._ring.get(name) is not None
+        ]
 
     def readings(self) -> Iterator[tuple[Meter, tuple[str, ...], float]]:
         """The age of each issuer's keys, for the metrics."""
