@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.settings import KeySource
-from gateway.edge.key_files import FileSource
+from gateway.edge.key_files import FetchFailed, FileSource
 
 if TYPE_CHECKING:
     from gateway.edge.key_url import UrlSource
+
+__all__ = ["FetchFailed", "FileSource", "source"]
 
 
 def source(settings: KeySource) -> FileSource | UrlSource:
