@@ -62,7 +62,7 @@ class AccountKeeper:
         self._secret = secret(self._file, self._variable)
         self._tokens: TokenKeeper | None = None
         if account.oauth is not None and account.oauth.token_url is not None:
-            from gateway.edge.own_tokens import TokenEndpoint, TokenKeeper  # an HTTP client, where one is needed
+            from gateway.edge.own_tokens import TokenEndpoint, TokenKeeper  # noqa: PLC0415 - an HTTP client, where needed
 
             self._tokens = TokenKeeper(TokenEndpoint(account.oauth, lambda: self._secret), clock, self._token_told)
         self.file_trouble = ""

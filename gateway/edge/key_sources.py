@@ -17,7 +17,7 @@ def source(settings: KeySource) -> FileSource | UrlSource:
     """The source that an issuer's settings name."""
     if settings.file is not None:
         return FileSource(settings.file)
-    from gateway.edge.key_url import UrlSource  # an HTTP client is loaded where one is needed
+    from gateway.edge.key_url import UrlSource  # noqa: PLC0415 - an HTTP client, where needed
 
     assert settings.url is not None
     return UrlSource(settings.url, settings.ca, settings.timeout)

@@ -43,12 +43,8 @@ from gateway.ops.config import Configuration
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
 
-BACKEND_READY = Meter(
-    "gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least"
-)
-READY = Meter(
-    "gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge", over_workers="least"
-)
+BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least")
+READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge", over_workers="least")
 
 log = logging.getLogger("gateway")
 
@@ -91,7 +87,7 @@ class Given:
 class Gateway:
     """All parts of one process. The loop it is started in is the loop of everything."""
 
-    def __init__(self, configuration: Configuration, given: Given = Given()) -> None:  # noqa: B008 - frozen
+    def __init__(self, configuration: Configuration, given: Given = Given()) -> None:
         """Raises StartRefused; Mistakes if the policies were broken just now; NoAudit."""
         self.configuration = configuration
         self.given = given

@@ -15,7 +15,6 @@ from gateway.core.settings.listeners import Listener
 from gateway.core.settings.policies import Policies
 from gateway.core.settings.values import Model
 
-
 WORKERS_MAX = 64
 """Worker processes of one gateway."""
 

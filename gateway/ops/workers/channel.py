@@ -1,7 +1,7 @@
 """Questions and answers between the office and one worker, over a local socket: JSON, each with its length in front.
 
     channel = Channel(reader, writer, {"status": answer_status})
-    value = await channel.ask("status", timeout=2.0)
+    value = await channel.ask("status", seconds=2.0)
     channel.tell("keys", issuer="corp", jwks=...)
 
 A `tell` is done before the next message is looked at, so what was told before an answer is known when that arrives. An
@@ -85,7 +85,7 @@ class Channel:
         if not self.lost:
             self._send({"tell": word, "with": fields})
 
-    async def ask(self, word: str, *, timeout: float, **fields: object) -> Any:
+    async def ask(self, word: str, *, seconds: float, **fields: object) -> Any:
         """The answer. Raises ChannelLost, Refused."""
         if self.lost:
             raise ChannelLost("the other process is gone")
@@ -94,10 +94,10 @@ class Channel:
         self._waiting[number] = future
         self._send({"ask": word, "number": number, "with": fields})
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 return await future
         except TimeoutError:
-            raise ChannelLost(f"no answer within {timeout:g} s") from None
+            raise ChannelLost(f"no answer within {seconds:g} s") from None
         finally:
             self._waiting.pop(number, None)
 
