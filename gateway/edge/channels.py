@@ -8,8 +8,8 @@ same over bare TCP.
 pyOpenSSL has no public name for these calls; they are taken from the binding that it uses itself (`FUNCTIONS`). OpenSSL
 keeps one error queue per thread, and what one connection leaves in it can end another: it is cleared before every call.
 
-`channels_compiled.pyx` is the same in C; `edge.compiled` chooses. Both are tested by the same tests. Used by the streams
-of edge.engine and edge.plain, which add readiness.
+`channels_compiled.pyx` is the same in C; `edge.compiled` chooses. Both are tested by the same tests. Used by the
+streams of edge.engine and edge.plain, which add readiness.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cryptography.hazmat.bindings._rust import _openssl  # type: ignore[attr-defined]
+from cryptography.hazmat.bindings._rust import _openssl
 from OpenSSL import SSL
 
 from gateway.core.session import Part
@@ -90,7 +90,7 @@ class HandshakeChannel(Channel, Protocol):
     """What TLS's handshake and its goodbye need besides."""
 
     def receive(self) -> int:
-        """Give OpenSSL what has come. Octets; 0: nothing is there now; -1: the other side ended, or the stream broke."""
+        """Give OpenSSL what has come. Octets; 0: nothing is there now; -1: the other side ended, or it broke."""
         ...
 
     def settle(self) -> None:
@@ -222,7 +222,7 @@ class TlsChannel:
         if _lib.BIO_get_mem_data(self._out, _where) > 0:
             self._answer()
         if not filled and self._end is not None:
-            raise self._end
+            raise again(self._end)
         return filled
 
     def _answer(self) -> None:
@@ -339,6 +339,11 @@ def end_of(tls: SSL.Connection, result: int) -> StreamEnded | StreamLost:
     except SSL.Error as error:
         return StreamLost(error_words(error))
     return StreamLost("the TLS library failed without a reason")
+
+
+def again(end: StreamEnded | StreamLost) -> StreamEnded | StreamLost:
+    """The same once more, without the traceback of the last time: its frames would hold the connection in a circle."""
+    return type(end)(*end.args)
 
 
 def lost(end: StreamEnded | StreamLost) -> StreamLost:

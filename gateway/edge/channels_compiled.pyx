@@ -236,7 +236,7 @@ cdef class TlsChannel(Channel):
         if BIO_get_mem_data(self.out, &where) > 0:
             self._answer()
         if not filled and self.end is not None:
-            raise self.end
+            raise channels.again(self.end)
         return filled
 
     cdef int _answer(self) except -1:

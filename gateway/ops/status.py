@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.core.identity import Principal
+from gateway.core.pieces import pieces
 from gateway.core.session import Described
 from gateway.edge.connections import Open
 from gateway.ops.own_log import log_level
@@ -46,6 +47,7 @@ def status(gateway: Gateway) -> dict[str, object]:
         "missing": missing,
         "notes": gateway.notes(),
         "log_level": log_level(),
+        "interpreted": {piece.name: piece.why for piece in pieces() if not piece.compiled},
         "configuration": {"file": str(gateway.configuration.file), "revision": gateway.configuration.revision},
         "policy": _policy(gateway, now),
         "listeners": list(_listeners(gateway)),
