@@ -31,16 +31,25 @@ class SessionLog:
         self._connections = context.meters.cell(meters.CONNECTIONS, name)
         self._connections.value += 1
         context.meters.cell(meters.CONNECTIONS_TOTAL, name).value += 1
-        self._write(
-            "connected",
-            {
-                "port": peer.port,
-                "node_id": context.node_id,
-                "server_name": peer.server_name,
-                "tls_version": peer.tls_version,
-                "certificate": peer.certificate.fingerprint if peer.certificate else "",
-            },
-        )
+        self.silent = True
+        """Nothing was written yet, and nothing came from the client."""
+        self._at = context.clock.wall()
+
+    def heard(self) -> None:
+        """The client has sent something: from now on the connection has lines of its own, from ``connected`` on."""
+        if self.silent:
+            self.silent = False
+            self._write_at(
+                self._at,
+                "connected",
+                {
+                    "port": self._peer.port,
+                    "node_id": self._context.node_id,
+                    "server_name": self._peer.server_name,
+                    "tls_version": self._peer.tls_version,
+                    "certificate": self._peer.certificate.fingerprint if self._peer.certificate else "",
+                },
+            )
 
     def authenticated(self, identity: Identity, mechanism: str, software: str, again: bool) -> None:
         """Who it is. Of the claims only those that policies refer to."""
@@ -59,7 +68,9 @@ class SessionLog:
         )
 
     def refused(self, reason: Reason, detail: str, mechanism: str, software: str) -> None:
-        """Authentication, or the connection before it, was refused."""
+        """Authentication, or the connection before it, was refused. Of a silent one the edge tells."""
+        if self.silent:
+            return
         self._count(mechanism or "none", "refused")
         self._write(
             "refused",
@@ -77,6 +88,8 @@ class SessionLog:
     def closed(self, reason: Reason, detail: str, counts: Mapping[str, int | str]) -> None:
         self._connections.value -= 1
         self._context.meters.cell(meters.CLOSED, self._context.listener.name, reason.code).value += 1
+        if self.silent:
+            return
         seconds = round(self._context.clock.monotonic() - self._began, 3)
         self._write("closed", {"reason": reason.code, "detail": detail, "seconds": seconds, **counts})
 
@@ -85,10 +98,13 @@ class SessionLog:
         self._context.meters.cell(meters.AUTHENTICATIONS, name, mechanism, result).value += 1
 
     def _write(self, event: Event, fields: Mapping[str, FieldValue]) -> None:
+        self._write_at(self._context.clock.wall(), event, fields)
+
+    def _write_at(self, at: float, event: Event, fields: Mapping[str, FieldValue]) -> None:
         self._context.audit(
             AuditEvent(
                 event,
-                self._context.clock.wall(),
+                at,
                 self._peer.connection,
                 self._principal,
                 MappingProxyType(
