@@ -10,10 +10,10 @@ WORKDIR /build
 COPY requirements/run.txt requirements/
 RUN python -m venv /opt/gateway && \
     /opt/gateway/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY gateway gateway
 RUN /opt/gateway/bin/pip install --no-cache-dir --no-deps --no-build-isolation . && \
-    /opt/gateway/bin/pip uninstall --yes setuptools pip && \
+    /opt/gateway/bin/pip uninstall --yes cython setuptools pip && \
     /opt/gateway/bin/python -m compileall -q /opt/gateway/lib
 
 FROM python:3.12-slim-bookworm

@@ -21,28 +21,36 @@ _PEERS = {"nginx": nginx, "haproxy": haproxy, "kroxylicious": kroxylicious}
 
 
 def facts(peers: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Raises Missing where a peer is not installed."""
+    """All of it. Raises Missing where a peer is not installed."""
+    run = versions()
+    settings = {"direct": "the broker's own listener, plaintext"} if "direct" in peers else {}
+    for name, module in _PEERS.items():
+        if name in peers:
+            run[name] = module.version()
+            settings[name] = module.SETTINGS
+    settings |= {name: text for name, text in gateways.STEPS.items() if name in peers}
+    return {"machine": machine(), "versions": run, "settings": settings}
+
+
+def machine() -> dict[str, str]:
     memory = _found(r"MemTotal:\s+(\d+)", Path("/proc/meminfo"))
-    machine = {
+    return {
         "processor": _found(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.machine(),
         "cores": str(os.cpu_count()),
         "memory": f"{int(memory or 0) >> 20} GiB",
         "load before": " ".join(f"{load:.1f}" for load in os.getloadavg()),
         "kernel": platform.release(),
     }
-    versions = {
-        "gateway": f"{_commit()}, Python {platform.python_version()}, {backend.openssl_version_text()} "
-        f"(cryptography {version('cryptography')})",
+
+
+def versions() -> dict[str, str]:
+    """Of the gateway, the broker and the client."""
+    return {
+        "gateway": f"{_commit()}, Python {platform.python_version()}",
+        "gateway's TLS": f"{backend.openssl_version_text()} (cryptography {version('cryptography')})",
         "broker": f"Apache Kafka {KAFKA_VERSION}",
-        "client": f"librdkafka {confluent_kafka.libversion()[0]}",
+        "client": f"librdkafka {confluent_kafka.libversion()[0]} (confluent-kafka {version('confluent-kafka')})",
     }
-    settings = {"direct": "the broker's own listener, plaintext"} if "direct" in peers else {}
-    for name, module in _PEERS.items():
-        if name in peers:
-            versions[name] = module.version()
-            settings[name] = module.SETTINGS
-    settings |= {name: text for name, text in gateways.STEPS.items() if name in peers}
-    return {"machine": machine, "versions": versions, "settings": settings}
 
 
 def _found(pattern: str, path: Path) -> str:

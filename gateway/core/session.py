@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from gateway.core.identity import Address, Certificate, Principal
+from gateway.core.identity import Address, Certificate, Identity, Principal
 from gateway.core.reasons import Reason
 
 Part = bytes | bytearray | memoryview
@@ -194,6 +194,17 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class Identified(Protocol):
+    """What a session may offer besides, so that it can be looked at again what it proved when the configuration has
+    changed: whether its issuer is still believed, and for the same audience."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who is on the connection, and what was proven about it; None before authentication."""
+        ...
+
+
+@runtime_checkable
 class Proving(Protocol):
     """What a session may offer besides, where its upstream was shown the gateway's own account as it was dialled."""
 
@@ -201,6 +212,33 @@ class Proving(Protocol):
         """The upstream is open, and takes the gateway for who it is until that monotonic time (NEVER: without end).
         Told once, before any answer."""
         ...
+
+
+class ShortWay(Protocol):
+    """What a session may offer besides: the short way of octets that go on exactly as they came.
+
+    It takes from the front of what it is shown what an earlier verdict lets through, and nothing else: the pump writes
+    `data[:taken]` to the other side at once, and shows `receive` or `answer` the rest if that is as long as `wanted`
+    says. It asks nothing, closes nothing, writes no audit line and answers nothing itself; the one effect it may leave
+    is `mute_until`. `client_wanted`, `upstream_wanted`, `parked` and `deadline` hold after it as after those two. It
+    is called only when they could be, and with nothing unsent towards the side that the octets go to.
+    """
+
+    def requests(self, data: memoryview) -> int:
+        """How many of the client's octets go on as they are: whole requests only, 0 for none."""
+        ...
+
+    def answers(self, data: memoryview) -> int:
+        """How many of the upstream's octets go on as they are; of an answer whose front is decided, perhaps a part."""
+        ...
+
+
+@runtime_checkable
+class Shortened(Protocol):
+    """Said by a session that offers a short way."""
+
+    @property
+    def short_way(self) -> ShortWay: ...
 
 
 SessionFactory = Callable[[Peer], Session]

@@ -1,0 +1,30 @@
+"""The whole of gateway.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.core.settings.admin import Admin
+from gateway.core.settings.audit import AuditSettings
+from gateway.core.settings.backends import Backend
+from gateway.core.settings.issuers import Issuer
+from gateway.core.settings.limits import Limits
+from gateway.core.settings.listeners import Listener
+from gateway.core.settings.policies import Policies
+from gateway.core.settings.values import Model
+
+
+class Settings(Model):
+    version: Literal["1"] = "1"
+    listeners: Annotated[tuple[Listener, ...], Field(min_length=1)]
+    backends: Annotated[tuple[Backend, ...], Field(min_length=1)]
+    issuers: tuple[Issuer, ...] = ()
+    """Authorities whose tokens are believed."""
+    policies: Policies
+    limits: Limits = Limits()
+    audit: AuditSettings = AuditSettings()
+    admin: Admin = Admin()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the process's own log on standard error; the audit is apart from it."""
