@@ -15,9 +15,9 @@ def to_json(readings: Iterable[Reading]) -> list[list[Any]]:
     """Meter by meter, each with its series."""
     found: dict[Meter, list[Any]] = {}
     for meter, labels, value in readings:
-        found.setdefault(meter, []).append([labels, value])
+        found.setdefault(meter, []).append([list(labels), value])
     return [
-        [[meter.name, meter.help, meter.labels, meter.kind, meter.over_workers], series]
+        [[meter.name, meter.help, list(meter.labels), meter.kind, meter.over_workers], series]
         for meter, series in found.items()
     ]
 
