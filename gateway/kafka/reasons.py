@@ -135,13 +135,19 @@ UPSTREAM_PROTOCOL = reason(
     "upstream-protocol-error",
     cause="The broker's answer was not the one that was due, or could not be decoded.",
     client_sees="The connection ends; clients retry.",
-    remedy="Report it with the broker's version; nothing of that answer was passed on.",
+    remedy="Report it with the broker's version; what could not be read of that answer was not passed on.",
 )
 UPSTREAM_FRAME_TOO_LARGE = reason(
     "upstream-frame-too-large",
     cause="The broker's answer announced more bytes than limits.frame_bytes_max.",
     client_sees="The connection ends; clients retry.",
     remedy="Lower the client's fetch.max.bytes, or raise the limit.",
+)
+FETCHED_TOPIC_WITHDRAWN = reason(
+    "fetched-topic-withdrawn",
+    cause="In the middle of a large Fetch answer, whose front was on its way, stood records that may not be read.",
+    client_sees="The connection ends; clients retry, and are told of the denial by their next request.",
+    remedy="None, after a right was withdrawn; see the denial in the audit.",
 )
 PRODUCE_UNANSWERED = reason(
     "produce-unanswered",
