@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIRE_ALL ?= 0
 export REQUIRE_ALL
 
-.PHONY: help demo test quick docs lock audit sbom bench-first clean
+.PHONY: help demo test quick docs lock audit sbom bench-first million clean
 
 help:
 	@echo "make demo         the gateway, a broker and a client, shown step by step"
@@ -16,6 +16,7 @@ help:
 	@echo "make quick        lint, types, unit tests and scenarios; under a minute, no network"
 	@echo "make docs         write the pages and schemas that are made from the code"
 	@echo "make bench-first  MB per CPU second, beside nginx"
+	@echo "make million      a million records while brokers and gateway are killed, leaders move, files are renewed"
 	@echo "make lock         resolve requirements/*.txt anew, with hashes"
 	@echo "make audit        known vulnerabilities in what the gateway runs on"
 	@echo "make sbom         build/sbom.json (CycloneDX): what the gateway runs on"
@@ -32,6 +33,9 @@ quick: $(VENV)/.test
 
 bench-first: $(VENV)/.test
 	@$(BIN)/python loadtest/first.py
+
+million: $(VENV)/.test
+	@$(BIN)/python -m loadtest.million
 
 docs: $(VENV)/.test
 	@$(BIN)/python -m gateway.ops.docs

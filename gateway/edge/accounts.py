@@ -64,11 +64,6 @@ class AccountKeeper:
         self.token_trouble = ""
         self.login_trouble = ""
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """What is to be watched."""
-        return (self._file,) if self._file is not None else ()
-
     async def start(self) -> None:
         if self._tokens is not None:
             await self._tokens.start()
@@ -223,6 +218,12 @@ def names(account: OwnAccount) -> frozenset[str]:
     if account.oauth is not None and account.oauth.client_id is not None:
         found.add(account.oauth.client_id)
     return frozenset(found - {""})
+
+
+def secret_files(account: OwnAccount) -> tuple[str, ...]:
+    """The files that an account's secret is read from, and read anew when they change."""
+    file, _ = _where(account)
+    return (file,) if file is not None else ()
 
 
 def subject_of(token: str) -> frozenset[str]:

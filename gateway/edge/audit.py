@@ -64,7 +64,8 @@ class AuditSink:
         self._reopen = False
         self._end = threading.Event()
         self._written, self._lost = meters.cell(WRITTEN, "written"), meters.cell(WRITTEN, "dropped")
-        self._output = _Output(settings.output)
+        self._output = Output(settings.output)
+        self._next: Output | None = None
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._task: asyncio.Task[None] | None = None
 
@@ -101,6 +102,24 @@ class AuditSink:
         self._reopen = True
         self._work.set()
 
+    def prepare(self, settings: AuditSettings) -> Output | None:
+        """Open what the audit would be written to; None if it is what it is written to now. Raises OSError."""
+        return Output(settings.output) if settings.output != self._settings.output else None
+
+    def use(self, settings: AuditSettings, output: Output | None) -> None:
+        """These settings from now on, and the output that `prepare` gave; lines that wait go there too."""
+        self._settings = settings
+        if output is not None:
+            self._next = output
+            self._work.set()
+
+    def _move(self) -> None:
+        """On the thread: to another output, if there is one."""
+        following, self._next = self._next, None
+        if following is not None:
+            self._output.close()
+            self._output = following
+
     async def _sum_allowed(self) -> None:
         while True:
             await asyncio.sleep(self._settings.allowed_interval)
@@ -120,6 +139,7 @@ class AuditSink:
             self._work.wait()
             self._work.clear()
             ending = self._end.is_set()
+            self._move()
             if self._reopen:
                 self._reopen = False
                 self._output.reopen()
@@ -168,13 +188,14 @@ class AuditSink:
                     return
                 self._end.wait(RETRY_PAUSE)
                 self._output.reopen()
+                self._move()
             else:
                 self._written.value += done
                 del lines[:done]
         self._told_dropped = dropped
 
 
-class _Output:
+class Output:
     """stdout, or a file that is appended to. Whole lines only: a line cut short by a full disk is ended first."""
 
     def __init__(self, output: str) -> None:

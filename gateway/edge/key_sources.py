@@ -15,6 +15,7 @@ import httpx
 
 from gateway.core.keys import JWKS_BYTES_MAX
 from gateway.core.settings import KeySource
+from gateway.edge.watch import fingerprint
 
 REDIRECTS_MAX = 3
 FILE_POLL = 1.0
@@ -70,15 +71,15 @@ class UrlSource:
         self._ca = ca
         self._timeout = timeout
         self._context: ssl.SSLContext | None = None
+        self._ca_seen: object = None
 
     async def fetch(self) -> bytes:
         """The document, all of it within the time-out. Raises FetchFailed."""
         try:
             async with asyncio.timeout(self._timeout):
-                if self._context is None:  # reading all the system's CAs takes a while
-                    self._context = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca)
+                context = await asyncio.to_thread(self._trust)
                 client = httpx.AsyncClient(
-                    verify=self._context, trust_env=False, follow_redirects=False, timeout=self._timeout
+                    verify=context, trust_env=False, follow_redirects=False, timeout=self._timeout
                 )
                 async with client:
                     return await self._follow(client)
@@ -88,6 +89,13 @@ class UrlSource:
             raise FetchFailed(f"{type(error).__name__}: {str(error)[:200]}") from None
         except (OSError, httpx.InvalidURL) as error:
             raise FetchFailed(f"{type(error).__name__}: {str(error)[:200]}") from None
+
+    def _trust(self) -> ssl.SSLContext:
+        """The CAs as they are now. Those of the system are read once, since they are many."""
+        seen = fingerprint([self._ca]) if self._ca is not None else None
+        if self._context is None or seen != self._ca_seen:
+            self._context, self._ca_seen = ssl.create_default_context(cafile=self._ca), seen
+        return self._context
 
     async def changed(self) -> bool:
         """Not to be known without fetching."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from gateway.core.identity import Principal
+from gateway.core.identity import Identity, Principal
 from gateway.core.reasons import Reason, place_of
 from gateway.core.session import (
     NEVER,
@@ -93,9 +93,15 @@ class KafkaSession:
         return self._admission.mechanism
 
     @property
-    def expires_at(self) -> float:
+    def identity(self) -> Identity | None:
+        """What was proven (core.session.Identified)."""
         traffic = self._admission.traffic
-        return traffic.identity.expires_at if traffic is not None else NEVER
+        return traffic.identity if traffic is not None else None
+
+    @property
+    def expires_at(self) -> float:
+        identity = self.identity
+        return identity.expires_at if identity is not None else NEVER
 
     # From the client
 

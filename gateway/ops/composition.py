@@ -25,8 +25,9 @@ from gateway.core.tokens import Validator
 from gateway.edge.audit import AuditSink
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import ControlDriver
+from gateway.edge.front import ListenerSetup
 from gateway.edge.keys import KeyKeeper
-from gateway.edge.server import ListenerSetup, Server
+from gateway.edge.server import Server
 from gateway.edge.watch import Watch, fingerprint
 from gateway.kafka.backend import BackendState
 from gateway.kafka.context import ListenerContext
