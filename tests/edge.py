@@ -24,9 +24,10 @@ from gateway.core.meters import Meters
 from gateway.core.reasons import Reason
 from gateway.core.session import NEVER, Ask, Close, Effects, Endpoint, Fact, Peer, Session
 from gateway.edge.clock import SystemClock
+from gateway.edge.front import ListenerSetup
 from gateway.edge.process import DialFailed
 from gateway.edge.reasons import UPSTREAM_UNREACHABLE
-from gateway.edge.server import ListenerSetup, Server
+from gateway.edge.server import Server
 from gateway.edge.streams import Stream
 from gateway.edge.tls import server_context
 from gateway.edge.upstream import Dialer

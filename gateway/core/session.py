@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from gateway.core.identity import Address, Certificate, Principal
+from gateway.core.identity import Address, Certificate, Identity, Principal
 from gateway.core.reasons import Reason
 
 Part = bytes | bytearray | memoryview
@@ -190,6 +190,17 @@ class Described(Protocol):
     @property
     def expires_at(self) -> float:
         """Wall time at which the connection ends unless re-authenticated; math.inf for none."""
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """What a session may offer besides, so that it can be looked at again what it proved when the configuration has
+    changed: whether its issuer is still believed, and for the same audience."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who is on the connection, and what was proven about it; None before authentication."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Connections that come through a balancer: whose header is believed, and reading it off the socket before TLS.
 
 Only what certainly belongs to the header is taken from the socket (wire.proxy_protocol); a single byte is looked at
-before, to see whether a header comes at all. Used by edge.server and edge.arrival, under the handshake's deadline.
+before, to see whether a header comes at all. Used by edge.reception and edge.arrival, under the handshake's deadline.
 """
 
 from __future__ import annotations

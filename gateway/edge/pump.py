@@ -14,7 +14,7 @@ answered, and so sees the end late): every whole request still goes on and is an
 ends TCP without is not answered any more, which a broker would still try; its requests go on all the same.
 
 An exception in a session ends its connection alone, with a traceback in the log that holds neither values nor payload.
-Made by edge.server, one per connection. Its parts: the two sides (edge.side), their times (edge.deadlines), what is
+Made by edge.reception, one per connection. Its parts: the two sides (edge.side), their times (edge.deadlines), what is
 awaited elsewhere (edge.errands), and what comes after the session's end (edge.ending).
 """
 

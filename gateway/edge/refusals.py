@@ -24,7 +24,7 @@ class _Sum:
 
 
 class Refusals:
-    """One per process; edge.server calls `write` every `INTERVAL` seconds and at the end."""
+    """One per process; edge.reception calls `write` every `INTERVAL` seconds and at the end."""
 
     def __init__(self, audit: Audit, clock: Clock) -> None:
         self._audit = audit

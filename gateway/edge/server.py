@@ -6,10 +6,8 @@
     await server.shutdown()  # stop accepting, let answers out within limits.shutdown_timeout, close the rest; the
                              # closes are spread over the first half, so that clients do not return all at once
 
-While `ready` of a listener names something missing (no broker was reached yet), its ports are bound, but connections
-are reset as they come, with the reason `listener-not-ready`: clients see a reset, which they retry with backoff, and
-not a handshake that leads nowhere; /readyz says what is missing. Connections over a limit are reset in the same way,
-before any TLS work. Their audit lines are summed (edge.refusals). Composed by ops.run.
+A listener is edge.front, a connection's way from its acceptance edge.reception, the table of connections
+edge.connections. Composed by ops.run.
 """
 
 from __future__ import annotations
@@ -17,116 +15,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
-from types import MappingProxyType
 
 from cryptography import x509
 from OpenSSL import SSL
 
 from gateway.core import settings
-from gateway.core.audit import Audit, AuditEvent
+from gateway.core.audit import Audit
 from gateway.core.clock import Clock
-from gateway.core.identity import Address, Certificate, Principal
-from gateway.core.meters import Cell, Meters
-from gateway.core.reasons import Reason
-from gateway.core.session import Peer, Session, SessionFactory
+from gateway.core.identity import Address, Principal
+from gateway.core.meters import Meters
 from gateway.edge import meters as named
 from gateway.edge import reasons
-from gateway.edge.admission import Admission
-from gateway.edge.arrival import Arrival
 from gateway.edge.budget import Budget
-from gateway.edge.buffers import SCRATCH, Outbox
-from gateway.edge.ending import Ending
-from gateway.edge.engine import ServerTls, SocketTls
+from gateway.edge.buffers import SCRATCH
+from gateway.edge.connections import Connections, Open
+from gateway.edge.front import Front, ListenerSetup
 from gateway.edge.listener import Acceptor, BoundPort, bind
-from gateway.edge.process import Answer, Dial, Port, Process
-from gateway.edge.proxied import Balancers
-from gateway.edge.pump import Pump
+from gateway.edge.process import Answer, Process
 from gateway.edge.reasons import StartRefused
-from gateway.edge.refusals import INTERVAL, Refusals
+from gateway.edge.reception import Reception
 from gateway.edge.spares import Spares
-from gateway.edge.streams import abort, tune
-from gateway.wire.proxy_protocol import Header
 
 DRAIN_SHARE = 0.5
 """The part of limits.shutdown_timeout over which the closes of a stopping gateway are spread."""
 DRAIN_PACE_SECONDS = 0.02
 """Between two such closes; less where there are so many that they would not fit."""
 _random = random.SystemRandom()
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerSetup:
-    """One listener, composed: `factory` gives the session factory of a port (node id; None: bootstrap port)."""
-
-    settings: settings.Listener
-    context: SSL.Context
-    factory: Callable[[int | None], SessionFactory]
-    dial: Dial
-    ready: Callable[[], str]
-    """What is missing before clients can be served; "" when nothing is."""
-
-
-@dataclass(slots=True)
-class Open:
-    """One line of the table of connections."""
-
-    connection: str
-    listener: str
-    address: Address
-    since: float
-    """Wall time."""
-    session: Session | None = None
-    pump: Pump | None = None
-    through: Address | None = None
-    """The balancer that named `address`, None where the client connected itself."""
-    endpoint: str = ""
-    """The private-link endpoint that the balancer named."""
-    arrival: Arrival | None = None
-    ending: Ending | None = None
-    authenticated: bool = False
-    certificate: Certificate | None = None
-
-    @property
-    def principal(self) -> Principal | None:
-        return self.session.principal if self.session is not None else None
-
-
-class _Front:
-    """A listener's ports and what is counted for it."""
-
-    def __init__(self, setup: ListenerSetup, meters: Meters) -> None:
-        self.setup = setup
-        self.name = name = setup.settings.name
-        self.context = setup.context
-        sni = setup.settings.sni
-        self.nodes = sni.hosts() if sni is not None else None
-        """Server name -> broker, where names tell the brokers apart; any other name is the bootstrap's."""
-        self.factories: dict[int | None, SessionFactory] = {}
-        self.balancers = Balancers(setup.settings.proxy_protocol)
-        self.bound: list[BoundPort] = []
-        self.acceptors: list[Acceptor] = []
-        self.meters = meters
-        self.accepted = meters.cell(named.ACCEPTED, name)
-        self.open = meters.cell(named.OPEN, name)
-        self.port = Port(
-            name,
-            setup.dial,
-            meters.cell(named.FROM_CLIENTS, name),
-            meters.cell(named.TO_CLIENTS, name),
-            meters.cell(named.FROM_UPSTREAM, name),
-            meters.cell(named.TO_UPSTREAM, name),
-        )
-
-    def factory(self, bound: BoundPort, server_name: str) -> SessionFactory:
-        node_id = bound.node_id if self.nodes is None else self.nodes.get(server_name.lower())
-        if node_id not in self.factories:
-            self.factories[node_id] = self.setup.factory(node_id)
-        return self.factories[node_id]
 
 
 class Server:
@@ -147,27 +63,24 @@ class Server:
         self._meters = meters
         self._clock = clock
         self._answer = answer
-        self._fronts = [_Front(setup, meters) for setup in setups]
+        self._fronts = [Front(setup, meters) for setup in setups]
         self._budget = Budget(limits.buffered_bytes_max, self._soon)
         if limits.frame_bytes_max > self._budget.large_max:
             detail = f"frame_bytes_max {limits.frame_bytes_max}, buffered_bytes_max {limits.buffered_bytes_max}"
             raise StartRefused(reasons.BUFFER_BUDGET_TOO_SMALL, detail)
-        self._admission = Admission(limits, meters.cell(named.UNAUTHENTICATED))
-        self._refusals = Refusals(audit, clock)
-        self._connections: dict[str, Open] = {}
-        self._ids = count(1)
-        self._prefix = secrets.token_hex(4)
-        """Makes ids of connections unique over restarts."""
+        self._connections = Connections()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process: Process | None = None
-        self._reporting: asyncio.TimerHandle | None = None
+        self._reception: Reception | None = None
         self._stopping = False
-        self._emptied: asyncio.Event | None = None
 
     # ---- start ------------------------------------------------------------------------------------------------
 
-    def bind(self) -> None:
-        """Bind every port, or none. Raises StartRefused."""
+    def bind(self, given: Mapping[str, list[BoundPort]] | None = None) -> None:
+        """Bind every port, or none; `given`: those that a supervisor has bound, by listener. Raises StartRefused."""
+        if given is not None:
+            for front in self._fronts:
+                front.bound = given[front.name]
+            return
         try:
             for front in self._fronts:
                 front.bound = bind(front.setup.settings)
@@ -181,7 +94,7 @@ class Server:
     def start(self) -> None:
         """Accept from now on. Needs a running loop."""
         loop = self._loop = asyncio.get_running_loop()
-        self._process = Process(
+        process = Process(
             loop,
             self._clock,
             self._limits,
@@ -191,160 +104,26 @@ class Server:
             self._answer,
             self._meters.cell(named.EXCEPTIONS),
         )
+        reception = self._reception = Reception(process, self._connections, self._audit, self._meters)
         for front in self._fronts:
             for bound in front.bound:
-                front.acceptors.append(Acceptor(loop, bound.sock, self._taker(front, bound), self._accept_paused))
-        self._reporting = loop.call_later(INTERVAL, self._report)
+                taker = _taker(reception, front, bound)
+                front.acceptors.append(Acceptor(loop, bound.sock, taker, reception.accept_paused))
 
     def _soon(self, call: Callable[[], None]) -> None:
         assert self._loop is not None
         self._loop.call_soon(call)
 
-    def _report(self) -> None:
-        assert self._loop is not None
-        self._refusals.write()
-        self._reporting = self._loop.call_later(INTERVAL, self._report)
+    # ---- what others look at ----------------------------------------------------------------------------------
 
     def sample(self) -> None:
         """Bring the gauges up to date that nothing else does; ops.metrics calls it before it reads the meters."""
         self._meters.cell(named.BUFFERED).value = self._budget.used
         self._meters.cell(named.BUFFER_WAITS).value = self._budget.waits
 
-    # ---- a connection's way -----------------------------------------------------------------------------------
-
-    def _taker(self, front: _Front, bound: BoundPort) -> Callable[[socket.socket, Address], None]:
-        return lambda sock, address: self._take(front, bound, sock, address)
-
-    def _take(self, front: _Front, bound: BoundPort, sock: socket.socket, address: Address) -> None:
-        """An accepted connection: refuse it at once, or begin its handshake."""
-        front.accepted.value += 1
-        missing = front.setup.ready()
-        balancer = front.balancers.named(address)
-        refused = reasons.LISTENER_NOT_READY if missing else front.balancers.refused(balancer)
-        refused = refused or self._admission.enter(address, balancer)
-        if refused is not None:
-            abort(sock)
-            self._refuse(front, refused, address, missing)
-            return
-        line = Open(f"{self._prefix}-{next(self._ids)}", front.name, address, self._clock.wall())
-        self._connections[line.connection] = line
-        front.open.value += 1
-        assert self._loop is not None
-        try:
-            tune(sock)
-            tls: ServerTls = SocketTls(self._loop, sock, front.context)
-        except Exception:
-            self._forget(front, line)
-            raise
-        line.arrival = Arrival(
-            self._loop,
-            sock,
-            tls,
-            self._limits.handshake_timeout,
-            lambda stream, certificate: self._arrived(front, bound, line, stream, certificate),
-            lambda reason, detail, alert: self._handshake_failed(front, line, tls, reason, detail, alert),
-            front.balancers.gate(sock) if balancer else None,
-            lambda header: self._proxied(line, header),
-        )
-
-    def _proxied(self, line: Open, header: Header) -> Reason | None:
-        """A balancer's header: from here on the connection is the client's."""
-        if header.client is None:
-            return None
-        line.through, line.address, line.endpoint = line.address, header.client, header.endpoint
-        return self._admission.move(line.through, line.address)
-
-    def _refuse(self, front: _Front, reason: Reason, address: Address, detail: str) -> None:
-        self._meters.cell(named.REFUSED, front.name, reason.code).value += 1
-        self._refusals.add(front.name, reason, str(address), detail)
-
-    def _handshake_failed(
-        self, front: _Front, line: Open, tls: ServerTls, reason: Reason, detail: str, alert: bool
-    ) -> None:
-        line.arrival = None
-        self._refuse(front, reason, line.address, detail)
-        if not alert:
-            tls.close()
-            self._forget(front, line)
-            return
-        process = self._process
-        assert process is not None
-        nothing, to_nobody = (Outbox(self._budget, Cell(), lambda: None) for _ in range(2))
-        nothing.stream = tls
-        self._end(front, line, Ending(process.loop, process.scratch, tls, nothing, None, to_nobody))
-        assert line.ending is not None
-        line.ending.start(client_gone=False)
-
-    def _arrived(
-        self,
-        front: _Front,
-        bound: BoundPort,
-        line: Open,
-        stream: ServerTls,
-        certificate: Certificate | None,
-    ) -> None:
-        """The handshake is complete: begin a session."""
-        line.arrival = None
-        line.certificate = certificate
-        assert self._process is not None
-        self._meters.cell(named.HANDSHAKES, front.name, stream.version, stream.group).value += 1
-        name = stream.server_name
-        at = (line.connection, line.address, bound.port)
-        peer = Peer(*at, certificate, name, stream.version, line.through, line.endpoint)
-        try:
-            session = front.factory(bound, name)(peer)
-        except Exception as error:
-            stream.close()
-            self._process.exceptions.value += 1
-            self._refuse(front, reasons.SESSION_FAILED, line.address, type(error).__name__)
-            self._forget(front, line)
-            return
-        line.session = session
-        line.pump = Pump(
-            self._process,
-            front.port,
-            stream,
-            session,
-            lambda: self._authenticated(line),
-            lambda reason, ending: self._ended(front, line, reason, ending),
-        )
-        if self._stopping:
-            line.pump.drain()
-        else:
-            line.pump.start()
-
-    def _authenticated(self, line: Open) -> None:
-        line.authenticated = True
-        self._admission.authenticated()
-
-    def _ended(self, front: _Front, line: Open, reason: Reason, ending: Ending) -> None:
-        self._meters.cell(named.CLOSED, front.name, reason.code).value += 1
-        line.pump = None
-        self._end(front, line, ending)
-
-    def _end(self, front: _Front, line: Open, ending: Ending) -> None:
-        """The connection keeps its place among the counted until its sockets are closed."""
-        line.ending = ending
-        ending.when_done = lambda: self._forget(front, line)
-
-    def _forget(self, front: _Front, line: Open) -> None:
-        line.ending = None
-        if self._connections.pop(line.connection, None) is not None:
-            front.open.value -= 1
-            self._admission.leave(line.address, line.authenticated)
-            if not self._connections and self._emptied is not None:
-                self._emptied.set()
-
-    def _accept_paused(self, words: str) -> None:
-        self._meters.cell(named.ACCEPT_PAUSES).value += 1
-        fields: Mapping[str, str] = {"warning": "no connection can be accepted for a moment", "detail": words}
-        self._audit(AuditEvent("warning", self._clock.wall(), fields=MappingProxyType(dict(fields))))
-
-    # ---- what others look at ----------------------------------------------------------------------------------
-
     def connections(self) -> Iterator[Open]:
         """The open connections, oldest first."""
-        yield from self._connections.values()
+        yield from self._connections
 
     @property
     def budget(self) -> Budget:
@@ -364,7 +143,7 @@ class Server:
 
     @property
     def unauthenticated(self) -> int:
-        return self._admission.unauthenticated
+        return self._reception.unauthenticated if self._reception is not None else 0
 
     def certificates(self) -> Iterator[tuple[str, x509.Certificate]]:
         """(listener, the certificate that its next client is shown)."""
@@ -375,7 +154,7 @@ class Server:
 
     def close_principal(self, principal: Principal, detail: str) -> int:
         """Close what is open of a principal now, for an operator; returns how many connections that were."""
-        theirs = [line for line in self._connections.values() if line.pump is not None and line.principal == principal]
+        theirs = [line for line in self._connections if line.pump is not None and line.principal == principal]
         for line in theirs:
             if line.pump is not None:
                 line.pump.abort(reasons.CLOSED_BY_OPERATOR, detail)
@@ -391,27 +170,23 @@ class Server:
                 acceptor.close()
             for bound in front.bound:
                 bound.sock.close()
-        for line in list(self._connections.values()):
-            if line.arrival is not None:
-                line.arrival.abort(reasons.SHUTTING_DOWN)
-        if self._connections:
-            self._emptied = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._limits.shutdown_timeout):
-                    await self._drain()
-                    await self._emptied.wait()
-        for line in list(self._connections.values()):
+        if self._reception is None:
+            return
+        self._reception.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.shutdown_timeout):
+                await self._drain()
+                await self._connections.emptied()
+        for line in list(self._connections):
             if line.pump is not None:
                 line.pump.abort(reasons.SHUTTING_DOWN, "its answers did not come in time")
             if line.ending is not None:
                 line.ending.abort()
-        if self._reporting is not None:
-            self._reporting.cancel()
-        self._refusals.write()
+        self._reception.close()
 
     async def _drain(self) -> None:
         """Drain one connection after the other, in no order that a client could share; until then it is served."""
-        waiting = list(self._connections.values())
+        waiting = list(self._connections)
         _random.shuffle(waiting)
         begun = self._clock.monotonic()
         pace = min(DRAIN_PACE_SECONDS, self._limits.shutdown_timeout * DRAIN_SHARE / max(1, len(waiting)))
@@ -421,3 +196,7 @@ class Server:
                 await asyncio.sleep(early)
             if line.pump is not None:
                 line.pump.drain()
+
+
+def _taker(reception: Reception, front: Front, bound: BoundPort) -> Callable[[socket.socket, Address], None]:
+    return lambda sock, address: reception.take(front, bound, sock, address)

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from struct import Struct
 
-from gateway.core.identity import Principal
-from gateway.core.reasons import Reason
+from gateway.core.identity import Identity, Principal
+from gateway.core.reasons import Reason, place_of
 from gateway.core.session import (
     NEVER,
     Ask,
@@ -31,13 +31,14 @@ from gateway.kafka.answers import AnswerQueue
 from gateway.kafka.api_versions import API_VERSIONS, SASL_AUTHENTICATE, SASL_HANDSHAKE
 from gateway.kafka.authentication import Authentication, Step
 from gateway.kafka.context import ListenerContext
+from gateway.kafka.hot import ShortWay
 from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
 from gateway.kafka.outcomes import AS_IT_IS, LATER, AsItIs, Outcome
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
 from gateway.kafka.renewal import Renewal
-from gateway.kafka.session_log import SessionLog
-from gateway.kafka.hot import ShortWay
+from gateway.kafka.session_log import session_log
 from gateway.kafka.traffic import Traffic
+from gateway.wire.strangers import stranger
 
 __all__ = ["KafkaSession", "ListenerContext"]
 
@@ -49,8 +50,6 @@ HEADER_BYTES_MIN = 10
 """API key, version, correlation id and the client id's length."""
 LAST_ANSWERS_SECONDS = 5.0
 """How long a connection that ends waits for earlier answers of the broker, so that its last answer can follow them."""
-HTTP_STARTS = frozenset({b"GET ", b"POST", b"HEAD", b"PUT ", b"PRI ", b"OPTI", b"DELE", b"CONN", b"PATC", b"TRAC"})
-TLS_HANDSHAKE_START = b"\x16\x03"
 
 
 class KafkaSession:
@@ -63,7 +62,7 @@ class KafkaSession:
         self.client_wanted = PREFIX
         self.upstream_wanted = PREFIX
         self.parked = False
-        self._log = SessionLog(context, peer)
+        self._log = session_log(context, peer)
         self._queue = AnswerQueue(context.limits.in_flight_max)
         self._sasl = Authentication(context, peer)
         self._renewal = Renewal(context, self._queue, self.effects)
@@ -98,9 +97,15 @@ class KafkaSession:
         return self._admission.mechanism
 
     @property
-    def expires_at(self) -> float:
+    def identity(self) -> Identity | None:
+        """What was proven (core.session.Identified)."""
         traffic = self._admission.traffic
-        return traffic.identity.expires_at if traffic is not None else NEVER
+        return traffic.identity if traffic is not None else None
+
+    @property
+    def expires_at(self) -> float:
+        identity = self.identity
+        return identity.expires_at if identity is not None else NEVER
 
     # From the client
 
@@ -201,10 +206,9 @@ class KafkaSession:
             return Close(reasons.FRAME_LENGTH_INVALID, f"{size} bytes for a token")
         known = self._admission.traffic is not None
         if not self._requests:
-            if bytes(prefix) in HTTP_STARTS:
-                return Close(reasons.NOT_KAFKA_HTTP)
-            if bytes(prefix[:2]) == TLS_HANDSHAKE_START:
-                return Close(reasons.NOT_KAFKA_TLS)
+            found = stranger(bytes(prefix))
+            if found is not None:
+                return Close(reasons.NOT_KAFKA_HTTP if found == "http" else reasons.NOT_KAFKA_TLS)
         if size < HEADER_BYTES_MIN:
             return Close(reasons.FRAME_LENGTH_INVALID, f"{size} bytes")
         return Close(reasons.FRAME_TOO_LARGE if known else reasons.FRAME_TOO_LARGE_UNAUTHENTICATED, f"{size} bytes")
@@ -483,13 +487,3 @@ class KafkaSession:
         waiting = self._waiting is not None
         self.short_way.follow(traffic, self._admission.ends_at)
         self.short_way.brief(free, free and not waiting and self._sasl.complete and traffic.settled, held or waiting)
-
-
-def place_of(error: Exception) -> str:
-    """An unforeseen error's type and place, without its text, which could quote what it stumbled over."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    return f"{type(error).__name__} at {trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"

@@ -25,8 +25,7 @@ from gateway.ops.admin_serving import serving
 from gateway.ops.composition import Gateway, NoAudit
 from gateway.ops.config import read
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+from gateway.ops.own_log import set_up_log
 
 log = logging.getLogger("gateway")
 
@@ -53,14 +52,6 @@ def run(file: Path) -> int:
     except StartRefused as refused:
         print(f"the gateway does not start: {refused}", file=sys.stderr)
         return WRONG_USE
-
-
-def set_up_log(level: str) -> None:
-    """The process's own log, to standard error. Nothing secret is ever handed to it."""
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=LOG_FORMAT)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("httpcore").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 async def _serve(gateway: Gateway) -> int:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from gateway import __version__
 from gateway.core.identity import Principal
 from gateway.core.session import Described
-from gateway.edge.server import Open
-from gateway.ops.admin_changes import log_level
+from gateway.edge.connections import Open
+from gateway.ops.own_log import log_level
 from gateway.ops.policy_reload import RELOADS
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-
 from tests.scenarios.kafka_world import Seen, World
 
 GENERAL, SESSION, PUMP = WAYS = ("general", "session", "pump")

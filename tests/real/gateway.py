@@ -70,6 +70,8 @@ class GatewayProcess:
         self.config = self._made_config(backends, dict(limits or {}), dict(listener or {}))
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
+        self._audited = 0
+        self._audit_lines: list[Line] = []
 
     # --- addresses and what clients need
 
@@ -166,6 +168,16 @@ class GatewayProcess:
             raise GatewayFailed(f"the gateway did not end on SIGTERM within {STOP_SECONDS_MAX} s{self._tail()}")
         return process.returncode if process is not None else None
 
+    def kill(self) -> None:
+        """SIGKILL, as a machine that falls out; `start` brings it back at its old ports."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.kill()
+        process.wait()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
     def change_policy(self, policy: str) -> str:
         """Write another policy and wait for its revision in the audit; returns the revision."""
         at = len(self.audit())
@@ -183,11 +195,18 @@ class GatewayProcess:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def audit(self) -> list[Line]:
-        """Every line so far."""
+        """Every line so far. What was read before is not read again."""
         if not self._audit_path.exists():
             return []
-        text = self._audit_path.read_text()
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        with self._audit_path.open("rb") as stream:
+            if stream.seek(0, os.SEEK_END) < self._audited:
+                self._audited, self._audit_lines = 0, []
+            stream.seek(self._audited)
+            octets = stream.read()
+        octets = octets[: octets.rfind(b"\n") + 1]
+        self._audited += len(octets)
+        self._audit_lines += [json.loads(line) for line in octets.splitlines()]
+        return list(self._audit_lines)
 
     def wait_audit(
         self,

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core import repeats
 from gateway.core.rights import Quota
 from gateway.core.session import Endpoint, Unavailable
 from gateway.core.settings import Limits
-from gateway.kafka import authorize, codec, reasons, repeats
+from gateway.kafka import authorize, codec, reasons
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted
 from gateway.kafka.produce_fetch import VERDICTS_MAX
 from tests.scenarios.kafka_world import (

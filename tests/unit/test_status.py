@@ -11,7 +11,7 @@ import pytest
 from gateway.core.identity import Principal
 from gateway.core.limits import Quotas
 from gateway.core.policy import DEFAULT_QUOTA
-from gateway.edge.server import Open
+from gateway.edge.connections import Open
 from gateway.ops import admin, status, status_table
 from gateway.ops.admin_changes import parse_principal
 

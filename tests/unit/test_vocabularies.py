@@ -91,7 +91,7 @@ def test_core_names_no_protocol() -> None:
                 and token.start[0] not in documented
                 and WORDS.search(token.string)
             ):
-                setting = file.name == "settings.py" and string and WORDS.fullmatch(token.string.strip("\"'"))
+                setting = file.parent.name == "settings" and string and WORDS.fullmatch(token.string.strip("\"'"))
                 found += [] if setting else [f"{file.relative_to(CORE)}:{token.start[0]}: {token.string}"]
     assert found == []
 

@@ -190,7 +190,7 @@ async def test_a_required_client_certificate(tmp_path: Path, version: ssl.TLSVer
             (clients.server(), "not for TLS clients"),
         ):
             gateway.events.clear()
-            gateway.server._refusals._sums.clear()
+            gateway.server._reception._refusals._sums.clear()
             await attempt(gateway, with_certificate(gateway, pair, version))
             event = await gateway.until_refused("client-certificate-refused")
             assert words in str(event.fields["detail"])
@@ -254,7 +254,7 @@ async def test_connections_beyond_a_limit_are_shed(tmp_path: Path, limits: dict[
             with pytest.raises(OSError):  # noqa: PT011  (a reset, or the end of a handshake)
                 await gateway.connect()
         assert gateway.reasons() == [code], "a flood is one line until the next summary"
-        gateway.server._refusals.write()
+        gateway.server._reception._refusals.write()
         assert [event.fields["connections"] for event in gateway.events if event.event == "refused"] == [1, 4]
         await clients.pop().close()
         await until(lambda: len(list(gateway.server.connections())) == 2)

@@ -16,9 +16,10 @@ from gateway.core.audit import AuditEvent
 from gateway.core.meters import Meters
 from gateway.edge import listener as module
 from gateway.edge.clock import SystemClock
+from gateway.edge.front import ListenerSetup
 from gateway.edge.listener import bind, client_address
 from gateway.edge.reasons import StartRefused
-from gateway.edge.server import ListenerSetup, Server
+from gateway.edge.server import Server
 from gateway.edge.tls import server_context
 from tests.certificates import make_ca
 from tests.edge import EchoSession, frame, listener_settings, nobody_answers, nobody_dialled, running, until

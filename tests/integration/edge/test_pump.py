@@ -345,7 +345,7 @@ async def test_nothing_is_told_to_a_session_that_has_ended(tmp_path: Path) -> No
         await client.send(frame(b"one"))
         await until(lambda: gateway.sessions and gateway.sessions[0].parked)
         await client.close()
-        gateway.server._connections[next(iter(gateway.server._connections))].pump.abort(CLIENT_DISCONNECTED)  # type: ignore[union-attr]
+        next(gateway.server.connections()).pump.abort(CLIENT_DISCONNECTED)  # type: ignore[union-attr]
         await gateway.end_of()
         go_on.set()
         await asyncio.sleep(0.05)

@@ -1,0 +1,43 @@
+"""The clusters behind the gateway, and how they are reached."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from gateway.core.settings.own_accounts import OwnAccount
+from gateway.core.settings.tls import BackendTls
+from gateway.core.settings.values import Duration, HostPort, Model, Name
+
+
+class Backend(Model):
+    name: Name
+    system: Literal["kafka", "pulsar", "kinesis"] = "kafka"
+    bootstrap: Annotated[tuple[HostPort, ...], Field(min_length=1)]
+    """host:port of one or more brokers; the others are learnt from them."""
+    tls: BackendTls = BackendTls()
+    account: OwnAccount | None = None
+    """The gateway's own account for SASL; left out: the brokers ask for none (or for a certificate alone)."""
+    insecure_plaintext: bool = False
+    """True: no TLS to this backend. Warned of at every start."""
+    metadata_refresh: Duration = 30.0
+    """The gateway's control connection asks the brokers for changes this often."""
+    dial_timeout: Duration = 5.0
+    """For a TCP connection and its TLS handshake, on the way to a broker."""
+    request_timeout: Duration = 10.0
+    """For one question of the gateway's own to a broker."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if not self.insecure_plaintext:
+            return self
+        if self.tls != BackendTls():
+            raise ValueError("either tls, or insecure_plaintext: true; not both")
+        account = self.account
+        if account is not None and account.scram is None and not account.over_plaintext:
+            raise ValueError(
+                "TLS for an account whose password or token would be readable on the way; use scram, or say "
+                "account.over_plaintext: true"
+            )
+        return self

@@ -1,0 +1,107 @@
+"""Where clients of one backend connect, and how they prove who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from gateway.core.settings.addressing import Addressing, BrokerPorts, SniNames
+from gateway.core.settings.tls import ListenerTls
+from gateway.core.settings.values import Duration, Model, Name, Network, Port
+
+
+class Authentication(Model):
+    """How clients of a listener prove who they are."""
+
+    issuers: tuple[Name, ...] = ()
+    """Names of issuers whose tokens this listener takes; empty needs client_certificate: required."""
+    mechanisms: Annotated[tuple[Literal["OAUTHBEARER", "PLAIN"], ...], Field(min_length=1)] = ("OAUTHBEARER", "PLAIN")
+    """SASL mechanisms offered; PLAIN takes a token as the password."""
+    session_max: Duration = 3600.0
+    """A connection re-authenticates at least this often (KIP-368), and at the end of its token."""
+
+
+def _ports_or_mapping(value: object) -> object:
+    if isinstance(value, str) and value != "ports":
+        raise ValueError("ports, or a mapping with sni")
+    return None if value == "ports" else value if value is not None else {}
+
+
+class ProxyProtocol(Model):
+    """PROXY protocol v1 or v2 before TLS, from the balancers named here and from nobody else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+
+    networks: Annotated[tuple[Network, ...], Field(min_length=1, alias="from")]
+    """Where the balancers are; a header from anywhere else is not believed."""
+    required: bool = True
+    """True: connections without a header, or from anywhere else, are refused. False: they count as themselves."""
+
+
+class Listener(Model):
+    name: Name
+    protocol: Literal["kafka"] = "kafka"
+    backend: Name
+    """The name of the backend that its clients reach."""
+    bind: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 or :: for every one."""
+    port: Port
+    """The bootstrap port; with `addressing: {sni: ...}` the only one."""
+    addressing: Annotated[Addressing | None, BeforeValidator(_ports_or_mapping)] = None
+    """`ports`, each broker a port of its own; or `sni`, each broker a host name of its own on one port."""
+    broker_ports: BrokerPorts | None = None
+    """Where `addressing` is `ports`: which ports."""
+    advertised: str = ""
+    """The host name that clients are told; it must be in the certificate. With `sni` its own names take its place."""
+    advertised_port: Port | None = None
+    """The bootstrap port as clients see it, where a balancer maps it; with `sni` the brokers' too. Left out: `port`."""
+    advertised_broker_base: Port | None = None
+    """The broker ports' base as clients see it. Left out: `broker_ports.base`."""
+    proxy_protocol: ProxyProtocol | None = None
+    """Left out: no PROXY protocol; whoever connects is the client."""
+    tls: ListenerTls
+    authentication: Authentication = Authentication()
+
+    @property
+    def sni(self) -> SniNames | None:
+        return self.addressing.sni if self.addressing is not None else None
+
+    def ports(self) -> Iterator[tuple[int | None, int]]:
+        """Every port to bind with the node id it stands for; None: the bootstrap port, or names tell (SNI)."""
+        yield None, self.port
+        if self.broker_ports is not None:
+            for node_id in range(self.broker_ports.first, self.broker_ports.last + 1):
+                yield node_id, self.broker_ports.base + node_id
+
+    def host_names(self) -> tuple[str, ...]:
+        """Every name that clients dial; certificates must cover them."""
+        return (self.sni.bootstrap, *self.sni.hosts()) if self.sni is not None else (self.advertised,)
+
+    def broker_address(self, node_id: int) -> tuple[str, int] | None:
+        """Host name and port under which clients reach a broker; None: this listener has no place for it."""
+        if self.sni is not None:
+            host = self.sni.host(node_id)
+            return (host, self.advertised_port or self.port) if host is not None else None
+        assert self.broker_ports is not None
+        if not self.broker_ports.holds(node_id):
+            return None
+        base = self.advertised_broker_base
+        return self.advertised, (self.broker_ports.base if base is None else base) + node_id
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if not self.authentication.issuers and self.tls.client_certificate != "required":
+            raise ValueError(
+                "authentication.issuers, or tls.client_certificate: required; this listener would know nobody"
+            )
+        if self.sni is not None:
+            if self.broker_ports is not None or self.advertised or self.advertised_broker_base is not None:
+                raise ValueError("no broker_ports, advertised or advertised_broker_base beside addressing.sni")
+            return self
+        if self.broker_ports is None or not self.advertised:
+            raise ValueError("broker_ports and advertised, or addressing: {sni: {pattern: ..., bootstrap: ...}}")
+        if self.broker_ports.holds(self.port - self.broker_ports.base):
+            raise ValueError("a bootstrap port outside the range of the broker ports")
+        return self
