@@ -41,7 +41,7 @@ _BLANK_TAGS = (127, 16383)
 """Numbers that no version of a Fetch answer knows, of one octet and of two."""
 
 Read = Callable[[bytes, bool], list[int] | int]
-"""(topic, by id) -> the audit's live [requests, bytes] of a topic that may be read, else the error code that says why."""
+"""(topic, by id) -> the audit's live [requests, bytes] of a topic that may be read, else the error code for it."""
 
 _HEAD, _TOPIC, _PARTITION, _ABORTED, _RECORDS, _TAGS, _TAG, _LAST, _DONE = range(9)
 
