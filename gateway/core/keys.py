@@ -231,6 +231,11 @@ class KeyRing:
         self._confirmed[issuer] = wall
         return current
 
+    def remove(self, issuer: str) -> None:
+        """The issuer is not believed any more."""
+        self._sets.pop(issuer, None)
+        self._confirmed.pop(issuer, None)
+
     def get(self, issuer: str) -> KeySet | None:
         """The issuer's keys, None before the first."""
         return self._sets.get(issuer)

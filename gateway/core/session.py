@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from gateway.core.identity import Address, Certificate, Principal
+from gateway.core.identity import Address, Certificate, Identity, Principal
 from gateway.core.reasons import Reason
 
 Part = bytes | bytearray | memoryview
@@ -205,6 +205,17 @@ class Stranger(Protocol):
     @property
     def refused(self) -> bool:
         """Its login was refused, and to say so at its time is all that is left: its place is the first to be taken."""
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """What a session may offer besides, so that it can be looked at again what it proved when the configuration has
+    changed: whether its issuer is still believed, and for the same audience."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who is on the connection, and what was proven about it; None before authentication."""
         ...
 
 

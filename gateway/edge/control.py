@@ -75,6 +75,7 @@ class ControlDriver:
     ) -> None:
         self._control = control
         self._backend = backend
+        self._opening = dial
         self._dial = ExchangeDial(dial, backend.request_timeout, renew)
         self._audit = audit
         self._clock = clock
@@ -82,6 +83,7 @@ class ControlDriver:
         self._failures = 0
         self._reached: bool | None = None
         self._last_error = ""
+        self._at_once = False
         self._schedule: asyncio.Task[None] | None = None
         self._flights: dict[Ask, asyncio.Task[Fact]] = {}
         self._places = asyncio.Semaphore(FLIGHTS_MAX)
@@ -99,6 +101,12 @@ class ControlDriver:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._control.close()
 
+    def use(self, backend: Backend, renew: Renew | None) -> None:
+        """The backend is configured so from now on; everything of it is learnt anew at once."""
+        self._backend = backend
+        self._dial = ExchangeDial(self._opening, backend.request_timeout, renew)
+        self._at_once = True
+
     def last_error_words(self) -> str:
         """Why the backend is not reached, to append to a sentence; "" if it is."""
         return f" ({self._last_error})" if self._last_error else ""
@@ -108,6 +116,7 @@ class ControlDriver:
     async def _run(self) -> None:
         while True:
             begun = self._clock.monotonic()
+            self._at_once = False
             await self._refresh()
             await self._pause(begun)
 
@@ -156,7 +165,7 @@ class ControlDriver:
         else:
             end = begun + self._backend.metadata_refresh
         earliest = begun + ON_DEMAND_SECONDS_MIN
-        while (now := self._clock.monotonic()) < end:
+        while (now := self._clock.monotonic()) < end and not self._at_once:
             wanted = isinstance(self._control, Wanting) and self._control.refresh_wanted
             if wanted and not self._failures:
                 end = min(end, max(earliest, now))

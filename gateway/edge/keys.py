@@ -4,6 +4,9 @@ One task per issuer fetches, one fetch at a time and never two within `fetch_int
 often. A failed fetch keeps the last good keys, is told in the audit, and is tried again; nothing that fails ends the
 schedule. Whoever waits for an unknown key is answered after the next permitted fetch, or at once if that is too far
 away. Sessions ask by `KeysWanted`; ops composes it, asks `ready()` for /readyz and `readings()` for the metrics.
+
+When the configuration changes, ops asks `prepare`, then `use`, then awaits `settle`. An issuer whose keys come from
+another place from then on keeps none of the old ones, so its new keys are fetched before anything is changed.
 """
 
 from __future__ import annotations
@@ -13,15 +16,16 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from gateway.core.audit import Audit, AuditEvent, FieldValue
 from gateway.core.clock import Clock
-from gateway.core.keys import BadKeySet, KeyRing
+from gateway.core.keys import BadKeySet, KeyRing, parse_jwks
 from gateway.core.meters import Meter, Meters
 from gateway.core.session import Fact, KeysRefreshed, KeysWanted, Unavailable
 from gateway.core.settings import Issuer
-from gateway.edge.key_sources import FetchFailed, FileSource, UrlSource, source
+from gateway.edge.key_sources import FetchFailed, source
 
 FETCHES = Meter("gateway_issuer_key_fetches_total", "Fetches of issuers' key sets, by result.", ("issuer", "result"))
 AGE = Meter("gateway_issuer_keys_age_seconds", "Time since an issuer's keys were last read well.", ("issuer",), "gauge")
@@ -35,6 +39,23 @@ JITTER = 0.1
 NOTES_SHOWN_MAX = 5
 
 log = logging.getLogger("gateway.keys")
+
+
+class NoNewKeys(Exception):
+    """The keys of an issuer cannot be had from where the new configuration says. Says why."""
+
+    def __init__(self, issuer: str, why: str) -> None:
+        super().__init__(f"issuer {issuer}: {why}")
+        self.issuer = issuer
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class NextIssuers:
+    """What `prepare` found: the issuers, and the key documents of those that have moved."""
+
+    issuers: tuple[Issuer, ...]
+    documents: tuple[tuple[str, bytes], ...]
 
 
 class KeyKeeper:
@@ -52,10 +73,13 @@ class KeyKeeper:
     ) -> None:
         self._ring = ring
         self._clock = clock
-        self._kept = {
-            issuer.name: _Kept(issuer, source(issuer.keys), ring, audit, clock, meters, wait_max, jitter)
-            for issuer in issuers
-        }
+
+        def make(issuer: Issuer) -> _Kept:
+            return _Kept(issuer, ring, audit, clock, meters, wait_max, jitter)
+
+        self._make = make
+        self._kept = {issuer.name: make(issuer) for issuer in issuers}
+        self._retired: list[_Kept] = []
 
     async def start(self) -> None:
         """Fetch every issuer's keys once, then go on by schedule. Never raises: `ready` names who has none."""
@@ -65,7 +89,38 @@ class KeyKeeper:
 
     async def close(self) -> None:
         """End all tasks; whoever still waits is told that the keys cannot be had."""
-        await asyncio.gather(*(kept.end() for kept in self._kept.values()))
+        await asyncio.gather(*(kept.end() for kept in (*self._kept.values(), *self._retired)))
+
+    async def prepare(self, issuers: Sequence[Issuer]) -> NextIssuers:
+        """Fetch what has to be there before these issuers can take the place of the present ones. Raises NoNewKeys."""
+        moved = [each for each in issuers if each.name in self._kept and self._kept[each.name].moves(each)]
+        documents = await asyncio.gather(*(_document(issuer) for issuer in moved))
+        names = [issuer.name for issuer in moved]
+        return NextIssuers(tuple(issuers), tuple(zip(names, documents, strict=True)))
+
+    def use(self, found: NextIssuers) -> None:
+        """These are the issuers now. `settle` has to follow."""
+        documents = dict(found.documents)
+        before, self._kept = self._kept, {}
+        for issuer in found.issuers:
+            kept = before.pop(issuer.name, None)
+            if kept is None or kept.moves(issuer):
+                self._retired += [kept] if kept is not None else []
+                kept = self._make(issuer)
+                if issuer.name in documents:
+                    kept.take(documents[issuer.name])
+            kept.use(issuer)
+            self._kept[issuer.name] = kept
+        for name, kept in before.items():
+            self._retired.append(kept)
+            self._ring.remove(name)
+
+    async def settle(self) -> None:
+        """End the tasks of issuers that are gone, begin those of new ones, whose keys are fetched at once."""
+        retired, self._retired = self._retired, []
+        await asyncio.gather(*(kept.end() for kept in retired))
+        for kept in self._kept.values():
+            kept.begin()
 
     async def refresh(self, wanted: KeysWanted) -> Fact:
         """Wait for the issuer's next permitted fetch. KeysRefreshed after one that went well, else Unavailable."""
@@ -86,6 +141,14 @@ class KeyKeeper:
         """Issuer -> why its last fetch failed, for those whose last one did."""
         return {name: kept.last_error for name, kept in self._kept.items() if kept.last_error}
 
+    def notes(self) -> list[str]:
+        """Issuers whose last good keys are kept, since newer ones could not be had."""
+        return [
+            f"issuer {name}: the last good keys are kept ({why})"
+            for name, why in self.last_errors().items()
+            if self._ring.get(name) is not None
+        ]
+
     def readings(self) -> Iterator[tuple[Meter, tuple[str, ...], float]]:
         """The age of each issuer's keys, for the metrics."""
         for name in self._kept:
@@ -94,13 +157,22 @@ class KeyKeeper:
                 yield AGE, (name,), age
 
 
+async def _document(issuer: Issuer) -> bytes:
+    """The key document of an issuer, which holds a key that can be used. Raises NoNewKeys."""
+    try:
+        found = await source(issuer.keys).fetch()
+        parse_jwks(found)
+    except (FetchFailed, BadKeySet) as failure:
+        raise NoNewKeys(issuer.name, str(failure)) from None
+    return found
+
+
 class _Kept:
     """One issuer's keys, and the task that fetches them."""
 
     def __init__(
         self,
         issuer: Issuer,
-        origin: FileSource | UrlSource,
         ring: KeyRing,
         audit: Audit,
         clock: Clock,
@@ -109,8 +181,8 @@ class _Kept:
         jitter: Callable[[], float],
     ) -> None:
         self.last_error = ""
-        self._issuer = issuer
-        self._source = origin
+        self.issuer = issuer
+        self._source = source(issuer.keys)
         self._ring = ring
         self._audit = audit
         self._clock = clock
@@ -126,7 +198,27 @@ class _Kept:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        self._task = asyncio.create_task(self._keep(), name=f"keys of {self._issuer.name}")
+        """Go on by schedule. Doing so twice does nothing."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep(), name=f"keys of {self.issuer.name}")
+
+    def moves(self, issuer: Issuer) -> bool:
+        """Whether the issuer's keys come from elsewhere than so far."""
+        old, new = self.issuer.keys, issuer.keys
+        return (old.file, old.url, old.ca) != (new.file, new.url, new.ca)
+
+    def use(self, issuer: Issuer) -> None:
+        """The issuer as it is configured now, its keys in the same place."""
+        if issuer.keys != self.issuer.keys:
+            self._source = source(issuer.keys)
+        self.issuer = issuer
+
+    def take(self, document: bytes) -> None:
+        """A document that was fetched before this was made; it has been looked at."""
+        self._fetched_at = self._clock.monotonic()
+        found = self._ring.replace(self.issuer.name, document, self._clock.wall())
+        self._tell("loaded", keys=sum(1 for _ in found.members()), notes=found.notes[:NOTES_SHOWN_MAX])
+        self._schedule()
 
     async def end(self) -> None:
         if self._task is not None:
@@ -158,21 +250,21 @@ class _Kept:
         """One fetch, whose outcome is kept, counted and told. Never raises but when cancelled."""
         self._fetched_at = self._clock.monotonic()
         self._rounds += 1
-        before = self._ring.get(self._issuer.name)
+        before = self._ring.get(self.issuer.name)
         error = ""
         try:
-            found = self._ring.replace(self._issuer.name, await self._source.fetch(), self._clock.wall())
+            found = self._ring.replace(self.issuer.name, await self._source.fetch(), self._clock.wall())
         except (FetchFailed, BadKeySet) as failure:
             error = str(failure)
         except Exception as failure:  # whatever a library raises, the schedule goes on
-            log.exception("fetching the keys of %s failed", self._issuer.name)
+            log.exception("fetching the keys of %s failed", self.issuer.name)
             error = type(failure).__name__
         else:
             if found is not before or self.last_error:
                 self._tell("loaded", keys=sum(1 for _ in found.members()), notes=found.notes[:NOTES_SHOWN_MAX])
         if error and error != self.last_error:
             self._tell("failed", error=error[:500], kept=before is not None)
-        self._meters.cell(FETCHES, self._issuer.name, "failed" if error else "loaded").value += 1
+        self._meters.cell(FETCHES, self.issuer.name, "failed" if error else "loaded").value += 1
         self.last_error = error
         self._schedule()
         # Who came while the fetch was under way waits for the next one, unless this one already brought the key.
@@ -201,16 +293,16 @@ class _Kept:
                     await (asyncio.Event() if asked else self._wanted).wait()
 
     def _permitted_at(self) -> float:
-        return self._fetched_at + self._issuer.keys.fetch_interval_min
+        return self._fetched_at + self.issuer.keys.fetch_interval_min
 
     def _schedule(self) -> None:
         """The next fetch: after `refresh`, some time earlier by chance; after a failure as soon as permitted."""
-        keys = self._issuer.keys
+        keys = self.issuer.keys
         pause = keys.fetch_interval_min if self.last_error else keys.refresh
         self._due = self._fetched_at + max(keys.fetch_interval_min, pause * (1 - JITTER * self._jitter()))
 
     def _has(self, kid: str) -> bool:
-        key_set = self._ring.get(self._issuer.name)
+        key_set = self._ring.get(self.issuer.name)
         return key_set is not None and (not kid or kid in key_set.by_kid)
 
     def _answer(self, futures: list[asyncio.Future[bool]], good: bool) -> None:
@@ -221,6 +313,6 @@ class _Kept:
 
     def _tell(self, result: str, **fields: FieldValue) -> None:
         level = logging.WARNING if result == "failed" else logging.INFO
-        log.log(level, "keys of %s: %s %s", self._issuer.name, result, fields.get("error", ""))
-        told = {"issuer": self._issuer.name, "result": result, **fields}
+        log.log(level, "keys of %s: %s %s", self.issuer.name, result, fields.get("error", ""))
+        told = {"issuer": self.issuer.name, "result": result, **fields}
         self._audit(AuditEvent("keys", self._clock.wall(), fields=MappingProxyType(told)))

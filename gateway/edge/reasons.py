@@ -80,6 +80,28 @@ TLS_PROBE = reason(
     remedy="None: a health check such as HAProxy's check-ssl.",
 )
 
+# A connection that a changed configuration ends.
+
+NO_LONGER_BELIEVED = reason(
+    "no-longer-believed",
+    cause="The configuration was reloaded, and what the client had proved does not count any more: its issuer was "
+    "taken out, or wants another audience, or the listener asks for no certificates now; the detail says which.",
+    client_sees=_RETRIED + " Logging in again fails as long as nothing changes.",
+    remedy="Give the client a token that the listener takes now, or put the issuer or audience back.",
+)
+LISTENER_GONE = reason(
+    "listener-gone",
+    cause="The configuration was reloaded, and the client's listener was taken out or leads to another backend.",
+    client_sees=_RETRIED,
+    remedy="Point clients of a listener that was taken out to another one; of one that was moved they come back.",
+)
+BACKEND_ACCOUNT_CHANGED = reason(
+    "backend-account-changed",
+    cause="The configuration was reloaded, and the gateway has another account for the client's backend.",
+    client_sees=_RETRIED,
+    remedy="None is needed: what was under way was answered, and the client comes back under the new account.",
+)
+
 # A handshake that failed.
 
 PLAINTEXT_KAFKA = reason(

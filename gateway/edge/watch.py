@@ -70,6 +70,14 @@ class Watch:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    def use(self, patterns: Sequence[str], poll: float, seen: Fingerprint | None = None) -> None:
+        """Look at other files, or at other times. `seen`: what they were when they were read; left out: what the next
+        look finds is taken for known."""
+        self._poll = poll
+        if tuple(patterns) != self._patterns:
+            self._patterns = tuple(patterns)
+            self._seen = seen
+
     def poke(self) -> None:
         """Look now, and report whatever is found. Callable from a signal handler of the loop."""
         self._poked.set()
@@ -90,8 +98,11 @@ class Watch:
     async def _check(self) -> None:
         poked = self._poked.is_set()
         self._poked.clear()
+        patterns = self._patterns
         found = await self._look()
-        if found == self._seen and not poked:
+        if self._seen is None:
+            self._seen = found
+        if not poked and (found == self._seen or patterns is not self._patterns):
             return
         while True:
             await asyncio.sleep(min(SETTLE, self._poll))
@@ -99,5 +110,6 @@ class Watch:
             if again == found:
                 break
             found = again
-        self._seen = found
+        if patterns is self._patterns:
+            self._seen = found
         await self._changed("poke" if poked else "file")

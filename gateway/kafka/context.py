@@ -15,9 +15,13 @@ from gateway.core.tokens import Validator
 from gateway.kafka.backend import BackendState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ListenerContext:
-    """One per bound port. `node_id` is the broker that the port stands for, None on the bootstrap port."""
+    """One per bound port. `node_id` is the broker that the port stands for, None on the bootstrap port.
+
+    Sessions only read it. When the configuration is reloaded, ops.listening puts new values in place, so that what a
+    session looks at from then on is what holds now; what it took from here at its beginning stays as it was.
+    """
 
     listener: Listener
     node_id: int | None

@@ -65,7 +65,16 @@ class KafkaControl:
         self._state = state
         self._bootstrap = tuple(_endpoint(text) for text in settings.bootstrap)
         self._kept: Broker | None = None
+        self._moved = False
+        """The addresses are new ones: only they say which cluster this is, until one of them has answered."""
         self._closed = False
+
+    def use(self, settings: Backend) -> None:
+        """Find the cluster by these bootstrap addresses from now on."""
+        found = tuple(_endpoint(text) for text in settings.bootstrap)
+        if found != self._bootstrap:
+            self._bootstrap = found
+            self._moved = True
 
     @property
     def refresh_wanted(self) -> bool:
@@ -140,11 +149,15 @@ class KafkaControl:
     async def _any_broker(self, dial: Dial) -> Broker:
         """A greeted connection: bootstrap addresses first, then brokers known from before."""
         failures = []
-        for endpoint in dict.fromkeys((*self._bootstrap, *self._state.brokers.values())):
+        known = () if self._moved else tuple(self._state.brokers.values())
+        for endpoint in dict.fromkeys((*self._bootstrap, *known)):
             try:
-                return await greet(endpoint, dial)
+                greeted = await greet(endpoint, dial)
             except ExchangeFailed as failed:
                 failures.append(f"{endpoint}: {failed}")
+            else:
+                self._moved = False
+                return greeted
         raise ExchangeFailed("no broker could be reached; " + "; ".join(failures[:3]))
 
     async def _learn_cluster(self, broker: Broker) -> None:

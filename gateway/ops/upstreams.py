@@ -1,19 +1,26 @@
 """One backend's way upstream put together: its dialer, the gateway's own account, and the files both come from.
 
 Files are watched, and read anew when they change (symlink swaps and renames included): connections made from then on
-use what is new, connections that are open stay.
+use what is new, connections that are open stay. When the configuration changes, `prepare` makes the new way, or says
+why it cannot be made, and `use` puts it in the old one's place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from gateway.core.audit import Audit
 from gateway.core.clock import Clock
 from gateway.core.meters import Meter, Meters
+from gateway.core.session import Endpoint
 from gateway.core.settings import Backend
-from gateway.edge.accounts import AccountKeeper, LoggedInDial, Login
+from gateway.edge.accounts import AccountKeeper, LoggedInDial, Login, secret_files
+from gateway.edge.exchange import Renew
 from gateway.edge.process import Dial
+from gateway.edge.streams import Stream
 from gateway.edge.upstream import Dialer
-from gateway.edge.watch import Watch
+from gateway.edge.watch import Fingerprint, Watch, fingerprint
 from gateway.ops.own_names import names_of_certificate
 
 FILES_POLL = 1.0
@@ -21,24 +28,104 @@ FILES_POLL = 1.0
 DIALLED = Meter("gateway_upstream_dials_total", "Connections to brokers, by result.", ("backend", "result"))
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How one backend is reached under one configuration. `seen`: what its files were before they were read."""
+
+    backend: Backend
+    dialer: Dialer
+    account: AccountKeeper | None
+    dial: Dial
+    names: frozenset[str]
+    files: tuple[str, ...]
+    seen: Fingerprint
+
+
 class Upstream:
     """One backend's. `dial` opens connections with the account already proven."""
 
-    def __init__(self, backend: Backend, login: Login, audit: Audit, clock: Clock, meters: Meters) -> None:
-        """Raises StartRefused."""
-        self._backend = backend
-        self._dialer = Dialer(backend, lambda result: meters.cell(DIALLED, backend.name, result))
-        self.dial: Dial = self._dialer
-        self.account: AccountKeeper | None = None
-        own = backend.tls.certificate
-        self.names = frozenset[str]() if own is None else names_of_certificate(own)
+    def __init__(
+        self,
+        backend: Backend,
+        login: Login,
+        audit: Audit,
+        clock: Clock,
+        meters: Meters,
+        renamed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`renamed` is called when `names` have become others. Raises StartRefused."""
+        self._login = login
+        self._audit = audit
+        self._clock = clock
+        self._meters = meters
+        self._renamed = renamed
+        self._way: Way | None = None
+        self._way = way = self.prepare(backend)
+        self.names = way.names
         """What brokers may call the gateway by its certificate."""
-        files = list(self._dialer.files)
-        if backend.account is not None:
-            self.account = AccountKeeper(backend, backend.account, login, audit, clock, meters)
-            self.dial = LoggedInDial(self._dialer, self.account, backend.request_timeout)
-            files += self.account.files
-        self._watch = Watch(files, self._changed, FILES_POLL)
+        self._retired: list[AccountKeeper] = []
+        self._watch = Watch(way.files, self._changed, FILES_POLL, way.seen)
+
+    @property
+    def way(self) -> Way:
+        assert self._way is not None
+        return self._way
+
+    @property
+    def account(self) -> AccountKeeper | None:
+        return self.way.account
+
+    @property
+    def renew(self) -> Renew | None:
+        """How a connection that is kept proves the account again."""
+        return self.account.prove if self.account is not None else None
+
+    async def dial(self, endpoint: Endpoint) -> Stream:
+        """Raises DialFailed."""
+        return await self.way.dial(endpoint)
+
+    def prepare(self, backend: Backend) -> Way:
+        """The way that this configuration makes; the account of the present one where it is the same. Reads files.
+        Raises StartRefused."""
+        tls, present = backend.tls, self._way
+        files = tuple(each for each in (tls.ca, tls.certificate, tls.key) if each is not None)
+        files += secret_files(backend.account) if backend.account is not None else ()
+        seen = fingerprint(files)  # before they are read, so that no change in between goes unnoticed
+        account: AccountKeeper | None = None
+        if present is not None and present.backend.account == backend.account:
+            account = present.account
+        elif backend.account is not None:
+            account = AccountKeeper(backend, backend.account, self._login, self._audit, self._clock, self._meters)
+        dialer = Dialer(backend, lambda result: self._meters.cell(DIALLED, backend.name, result))
+        dial: Dial = LoggedInDial(dialer, account, backend.request_timeout) if account is not None else dialer
+        names = names_of_certificate(tls.certificate) if tls.certificate is not None else frozenset[str]()
+        return Way(backend, dialer, account, dial, names, files, seen)
+
+    def use(self, way: Way) -> None:
+        """Connections go this way from now on. `settle` has to follow."""
+        before, self._way = self.way, way
+        if before.account is not None and before.account is not way.account:
+            self._retired.append(before.account)
+        self.names = way.names
+        self._watch.use(way.files, FILES_POLL, way.seen)
+
+    async def begin(self, way: Way) -> str:
+        """Let a way that was prepared get its account's token. Why there is none, "" if there is."""
+        if way.account is None or way.account is self.account:
+            return ""
+        await way.account.start()
+        return "; ".join(way.account.trouble())
+
+    async def abandon(self, way: Way) -> None:
+        """A way that was prepared is not used after all."""
+        if way.account is not None and way.account is not self.account:
+            await way.account.close()
+
+    async def settle(self) -> None:
+        """End what belonged to an account that is gone."""
+        retired, self._retired = self._retired, []
+        for account in retired:
+            await account.close()
 
     async def start(self) -> None:
         await self._watch.start()
@@ -47,19 +134,27 @@ class Upstream:
 
     async def close(self) -> None:
         await self._watch.close()
-        if self.account is not None:
-            await self.account.close()
+        for account in (*self._retired, self.account):
+            if account is not None:
+                await account.close()
 
     async def _changed(self, _: str) -> None:
-        await self._dialer.reload()
-        if self.account is not None:
-            await self.account.reload()
+        way = self.way
+        await way.dialer.reload()
+        if way.account is not None:
+            await way.account.reload()
+        certificate = way.backend.tls.certificate
+        if certificate is not None and not way.dialer.trouble and way is self.way:
+            names = names_of_certificate(certificate)
+            if names != self.names:
+                self.names = names
+                self._renamed()
 
     def missing(self) -> list[str]:
         return self.account.trouble() if self.account is not None else []
 
     def notes(self) -> list[str]:
         found = self.account.notes() if self.account is not None else []
-        if self._dialer.trouble:
-            found.append(f"backend {self._backend.name}: {self._dialer.trouble}")
+        if self.way.dialer.trouble:
+            found.append(f"backend {self.way.backend.name}: {self.way.dialer.trouble}")
         return found

@@ -64,6 +64,13 @@ class Validator:
         self._claim_checks = tuple(check for name, check in CLAIM_CHECKS if name not in skip)
         self._verified = VerifiedTokens(keys)
 
+    def use(self, issuers: Sequence[Issuer], token_bytes_max: int) -> None:
+        """Believe these issuers from now on, as they are now; nothing verified before counts any more."""
+        if tuple(issuers) != self._issuers or token_bytes_max != self._token_bytes_max:
+            self._issuers = tuple(issuers)
+            self._token_bytes_max = token_bytes_max
+            self._verified = VerifiedTokens(self._keys)
+
     def validate(self, token: str | bytes, issuers: Collection[str], wall: float) -> Outcome:
         """Who the token's bearer is, why it is refused, or which key is missing.
 
