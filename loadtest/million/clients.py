@@ -172,6 +172,10 @@ class TransactionalProducer(Client):
         self.aborted = 0
         self.restarted = 0
 
+    def _error(self, error: KafkaError) -> None:
+        """A fatal one is raised besides, by the call that met it, and ends that instance alone."""
+        self.errors[error.name()] += 1
+
     def work(self) -> None:
         while self._stream.acknowledged < self._count and not self._stop_asked.is_set():
             producer = Producer(self._settings)
@@ -184,7 +188,6 @@ class TransactionalProducer(Client):
                 if not error.args[0].fatal():
                     raise
                 self.restarted += 1  # another instance fences this one off, and the coordinator ends what it left
-                self.failure = None
 
     def _transaction(self, producer: Producer) -> None:
         stream = self._stream

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from tests.real.jars import java, kafka_libs
+from tests.real.names import without_names
 from tests.real.ports import free_ports
 
 START_SECONDS_MAX = 90.0
@@ -336,6 +337,7 @@ class KafkaCluster:
         self._processes[node] = subprocess.Popen(
             self._command("kafka.Kafka", str(self._config(node))),
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            env=without_names(),
         )  # fmt: skip
 
     def _command(self, *arguments: str) -> list[str]:

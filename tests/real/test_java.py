@@ -11,7 +11,7 @@ import pytest
 from tests.real import java
 from tests.real.site import App, Site, unique
 
-pytestmark = pytest.mark.parametrize("site", ["three"], indirect=True)
+pytestmark = pytest.mark.parametrize("site", ["three", "names"], indirect=True)
 """Each tool is a JVM: three brokers only, which is the harder case."""
 BOTH = pytest.mark.parametrize("plain", [False, True], ids=["oauthbearer", "plain"])
 
