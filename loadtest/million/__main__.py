@@ -206,8 +206,8 @@ def _topics(cluster: KafkaCluster, streams: list[Stream]) -> None:
 
 
 def _senders(streams: list[Stream], plan: Plan, settings: dict[str, Any], stop: threading.Event) -> list[Client]:
-    """Nine records of ten by the two idempotent producers, one of them compressed; the rest in transactions."""
-    in_transactions = plan.records // 10
+    """Nearly all records by the two idempotent producers, one of which compresses; one of twenty in a transaction."""
+    in_transactions = plan.records // 20
     half = (plan.records - in_transactions) // 2
     rate = plan.rate
     packed = {**settings, "compression.type": "lz4"}
@@ -314,6 +314,10 @@ def _tell(
     events = Counter(line["event"] for line in gateway.audit())
     told = ("connected", "authenticated", "reauthenticated", "refused", "closed", "denied")
     result.logins = {name: events[name] for name in told}
+    refused = Counter(f"refused: {line['reason']}" for line in gateway.audit() if line["event"] == "refused")
+    result.logins |= dict(refused.most_common())
+    for client in clients:
+        result.examples.update(client.examples)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,4 @@ def need_names() -> None:
         socket.getaddrinfo("kafka.test", 9092)
     except socket.gaierror:
         how = f"LD_PRELOAD={LIBRARY} NSS_WRAPPER_HOSTS=$PWD/tests/real/hosts, as tests/run.py does"
-        raise Missing(
-            "host names for SNI", f"Debian: `apt-get install libnss-wrapper`, and start with {how}"
-        ) from None
+        raise Missing("host names for SNI", f"Debian: `apt-get install libnss-wrapper`, and start with {how}") from None
