@@ -36,12 +36,16 @@ class BoundPort:
     sock: socket.socket
 
 
-def bind(listener: settings.Listener) -> list[BoundPort]:
-    """Bind and listen on every port of a listener. Raises StartRefused, and then none is bound."""
+def bind(listener: settings.Listener, *, together: bool = False) -> list[BoundPort]:
+    """Bind and listen on every port of a listener. Raises StartRefused, and then none is bound.
+
+    together: others of this gateway bind the same ports, and the system shares the connections out (SO_REUSEPORT).
+    It permits the same to any process of this user, so whoever binds first asks without it whether the ports are free.
+    """
     bound: list[BoundPort] = []
     try:
         for node_id, port in listener.ports():
-            bound += [BoundPort(node_id, port, sock) for sock in _bind(listener, port)]
+            bound += [BoundPort(node_id, port, sock) for sock in _bind(listener, port, together)]
     except BaseException:
         for each in bound:
             each.sock.close()
@@ -49,7 +53,7 @@ def bind(listener: settings.Listener) -> list[BoundPort]:
     return bound
 
 
-def _bind(listener: settings.Listener, port: int) -> list[socket.socket]:
+def _bind(listener: settings.Listener, port: int, together: bool) -> list[socket.socket]:
     """One socket for each address of the bind name. "::" takes IPv4 as well."""
     where = f"listener {listener.name}, {listener.bind} port {port}"
     try:
@@ -63,6 +67,8 @@ def _bind(listener: settings.Listener, port: int) -> list[socket.socket]:
             socks.append(sock)
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if together:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
             sock.bind(address)

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -75,8 +75,12 @@ class Server:
 
     # ---- start ------------------------------------------------------------------------------------------------
 
-    def bind(self) -> None:
-        """Bind every port, or none. Raises StartRefused."""
+    def bind(self, given: Mapping[str, list[BoundPort]] | None = None) -> None:
+        """Bind every port, or none; `given`: those that a supervisor has bound, by listener. Raises StartRefused."""
+        if given is not None:
+            for front in self._fronts:
+                front.bound = given[front.name]
+            return
         try:
             for front in self._fronts:
                 front.bound = bind(front.setup.settings)

@@ -7,9 +7,11 @@ a port is bound: StartRefused names the reason.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
+from typing import Protocol
 
 from OpenSSL import SSL
 
@@ -17,12 +19,12 @@ from gateway import __version__
 from gateway.core.audit import AllowedTally, AuditEvent, Event, FieldValue
 from gateway.core.keys import KeyRing
 from gateway.core.limits import Quotas
-from gateway.core.meters import Meter, Meters
+from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.policy import PolicySet
 from gateway.core.session import Ask, Fact, KeysWanted, Peer, Session, SessionFactory, Unavailable
 from gateway.core.settings import Backend, Listener
 from gateway.core.tokens import Validator
-from gateway.edge.audit import AuditSink
+from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import ControlDriver
 from gateway.edge.front import ListenerSetup
@@ -36,19 +38,13 @@ from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
 from gateway.kafka.session import KafkaSession
 from gateway.ops import config_policies
-from gateway.ops.certificate_reload import LiveCertificates, listener_context, watched_files
+from gateway.ops.certificate_reload import GivenContext, LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
-from gateway.ops.metrics import Reading
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
 
-POLICY_AGE = Meter("gateway_policy_age_seconds", "Time since the policy in force was loaded.", kind="gauge")
-POLICY_REFUSED = Meter(
-    "gateway_policy_refused", "1 while the policy files on disk do not load and an older revision is in force.",
-    kind="gauge",
-)  # fmt: skip
-BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge")
-READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge")
+BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least")
+READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge", over_workers="least")
 
 log = logging.getLogger("gateway")
 
@@ -57,29 +53,76 @@ class NoAudit(Exception):
     """The audit cannot be written: what nobody would see is not let happen. Says which file and why."""
 
 
+class Part(Protocol):
+    """What works in the background between the start and the end."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Keys(Protocol):
+    """Issuers' keys as sessions and /readyz ask for them: fetched here (edge.keys), or handed in by another process."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def refresh(self, wanted: KeysWanted) -> Fact: ...
+
+    def ready(self) -> tuple[str, ...]: ...
+
+    def notes(self) -> list[str]: ...
+
+    def last_errors(self) -> dict[str, str]: ...
+
+    def readings(self) -> Iterator[Reading]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one worker of several is handed by those that watch files, fetch keys and know of the other workers; a
+    gateway of one process is given nothing, and does it all itself."""
+
+    contexts: Mapping[str, GivenContext] = field(default_factory=lambda: MappingProxyType({}))
+    """By listener, made before the workers were forked: their session tickets are good in all of them."""
+    policies: PolicySet | None = None
+    keys: Callable[[KeyRing], Keys] | None = None
+    turns: Turns | None = None
+    quotas: Quotas | None = None
+    workers: int = 1
+
+
 class Gateway:
     """All parts of one process. The loop it is started in is the loop of everything."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, given: Given = Given()) -> None:
         """Raises StartRefused; Mistakes if the policies were broken just now; NoAudit."""
         self.configuration = configuration
+        self.given = given
         self.settings = settings = configuration.settings
         self.clock = SystemClock()
         self.started_at = self.clock.wall()
         self.meters = Meters()
         self.tally = AllowedTally()
         try:
-            self.audit = AuditSink(settings.audit, self.tally, self.clock, self.meters)
+            self.audit = AuditSink(settings.audit, self.tally, self.clock, self.meters, given.turns)
         except OSError as error:
             raise NoAudit(f"audit to {settings.audit.output}: {error.strerror or type(error).__name__}") from None
-        self.quotas = Quotas()
+        self.quotas = given.quotas if given.quotas is not None else Quotas()
         self.ring = KeyRing()
-        self.keys = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        self.keys: Keys = (
+            given.keys(self.ring)
+            if given.keys is not None
+            else KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        )
         folder = configuration.file.absolute().parent
         patterns = [str(folder / pattern) for pattern in settings.policies.files]
         seen = fingerprint(patterns)  # before they are read, so that no change in between goes unnoticed
-        first = self._load_policies()
-        self.policies = LivePolicies(first, self._load_policies, self.audit, self.meters, self.clock.wall)
+        alone = given.policies is None
+        first = given.policies if given.policies is not None else self._load_policies()
+        told = self.audit if alone else _untold
+        self.policies = LivePolicies(first, self._load_policies, told, self.meters, self.clock.wall)
         self.watch = Watch(patterns, self._policies_changed, settings.policies.poll, seen)
         self.backends = {backend.name: BackendState(backend.name) for backend in settings.backends}
         self.upstreams = {backend.name: self._upstream(backend) for backend in settings.backends}
@@ -89,7 +132,12 @@ class Gateway:
         self.certificate_files = watched_files(settings.listeners)
         seen_certificates = fingerprint(self.certificate_files)
         self.certificates = LiveCertificates(
-            settings.listeners, self._use_context, self.audit, self.meters, self.clock.wall
+            settings.listeners,
+            self._use_context,
+            told,
+            self.meters if alone else Meters(),
+            self.clock.wall,
+            given.contexts,
         )
         self.server = Server(
             [self._listener(listener) for listener in settings.listeners],
@@ -153,7 +201,8 @@ class Gateway:
         def missing() -> str:
             return "" if state.ready else f"no broker of backend {state.name} was reached yet"
 
-        context = listener_context(listener)
+        made = self.given.contexts.get(listener.name)
+        context = made.context if made is not None else listener_context(listener)
         return ListenerSetup(listener, context, factory, upstream.dial, missing)
 
     async def answer(self, ask: Ask) -> Fact:
@@ -167,15 +216,6 @@ class Gateway:
     def announce(self, event: Event, **fields: FieldValue) -> None:
         """One audit line of the process itself."""
         self.audit(AuditEvent(event, self.clock.wall(), fields=MappingProxyType(fields)))
-
-    def announce_start(self) -> None:
-        """Say in audit and log what runs, under which configuration, and what an operator should know of it."""
-        configuration = self.configuration
-        self.announce("started", version=__version__, listeners=tuple(each.name for each in self.settings.listeners))
-        self.announce("config-revision", revision=configuration.revision, file=str(configuration.file))
-        for warning in configuration.warnings:
-            log.warning("%s", warning)
-            self.announce("warning", warning=warning)
 
     def missing(self) -> list[str]:
         """What keeps the gateway from serving all that is configured; for /readyz."""
@@ -200,29 +240,39 @@ class Gateway:
             for name, control in self.controls.items()
             if self.backends[name].ready and control.last_error_words()
         ]
-        found += [
-            f"issuer {name}: the last good keys are kept ({why})"
-            for name, why in self.keys.last_errors().items()
-            if self.ring.get(name) is not None
-        ]
-        found += self.certificates.notes()
-        since = self.policies.refused_since
-        if since is not None:
-            seconds = self.clock.wall() - since
-            revision = self.policies.current.revision
-            found.append(f"policy files refused for {seconds:.0f} s; revision {revision} is in force")
-        return found
+        return [*found, *self.keys.notes(), *self.certificates.notes(), *self.policies.notes()]
 
     def readings(self) -> Iterator[Reading]:
         """Gauges that are looked up when Prometheus asks."""
         self.server.sample()
-        yield POLICY_AGE, (), self.clock.wall() - self.policies.loaded_at
-        yield POLICY_REFUSED, (), float(self.policies.refused_since is not None)
         yield READY, (), float(not self.missing())
         for name, state in self.backends.items():
             yield BACKEND_READY, (name,), float(state.ready)
         yield from self.keys.readings()
-        yield from self.certificates.readings()
+        if self.given.policies is None:  # else by the process that keeps them true
+            yield from self.policies.readings()
+            yield from self.certificates.readings()
+
+
+class Announce(Protocol):
+    """Writes one audit line of the process itself."""
+
+    def __call__(self, event: Event, **fields: FieldValue) -> None: ...
+
+
+def announce_start(announce: Announce, configuration: Configuration, workers: int = 1) -> None:
+    """Say in audit and log what runs, under which configuration, and what an operator should know of it."""
+    names = tuple(each.name for each in configuration.settings.listeners)
+    announce("started", version=__version__, listeners=names, workers=workers)
+    announce("config-revision", revision=configuration.revision, file=str(configuration.file))
+    for warning in configuration.warnings:
+        log.warning("%s", warning)
+        announce("warning", warning=warning)
+
+
+def _untold(event: AuditEvent) -> None:
+    """What all workers find out at the same time is told once, by the process that told them."""
+    del event
 
 
 def _session(context: ListenerContext, peer: Peer) -> Session:

@@ -26,6 +26,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from loadtest.about import machine, versions
 from loadtest.million.clients import (
     Client,
     GroupReader,
@@ -37,7 +38,6 @@ from loadtest.million.clients import (
 from loadtest.million.records import Reading, Stream, tally
 from loadtest.million.report import Result, progress, store, table
 from loadtest.million.storm import Mount, Storm, StormFailed
-from loadtest.report import facts
 from tests.real.gateway import GatewayProcess, expiry
 from tests.real.guarded import SCRAM_PASSWORD, guarded_backend, guarded_kafka
 from tests.real.kafka import KafkaCluster
@@ -158,8 +158,7 @@ def site(folder: Path) -> Iterator[Site]:
 def run(folder: Path, plan: Plan, say: Callable[[str], None]) -> Result:
     """The whole run. Raises Missing, KeyboardInterrupt; everything else becomes a finding."""
     result = Result(plan.records, plan.seed, plan.seconds)
-    result.about = facts("none")
-    del result.about["peer"]
+    result.about = machine() | versions()
     streams = [Stream(0, "storm.first", PARTITIONS), Stream(1, "storm.second", PARTITIONS), Stream(2, "storm.tx", 6)]
     begun = time.monotonic()
     with site(folder) as made:
