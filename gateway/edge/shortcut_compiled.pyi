@@ -1,0 +1,3 @@
+from gateway.edge import shortcut
+
+class Shortcut(shortcut.Shortcut): ...
