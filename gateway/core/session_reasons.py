@@ -73,7 +73,7 @@ UPSTREAM_PROTOCOL = reason(
     "upstream-protocol-error",
     cause="The broker's answer was not the one that was due, or could not be decoded.",
     client_sees="The connection ends; clients retry.",
-    remedy="Report it with the broker's version; nothing of that answer was passed on.",
+    remedy="Report it with the broker's version; what could not be read of that answer was not passed on.",
 )
 UPSTREAM_FRAME_TOO_LARGE = reason(
     "upstream-frame-too-large",

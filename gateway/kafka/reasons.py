@@ -120,6 +120,12 @@ VERSION_NOT_OFFERED = reason(
     client_sees=_ENDED,
     remedy="Leave api.version.request on; do not set broker.version.fallback.",
 )
+FETCHED_TOPIC_WITHDRAWN = reason(
+    "fetched-topic-withdrawn",
+    cause="In the middle of a large Fetch answer, whose front was on its way, stood records that may not be read.",
+    client_sees="The connection ends; clients retry, and are told of the denial by their next request.",
+    remedy="None, after a right was withdrawn; see the denial in the audit.",
+)
 PRODUCE_UNANSWERED = reason(
     "produce-unanswered",
     cause="A Produce request with acks=0 failed; as it has no answer, the broker's way is to close.",

@@ -56,6 +56,14 @@ class NoAudit(Exception):
     """The audit cannot be written: what nobody would see is not let happen. Says which file and why."""
 
 
+class Part(Protocol):
+    """What works in the background between the start and the end."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Keys(Protocol):
     """Issuers' keys as sessions and /readyz ask for them: fetched here (edge.keys), or handed in by another process."""
 
@@ -85,6 +93,7 @@ class Given:
     keys: Callable[[KeyRing], Keys] | None = None
     turns: Turns | None = None
     quotas: Quotas | None = None
+    workers: int = 1
 
 
 class Gateway:
@@ -222,15 +231,6 @@ class Gateway:
         """One audit line of the process itself."""
         self.audit(AuditEvent(event, self.clock.wall(), fields=MappingProxyType(fields)))
 
-    def announce_start(self) -> None:
-        """Say in audit and log what runs, under which configuration, and what an operator should know of it."""
-        configuration = self.configuration
-        self.announce("started", version=__version__, listeners=tuple(each.name for each in self.settings.listeners))
-        self.announce("config-revision", revision=configuration.revision, file=str(configuration.file))
-        for warning in configuration.warnings:
-            log.warning("%s", warning)
-            self.announce("warning", warning=warning)
-
     def missing(self) -> list[str]:
         """What keeps the gateway from serving all that is configured; for /readyz."""
         found = list(self.server.missing())
@@ -266,6 +266,22 @@ class Gateway:
         if self.given.policies is None:  # else by the process that keeps them true
             yield from self.policies.readings()
             yield from self.certificates.readings()
+
+
+class Announce(Protocol):
+    """Writes one audit line of the process itself."""
+
+    def __call__(self, event: Event, **fields: FieldValue) -> None: ...
+
+
+def announce_start(announce: Announce, configuration: Configuration, workers: int = 1) -> None:
+    """Say in audit and log what runs, under which configuration, and what an operator should know of it."""
+    names = tuple(each.name for each in configuration.settings.listeners)
+    announce("started", version=__version__, listeners=names, workers=workers)
+    announce("config-revision", revision=configuration.revision, file=str(configuration.file))
+    for warning in configuration.warnings:
+        log.warning("%s", warning)
+        announce("warning", warning=warning)
 
 
 def _untold(event: AuditEvent) -> None:

@@ -54,6 +54,7 @@ class GatewayProcess:
         issuer: TokenIssuer | None = None,
         limits: Mapping[str, Any] | None = None,
         listener: Mapping[str, Any] | None = None,
+        workers: int = 1,
     ) -> None:
         """`backends`: name -> plaintext bootstrap servers. `limits` and `listener` override the configuration."""
         self.folder = folder
@@ -66,8 +67,9 @@ class GatewayProcess:
         self.policy_path.write_text(policy)
         self.issuer.write_jwks(folder / "jwks.json")
         self._audit_path = folder / "audit.jsonl"
-        self._config_path = folder / "gateway.yaml"
+        self.config_path = folder / "gateway.yaml"
         self.config = self._made_config(backends, dict(limits or {}), dict(listener or {}))
+        self.config["workers"] = workers
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         self._audited = 0
@@ -135,10 +137,10 @@ class GatewayProcess:
 
     def start(self) -> Self:
         """Start it and wait until /readyz says yes. Raises GatewayFailed."""
-        self._config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
         self._log = open(self.folder / "gateway.log", "ab")  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", "--config", str(self._config_path)],
+            [sys.executable, "-m", "gateway", "run", "--config", str(self.config_path)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )  # fmt: skip
@@ -167,6 +169,11 @@ class GatewayProcess:
         if not heard:
             raise GatewayFailed(f"the gateway did not end on SIGTERM within {STOP_SECONDS_MAX} s{self._tail()}")
         return process.returncode if process is not None else None
+
+    def wait(self) -> int:
+        """For the end that somebody else has asked for; returns the exit code. Raises subprocess.TimeoutExpired."""
+        assert self._process is not None
+        return self._process.wait(STOP_SECONDS_MAX)
 
     def kill(self) -> None:
         """SIGKILL, as a machine that falls out; `start` brings it back at its old ports."""

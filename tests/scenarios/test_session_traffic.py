@@ -501,8 +501,8 @@ def test_verdicts_are_bounded() -> None:
     for start in range(0, VERDICTS_MAX + 500, 500):
         frame = produce(4, *(f"t{number}" for number in range(start, start + 500)))
         assert world.send(frame).up == frame
-    tables = world.session._admission.traffic._fast  # type: ignore[union-attr]
-    assert len(tables._write_names) <= VERDICTS_MAX
+    tables = world.session._admission.traffic.fast  # type: ignore[union-attr]
+    assert len(tables.write_names) <= VERDICTS_MAX
 
 
 def test_one_request_with_more_topics_than_verdicts() -> None:

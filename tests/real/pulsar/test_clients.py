@@ -1,4 +1,4 @@
-"""First contact."""
+"""Unmodified clients through the gateway, on a real broker that authorizes too."""
 
 from __future__ import annotations
 
