@@ -279,12 +279,9 @@ def test_a_withdrawn_grant_stops_a_consumer_and_a_producer(site: Site) -> None:
         assert receive(consumer, 1) == [b"before"]
         at = site.audited()
         try:
-            site.gateway.change_policy(
-                old.replace('"persistent://public/default/app-*"', '"persistent://public/default/none-*"')
-            )
+            site.gateway.change_policy(old.replace("//public/default/app-*", "//public/default/none-*"))
             with pytest.raises(pulsar.PulsarException):
-                for _ in range(3):
-                    producer.send(b"after")
+                producer.send(b"after")
             site.gateway.wait_audit(event="denied", after=at, resource=topic)
             with pytest.raises(pulsar.Timeout):
                 consumer.receive(QUIET_MS)
