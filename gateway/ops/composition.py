@@ -37,7 +37,7 @@ from gateway.kafka.control import KafkaControl
 from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
 from gateway.kafka.session import KafkaSession
-from gateway.ops import config_policies
+from gateway.ops import compiled_pieces, config_policies
 from gateway.ops import pulsar_parts as pulsar
 from gateway.ops.certificate_reload import GivenContext, LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
@@ -104,6 +104,7 @@ class Gateway:
         self.configuration = configuration
         self.given = given
         self.settings = settings = configuration.settings
+        compiled_pieces.check(settings.require_compiled)
         self.clock = SystemClock()
         self.started_at = self.clock.wall()
         self.meters = Meters()
@@ -260,6 +261,7 @@ class Gateway:
         """Gauges that are looked up when Prometheus asks."""
         self.server.sample()
         yield READY, (), float(not self.missing())
+        yield from compiled_pieces.readings()
         for name, state in self.backends.items():
             yield BACKEND_READY, (name,), float(state.ready)
         yield from self.keys.readings()
@@ -279,7 +281,7 @@ def announce_start(announce: Announce, configuration: Configuration, workers: in
     names = tuple(each.name for each in configuration.settings.listeners)
     announce("started", version=__version__, listeners=names, workers=workers)
     announce("config-revision", revision=configuration.revision, file=str(configuration.file))
-    for warning in configuration.warnings:
+    for warning in (*configuration.warnings, *compiled_pieces.warnings()):
         log.warning("%s", warning)
         announce("warning", warning=warning)
 
