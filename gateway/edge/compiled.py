@@ -48,6 +48,8 @@ def _compiled() -> Form:
     check_versions(cryptography.__version__, SSL.OPENSSL_VERSION_NUMBER, SSL.SSLeay_version(SSL.SSLEAY_VERSION))
     from gateway.edge import channels_compiled, shortcut_compiled  # noqa: PLC0415 - they may not be built
 
+    if any(getattr(found, "FORM", None) != channels.FORM for found in (channels_compiled, shortcut_compiled)):
+        raise NotUsable("it was built from another version: run 'python setup.py build_ext --inplace' again")
     check(channels_compiled.TlsChannel)
     return Form(channels_compiled.TlsChannel, channels_compiled.PlainChannel, shortcut_compiled.Shortcut)
 

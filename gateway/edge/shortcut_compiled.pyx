@@ -6,6 +6,8 @@ from gateway.edge.channels_compiled cimport Channel
 
 from gateway.edge.streams import StreamEnded, StreamLost
 
+FORM = 1
+
 
 cdef class Shortcut:
     cdef object session, effects, show, monotonic, times, budget, scratch, received, amount_sent
