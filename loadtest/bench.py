@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from loadtest import client
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ):
             for number in range(scale.pairs):
                 for row in rows:
-                    measure(stage, row, number, options.peers, scale, results, say=print)
+                    measure(stage, row, number, options.peers, scale, results, say=partial(print, flush=True))
                 results.seconds = time.monotonic() - started
                 write(options.into, results)
     except Missing as missing:
