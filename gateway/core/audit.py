@@ -11,8 +11,8 @@ from gateway.core.identity import Principal
 
 Event = Literal[
     "started", "stopping", "config-revision", "policy-revision", "policy-refused",
-    "connected", "authenticated", "refused", "reauthenticated",
-    "denied", "throttled", "closed", "allowed", "upstream", "keys", "warning", "admin",
+    "connected", "authenticated", "refused", "reauthenticated", "probed",
+    "denied", "throttled", "closed", "allowed", "upstream", "keys", "warning", "admin", "worker",
 ]  # fmt: skip
 
 FieldValue = str | int | float | bool | None | tuple[str, ...] | Mapping[str, object]

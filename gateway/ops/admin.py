@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from inspect import isawaitable
 from typing import TypeAlias, TypeVar
@@ -161,18 +160,3 @@ def server(app: Starlette, tls: AdminTls | None = None) -> AdminServer:
         ssl_keyfile=tls.key if tls is not None else None,
     )
     return AdminServer(config)
-
-
-def bind(address: str, port: int) -> socket.socket:
-    """The listening socket. Raises OSError."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((address, port))
-        made.listen(CONNECTIONS_MAX)
-        made.setblocking(False)
-    except OSError:
-        made.close()
-        raise
-    return made

@@ -37,7 +37,7 @@ from gateway.kafka.control import KafkaControl
 from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
 from gateway.kafka.session import KafkaSession
-from gateway.ops import config_policies
+from gateway.ops import compiled_pieces, config_policies
 from gateway.ops.certificate_reload import GivenContext, LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.policy_reload import LivePolicies
@@ -51,6 +51,14 @@ log = logging.getLogger("gateway")
 
 class NoAudit(Exception):
     """The audit cannot be written: what nobody would see is not let happen. Says which file and why."""
+
+
+class Part(Protocol):
+    """What works in the background between the start and the end."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Keys(Protocol):
@@ -82,6 +90,7 @@ class Given:
     keys: Callable[[KeyRing], Keys] | None = None
     turns: Turns | None = None
     quotas: Quotas | None = None
+    workers: int = 1
 
 
 class Gateway:
@@ -92,6 +101,7 @@ class Gateway:
         self.configuration = configuration
         self.given = given
         self.settings = settings = configuration.settings
+        compiled_pieces.check(settings.require_compiled)
         self.clock = SystemClock()
         self.started_at = self.clock.wall()
         self.meters = Meters()
@@ -208,15 +218,6 @@ class Gateway:
         """One audit line of the process itself."""
         self.audit(AuditEvent(event, self.clock.wall(), fields=MappingProxyType(fields)))
 
-    def announce_start(self) -> None:
-        """Say in audit and log what runs, under which configuration, and what an operator should know of it."""
-        configuration = self.configuration
-        self.announce("started", version=__version__, listeners=tuple(each.name for each in self.settings.listeners))
-        self.announce("config-revision", revision=configuration.revision, file=str(configuration.file))
-        for warning in configuration.warnings:
-            log.warning("%s", warning)
-            self.announce("warning", warning=warning)
-
     def missing(self) -> list[str]:
         """What keeps the gateway from serving all that is configured; for /readyz."""
         found = list(self.server.missing())
@@ -246,12 +247,29 @@ class Gateway:
         """Gauges that are looked up when Prometheus asks."""
         self.server.sample()
         yield READY, (), float(not self.missing())
+        yield from compiled_pieces.readings()
         for name, state in self.backends.items():
             yield BACKEND_READY, (name,), float(state.ready)
         yield from self.keys.readings()
         if self.given.policies is None:  # else by the process that keeps them true
             yield from self.policies.readings()
             yield from self.certificates.readings()
+
+
+class Announce(Protocol):
+    """Writes one audit line of the process itself."""
+
+    def __call__(self, event: Event, **fields: FieldValue) -> None: ...
+
+
+def announce_start(announce: Announce, configuration: Configuration, workers: int = 1) -> None:
+    """Say in audit and log what runs, under which configuration, and what an operator should know of it."""
+    names = tuple(each.name for each in configuration.settings.listeners)
+    announce("started", version=__version__, listeners=names, workers=workers)
+    announce("config-revision", revision=configuration.revision, file=str(configuration.file))
+    for warning in (*configuration.warnings, *compiled_pieces.warnings()):
+        log.warning("%s", warning)
+        announce("warning", warning=warning)
 
 
 def _untold(event: AuditEvent) -> None:

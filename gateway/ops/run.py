@@ -16,33 +16,29 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Protocol
 
 import uvloop
 
 from gateway.edge.reasons import StartRefused
-from gateway.ops.admin_serving import serving
-from gateway.ops.composition import Gateway, NoAudit
+from gateway.ops.composition import Gateway, NoAudit, Part, announce_start
 from gateway.ops.config import read
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 from gateway.ops.own_log import set_up_log
+from gateway.ops.workers.cores import workers
 
 log = logging.getLogger("gateway")
-
-
-class Part(Protocol):
-    """What works in the background between the start and the end."""
-
-    async def start(self) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 def run(file: Path) -> int:
     """Run until told to stop; returns the exit code. Raises Mistakes if the configuration is wrong."""
     configuration = read(file, time.time())
-    set_up_log(configuration.settings.log_level)
+    number = workers(configuration.settings.workers)
+    set_up_log(configuration.settings.log_level, "supervisor" if number > 1 else "")
     try:
+        if number > 1:
+            from gateway.ops.workers.several import run_several
+
+            return run_several(configuration, number)
         gateway = Gateway(configuration)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(gateway))
@@ -55,13 +51,15 @@ def run(file: Path) -> int:
 
 
 async def _serve(gateway: Gateway) -> int:
+    from gateway.ops.admin_serving import serving, spoken
+
     stop = asyncio.Event()
     async with contextlib.AsyncExitStack() as ending:
         gateway.server.bind()
-        await ending.enter_async_context(serving(gateway))
+        await ending.enter_async_context(serving(spoken(gateway)))
         await gateway.audit.start()
         ending.push_async_callback(gateway.audit.close)
-        gateway.announce_start()
+        announce_start(gateway.announce, gateway.configuration)
         _hear_signals(gateway, stop)
         parts: list[Part] = [
             gateway.keys,

@@ -20,8 +20,11 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  ! {plain(words)}"
     for words in found["notes"]:
         yield f"  note: {plain(words)}"
+    for name, why in found.get("interpreted", {}).items():
+        yield f"  note: {name} runs interpreted: {plain(why)}"
     yield from _files(found)
     yield from _parts(found)
+    yield from _workers(found)
     yield from _use(found)
 
 
@@ -69,6 +72,21 @@ def _parts(found: dict[str, Any]) -> Iterator[str]:
             (each["listener"], each["subject"], moment(each["ends_at"]),
              f"{each['days_left']:g}" + ("  ! renew it" if each["days_left"] < SOON_DAYS else ""))
             for each in found["certificates"]
+        ],
+    )  # fmt: skip
+
+
+def _workers(found: dict[str, Any]) -> Iterator[str]:
+    """Nothing for a gateway of one process."""
+    if "workers" not in found:
+        return
+    yield from table(
+        ("worker", "process", "state", "connections", ""),
+        [
+            (str(each["worker"]), str(each["pid"] or "-"),
+             f"serves since {span(each['age'])}" if each["serving"] else "NOT SERVING", str(each["connections"]),
+             f"start {each['starts']}, the one before ended with {each['last_end']}" if each["last_end"] else "")
+            for each in found["workers"]
         ],
     )  # fmt: skip
 

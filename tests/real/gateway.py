@@ -11,6 +11,7 @@ Every backend gets one listener with a bootstrap port and ten broker ports. Real
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from typing import IO, Any, Self
 import yaml
 
 from tests.certificates import Ca, make_ca
+from tests.real.names import without_names
 from tests.real.ports import free_ports
 from tests.tokens import TokenIssuer
 
@@ -54,6 +56,7 @@ class GatewayProcess:
         issuer: TokenIssuer | None = None,
         limits: Mapping[str, Any] | None = None,
         listener: Mapping[str, Any] | None = None,
+        workers: int = 1,
         ready_seconds: float = READY_SECONDS_MAX,
     ) -> None:
         """`backends`: name -> plaintext bootstrap servers. `limits` and `listener` override the configuration."""
@@ -63,13 +66,16 @@ class GatewayProcess:
         self.ca: Ca = make_ca(folder / "certificates")
         self.issuer = issuer or TokenIssuer()
         self.ports = {name: free_ports(12, consecutive=True) for name in backends}
+        self._hosts: dict[str, str] = {}
+        """Doors with a host name per broker, and the name clients start with."""
         self.admin_port = free_ports(1)[0]
         self.policy_path = folder / "policy.yaml"
         self.policy_path.write_text(policy)
         self.issuer.write_jwks(folder / "jwks.json")
         self._audit_path = folder / "audit.jsonl"
-        self._config_path = folder / "gateway.yaml"
+        self.config_path = folder / "gateway.yaml"
         self.config = self._made_config(backends, dict(limits or {}), dict(listener or {}))
+        self.config["workers"] = workers
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         self._audited = 0
@@ -82,7 +88,32 @@ class GatewayProcess:
         return self.ports[backend][0]
 
     def bootstrap(self, backend: str = "main") -> str:
-        return f"localhost:{self.port(backend)}"
+        return f"{self._hosts.get(backend, 'localhost')}:{self.port(backend)}"
+
+    def broker_address(self, node: int, door: str = "main") -> tuple[str, int]:
+        """Under which host name and port clients are told of a broker."""
+        if door in self._hosts:
+            return f"b{node}.{self._hosts[door]}", self.port(door)
+        return "localhost", self.ports[door][1] + node
+
+    def add_names(self, door: str = "names", host: str = "kafka.test", bind: str = "127.0.0.1", **more: Any) -> None:
+        """One more listener for the first backend: one port, a host name per broker (tests/real/hosts has them), and a
+        certificate of their own for the bootstrap name, for broker 1, and for the others. Before `start`."""
+        self.ports[door] = free_ports(1)
+        self._hosts[door] = host
+        pairs = [self.ca.server(door, hosts=[host]), self.ca.server(door, hosts=[f"b1.{host}"])]
+        pairs.append(self.ca.server(door, hosts=[f"*.{host}"], rsa=True))
+        first, *others = [{"certificate": str(certificate), "key": str(key)} for certificate, key in pairs]
+        listener = {name: copy.deepcopy(self.config["listeners"][0][name]) for name in ("backend", "authentication")}
+        self.config["listeners"].append(
+            listener
+            | {
+                "name": f"{door}-listener", "bind": bind, "port": self.ports[door][0],
+                "addressing": {"sni": {"pattern": f"b{{node_id}}.{host}", "bootstrap": host, "node_ids": NODE_IDS}},
+                "tls": {**first, "certificates": others},
+                **more,
+            }
+        )  # fmt: skip
 
     @property
     def ca_file(self) -> str:
@@ -137,12 +168,12 @@ class GatewayProcess:
 
     def start(self) -> Self:
         """Start it and wait until /readyz says yes. Raises GatewayFailed."""
-        self._config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
         self._log = open(self.folder / "gateway.log", "ab")  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", "--config", str(self._config_path)],
+            [sys.executable, "-m", "gateway", "run", "--config", str(self.config_path)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env=without_names(PYTHONPATH=str(Path(__file__).parents[2])),
         )  # fmt: skip
         try:
             self._wait_ready()
@@ -169,6 +200,11 @@ class GatewayProcess:
         if not heard:
             raise GatewayFailed(f"the gateway did not end on SIGTERM within {STOP_SECONDS_MAX} s{self._tail()}")
         return process.returncode if process is not None else None
+
+    def wait(self) -> int:
+        """For the end that somebody else has asked for; returns the exit code. Raises subprocess.TimeoutExpired."""
+        assert self._process is not None
+        return self._process.wait(STOP_SECONDS_MAX)
 
     def kill(self) -> None:
         """SIGKILL, as a machine that falls out; `start` brings it back at its old ports."""

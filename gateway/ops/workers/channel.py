@@ -80,12 +80,12 @@ class Channel:
                 future.set_exception(ChannelLost("the other process is gone"))
         self._waiting.clear()
 
-    def tell(self, word: str, **fields: object) -> None:
+    def tell(self, word: str, /, **fields: object) -> None:
         """Say something that is not answered."""
         if not self.lost:
             self._send({"tell": word, "with": fields})
 
-    async def ask(self, word: str, *, seconds: float, **fields: object) -> Any:
+    async def ask(self, word: str, /, *, seconds: float, **fields: object) -> Any:
         """The answer. Raises ChannelLost, Refused."""
         if self.lost:
             raise ChannelLost("the other process is gone")

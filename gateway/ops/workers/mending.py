@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before it is started again: at once, then later and later."""
 STEADY_SECONDS = 30.0
 """Who has served for so long starts anew with the pauses."""
 STARTS_MAX = 8
 """Failed starts in a row after which the whole gateway ends."""
+
+
+FAILED = 1
+"""A process's exit code when it ended by a fault of its own."""
 
 
 class Mending:
@@ -31,3 +37,13 @@ class Mending:
         pause = PAUSES[min(self._in_a_row, len(PAUSES) - 1)]
         self._in_a_row += 1
         return pause
+
+
+def exit_words(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"

@@ -34,13 +34,14 @@ class Field(IntEnum):
     """When it is started again, 0 while it runs."""
     HANGS = 5
     """How often it was ended because its loop did not turn."""
+    ENDS = 6
     # written by the process itself
-    BEAT = 6
-    SERVING = 7
+    BEAT = 7
+    SERVING = 8
     """1 from when it serves."""
-    TOTAL = 8
+    TOTAL = 9
     """Connections."""
-    UNAUTHENTICATED = 9
+    UNAUTHENTICATED = 10
 
 
 def shared(size: int) -> mmap.mmap:

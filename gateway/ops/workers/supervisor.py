@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
-from gateway.ops.workers.mending import Mending
+from gateway.ops.workers.mending import FAILED, Mending, exit_words
 from gateway.ops.workers.places import OFFICE, Field, Places
 
 TICK_SECONDS = 0.25
@@ -38,7 +38,6 @@ START_SECONDS = 60.0
 """The longest time from the fork to serving."""
 KILL_SECONDS = 5.0
 """Beyond limits.shutdown_timeout, for workers that do not end; and for the office after them."""
-FAILED = 1
 
 log = logging.getLogger("gateway.supervisor")
 
@@ -216,6 +215,7 @@ class Supervisor:
         for each in (Field.PID, Field.SERVING, Field.TOTAL, Field.UNAUTHENTICATED):
             places.put(place, each, 0.0)
         places.put(place, Field.EXIT, code)
+        places.put(place, Field.ENDS, places.get(place, Field.ENDS) + 1)
         if self._stage:
             if place != OFFICE and not any(each.pid for each in self._children[1:]):
                 self._end_office()
@@ -257,13 +257,3 @@ class Supervisor:
             due = self._places.get(child.place, Field.DUE_AT)
             if not child.pid and due and now >= due:
                 self._fork(child)
-
-
-def exit_words(code: int) -> str:
-    """How a process ended, in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"
