@@ -59,7 +59,12 @@ def gateway(
     """One that is to be entered, set as in production but for its limits of connections."""
     limits = {"connections_max": CONNECTIONS_MAX, "connections_per_address_max": CONNECTIONS_MAX}
     made = GatewayProcess(
-        folder, {"main": bootstrap}, policy=policy or _policy(on), limits=limits, ready_seconds=ready_seconds
+        folder,
+        {"main": bootstrap},
+        policy=policy or _policy(on),
+        limits=limits,
+        workers=workers,
+        ready_seconds=ready_seconds,
     )
     config: dict[str, Any] = made.config
     for backend in config["backends"]:
@@ -72,8 +77,6 @@ def gateway(
     config["log_level"] = "info"
     if not on.audit:
         config["audit"]["output"] = "/dev/null"
-    if workers > 1:
-        config["workers"] = workers
     return made
 
 

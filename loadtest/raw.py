@@ -187,5 +187,5 @@ def _run(work: Work, requests: Sequence[bytearray], check: Callable[[bytes], Non
             if begun is None:
                 if now - started >= work.warm_up:
                     begun = (now, _cpu(work), count, octets)
-            elif now - begun[0] >= work.seconds:
+            elif now - begun[0] >= work.seconds and count > begun[2]:
                 return Window(count - begun[2], octets - begun[3], _cpu(work) - begun[1], now - begun[0])
