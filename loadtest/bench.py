@@ -21,6 +21,7 @@ from pathlib import Path
 
 from loadtest import client
 from loadtest.about import facts
+from loadtest.processes import end_as_by_ctrl_c
 from loadtest.report import write
 from loadtest.rows import ALL_PEERS, OURS, REFERENCE, ROWS, Row
 from loadtest.stage import Stage
@@ -59,6 +60,7 @@ SHORT = Scale(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
+    end_as_by_ctrl_c()
     scale = SHORT if options.short else FULL
     scale = replace(scale, pairs=options.pairs or scale.pairs, seconds=options.seconds or scale.seconds)
     rows = [row for row in ROWS if row.name in options.rows]

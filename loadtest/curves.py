@@ -23,6 +23,7 @@ from typing import Any
 from gateway.core.settings import Settings
 from loadtest import about, client, plot
 from loadtest.curve_sites import Rig, Site, opened
+from loadtest.processes import end_as_by_ctrl_c
 from loadtest.work import Door, LoadFailed, Window, Work
 
 FLAT = 1.25
@@ -130,6 +131,7 @@ def measure(curve: Curve, options: argparse.Namespace, workers: int, say: Callab
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     client.more_descriptors()
+    end_as_by_ctrl_c()
     folder: Path = options.into
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "curves.json"

@@ -40,8 +40,8 @@ class Cluster:
 
     port: int
     topics: int = 10
-    partitions: int = 12
-    """Of each topic."""
+    partitions: int = 1
+    """Of each topic, as Metadata tells; requests may name more."""
 
 
 def standin(folder: Path, cluster: Cluster) -> Daemon:
