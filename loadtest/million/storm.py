@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import ssl
 import time
@@ -30,6 +31,11 @@ EFFECT_SECONDS_MAX = 20.0
 """In which a reload is seen."""
 DOWN_SECONDS_MAX = 10.0
 """A broker that fell out comes back within this."""
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process has started."""
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 class StormFailed(Exception):
@@ -75,6 +81,7 @@ class Storm:
         mount: Mount,
         tokens: Tokens,
         policy: str,
+        workers: int,
         seed: int,
         say: Callable[[str], None],
     ) -> None:
@@ -83,6 +90,7 @@ class Storm:
         self._mount = mount
         self._tokens = tokens
         self._policy = policy
+        self._workers = workers
         self._lots = random.Random(seed)
         self._say = say
         self._other_ca = make_ca(gateway.folder / "another", "Another CA")
@@ -100,6 +108,7 @@ class Storm:
             "broker stopped and restarted": self._stop_broker,
             "gateway killed (kill -9) and restarted": self._kill_gateway,
             "gateway stopped (SIGTERM) and restarted": self._stop_gateway,
+            **({"worker or office killed (kill -9) and replaced": self._kill_one} if workers > 1 else {}),
             "leaders of all partitions moved": self._move_leaders,
             "certificate renewed": self._renew_certificate,
             "certificate with another's key, refused": self._wrong_certificate,
@@ -197,7 +206,10 @@ class Storm:
     # --- the gateway
 
     def _kill_gateway(self) -> None:
+        """Its other processes end with it, or the next one would share their ports."""
+        family = self._family()
         self._gateway.kill()
+        self._until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), "its other processes end, too")
         self._gateway_back()
 
     def _stop_gateway(self) -> None:
@@ -211,13 +223,28 @@ class Storm:
         self._gateway.start()
         self.unavailable += time.monotonic() - begun
 
+    def _kill_one(self) -> None:
+        """A worker, or the office beside them: another takes its place, and the rest go on."""
+        before = self._family()
+        os.kill(self._lots.choice(sorted(before)), signal.SIGKILL)
+
+        def mended() -> bool:
+            now = self._family()
+            return len(now) == len(before) and now != before and self._gateway.admin("/readyz")[0] == 200
+
+        self._until(mended, "the one that was killed is replaced")
+
+    def _family(self) -> set[int]:
+        """The gateway's other processes; none where it is one."""
+        return children(self._gateway.pid)
+
     # --- what it reloads
 
     def _renew_certificate(self) -> None:
         certificate, key = self._gateway.ca.server("gateway", hosts=["localhost", "127.0.0.1"])
         wanted = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
         self._mount.put(certificate, key)
-        self._until(lambda: self._served() == wanted, "the renewed certificate is shown")
+        self._until(lambda: self._served() == {wanted}, "the renewed certificate is shown")
 
     def _wrong_certificate(self) -> None:
         """Refused; the one before stays in force, and the next good pair is taken."""
@@ -262,8 +289,11 @@ class Storm:
         with RawClient(self._gateway.port(), self._gateway.ca_file) as client:
             return client.authenticate(self._tokens.give())[0] == 0
 
-    def _served(self) -> int:
-        """The serial number of the certificate that a new client gets."""
+    def _served(self) -> set[int]:
+        """The serial numbers of the certificates that new clients get, of every worker as far as chance goes."""
+        return {self._serial() for _ in range(1 if self._workers == 1 else 4 * self._workers)}
+
+    def _serial(self) -> int:
         context = ssl.create_default_context(cafile=self._gateway.ca_file)
         with (
             socket.create_connection(("127.0.0.1", self._gateway.port()), timeout=10) as plain,
