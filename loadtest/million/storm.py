@@ -33,6 +33,25 @@ DOWN_SECONDS_MAX = 10.0
 """A broker that fell out comes back within this."""
 
 
+def in_sync(admin: AdminClient) -> bool:
+    """Whether every partition has all its replicas in sync, the brokers' own topics included."""
+    try:
+        topics = admin.list_topics(timeout=5).topics.values()
+    except KafkaException:
+        return False
+    return all(len(each.isrs) == len(each.replicas) for topic in topics for each in topic.partitions.values())
+
+
+def shuffled(admin: AdminClient, lots: random.Random) -> dict[str, dict[int, list[int]]]:
+    """Every partition's replicas in another order: topic -> partition -> nodes."""
+    orders: dict[str, dict[int, list[int]]] = {}
+    for name, topic in admin.list_topics(timeout=10).topics.items():
+        if not name.startswith("_"):
+            replicas = {number: list(each.replicas) for number, each in topic.partitions.items()}
+            orders[name] = {number: lots.sample(each, len(each)) for number, each in replicas.items()}
+    return orders
+
+
 def children(pid: int) -> set[int]:
     """The processes that a process has started."""
     return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
@@ -158,12 +177,8 @@ class Storm:
             self.mend()
 
     def in_sync(self) -> bool:
-        """Whether every partition has all its replicas in sync, the brokers' own topics included."""
-        try:
-            topics = self._admin.list_topics(timeout=5).topics.values()
-        except KafkaException:
-            return False
-        return all(len(each.isrs) == len(each.replicas) for topic in topics for each in topic.partitions.values())
+        """Whether every partition has all its replicas in sync."""
+        return in_sync(self._admin)
 
     # --- brokers
 
@@ -185,14 +200,7 @@ class Storm:
     def _move_leaders(self) -> None:
         """Every partition's replicas in another order, and the first of them elected. While the controllers elect one
         of their own, it is asked again."""
-        topics = {name: topic for name, topic in self._admin.list_topics(timeout=10).topics.items() if name[0] != "_"}
-        orders = {
-            name: {
-                number: self._lots.sample(each.replicas, len(each.replicas))
-                for number, each in topic.partitions.items()
-            }
-            for name, topic in topics.items()
-        }
+        orders = shuffled(self._admin, self._lots)
 
         def moved() -> bool:
             try:
