@@ -437,3 +437,10 @@ ACCOUNT_UNANSWERED = reason(
     client_sees=_RETRIED,
     remedy="Check that the backend's port is one with SASL, and the broker's log; a port without SASL just hangs up.",
 )
+NOT_COMPILED = reason(
+    "not-compiled",
+    cause="A piece of the hot path would run interpreted, and `require_compiled: true` is set.",
+    client_sees=_NOT_STARTED,
+    remedy="Install with a C compiler, or a wheel; with an unknown TLS library, the gateway's newest release. Or set "
+    "`require_compiled: false`: everything works, at two to four times the CPU.",
+)
