@@ -44,7 +44,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaClus
 
 def test_librdkafka(tagging: Tagging, broker: tuple[KafkaCluster, int]) -> None:
     consumer = Consumer(
-        {"bootstrap.servers": f"localhost:{broker[1]}", "group.id": f"tags-{tagging.tagged}-{id(tagging)}", "auto.offset.reset": "earliest"}
+        {
+            "bootstrap.servers": f"localhost:{broker[1]}",
+            "group.id": f"tags-{tagging.tagged}-{id(tagging)}",
+            "auto.offset.reset": "earliest",
+        }
     )
     consumer.subscribe([TOPIC])
     found = []
