@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.ops.demo.cluster import EmbeddedCluster
+from gateway.ops.workers.mending import STARTS_MAX
 from tests.integration.test_run import POLICY, WIDER, produce, until
 from tests.real.gateway import GatewayProcess
 
@@ -250,10 +251,39 @@ def test_everything_ends_when_the_supervisor_is_killed(cluster: EmbeddedCluster,
     until(gone(children), 20)
 
 
-def test_a_worker_that_cannot_start_ends_the_whole(cluster: EmbeddedCluster, tmp_path: Path) -> None:
-    made = GatewayProcess(tmp_path, {"main": ",".join(cluster.bootstrap)}, policy=POLICY, workers=2)
-    (tmp_path / "audit").mkdir()
-    made.config["audit"] = {"output": str(tmp_path / "audit")}
-    with pytest.raises(AssertionError):
-        made.start()
-    assert "the gateway ends" in made.log()
+SUPERVISED = """
+import os, select, sys
+from gateway.ops.workers.mending import Mending
+from gateway.ops.workers.places import OFFICE, Field, Places
+from gateway.ops.workers.supervisor import Supervisor
+
+places = Places(2)
+
+def body(place, line):
+    if place == 2 and int(places.get(2, Field.STARTS)) > int(sys.argv[1]):
+        return int(sys.argv[2])
+    places.put(place, Field.SERVING, 1.0)
+    while not select.select([line], [], [], 0.02)[0]:
+        places.put(place, Field.BEAT, __import__("time").monotonic())
+        if place == 2 and places.get(2, Field.STARTS) <= int(sys.argv[1]):
+            os.kill(os.getpid(), 9)
+    return 0
+
+code = Supervisor(places, body, 5.0, lambda: None, mending=lambda: Mending((0.0,))).run()
+print("starts", int(places.get(2, Field.STARTS)))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("good", "code", "ends_with", "starts"),
+    [(0, 2, 2, 1), (0, 1, 1, STARTS_MAX), (3, 3, 3, 3 + STARTS_MAX)],
+    ids=["refused at the first start", "never starts", "starts no more"],
+)
+def test_a_worker_that_cannot_start_ends_the_whole(good: int, code: int, ends_with: int, starts: int) -> None:
+    """`good`: starts after which it serves and dies; the code is what it ends with from then on."""
+    command = [sys.executable, "-c", SUPERVISED, str(good), str(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ends_with, done.stderr
+    assert done.stdout == f"starts {starts}\n"
+    assert "worker 2 could not start" in done.stderr

@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 from gateway.ops.workers.mending import FAILED, Mending, exit_words
@@ -48,9 +48,9 @@ Body = Callable[[int, int], int]
 @dataclass(slots=True)
 class _Child:
     place: int
+    mending: Mending
     pid: int = 0
     began: float = 0.0
-    mending: Mending = field(default_factory=Mending)
 
     @property
     def name(self) -> str:
@@ -68,13 +68,14 @@ class Supervisor:
         shutdown_seconds: float,
         let_go: Callable[[], None],
         hang_seconds: float = HANG_SECONDS,
+        mending: Callable[[], Mending] = Mending,
     ) -> None:
         self._places = places
         self._body = body
         self._shutdown_seconds = shutdown_seconds
         self._let_go = let_go
         self._hang_seconds = hang_seconds
-        self._children = [_Child(place) for place in range(places.workers + 1)]
+        self._children = [_Child(place, mending()) for place in range(places.workers + 1)]
         self._by_pid: dict[int, _Child] = {}
         self._signals = 0
         """How often it was asked to end."""
