@@ -8,9 +8,14 @@ import json
 import os
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +25,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.ops.demo.cluster import EmbeddedCluster
 from gateway.ops.workers.mending import STARTS_MAX
-from tests.integration.test_run import POLICY, WIDER, produce, until
+from tests.integration import test_run
+from tests.integration.test_run import produce, until
 from tests.real.gateway import GatewayProcess
+from tests.real.wire import API_VERSIONS, METADATA, RawClient, request
 
+FEW = """\
+  - {to: {issuer: test, sub: few}, produce: 10 MiB/s, consume: 10 MiB/s, requests: 1000/s, connections: 5}
+  - {to: {issuer: test, sub: flood}, produce: 10 MiB/s, consume: 10 MiB/s, requests: 100/s, connections: 50}
+"""
+POLICY = test_run.POLICY.replace("limits:\n", "limits:\n" + FEW)
+WIDER = test_run.WIDER.replace("limits:\n", "limits:\n" + FEW)
 NARROW = POLICY.replace("[orders]", "[nothing]")
 
 
@@ -161,6 +174,106 @@ def test_status_close_and_log_level_speak_for_all_workers(gateway: GatewayProces
     page = admin_command(gateway, "status")
     assert "serves since" in page
     del producers
+
+
+def in_both_workers(gateway: GatewayProcess, subject: str, least: int = 1) -> list[RawClient]:
+    """Connections of a principal, at least so many in each worker."""
+    made: list[RawClient] = []
+    while True:
+        client = RawClient(gateway.port(), gateway.ca_file)
+        assert client.authenticate(gateway.issuer.token(subject))[0] == 0
+        made.append(client)
+        if min(each["connections"] for each in status(gateway)["workers"]) >= least:
+            return made
+
+
+def nobody_connected(gateway: GatewayProcess) -> bool:
+    return status(gateway)["connections"]["total"] == 0
+
+
+def test_a_principals_connections_are_counted_over_all_workers(gateway: GatewayProcess) -> None:
+    until(lambda: nobody_connected(gateway))
+    clients = []
+    for _ in range(5):
+        clients.append(RawClient(gateway.port(), gateway.ca_file))
+        assert clients[-1].authenticate(gateway.issuer.token("few"))[0] == 0
+    for _ in range(6):  # in whichever worker
+        with RawClient(gateway.port(), gateway.ca_file) as refused, suppress(OSError):
+            assert refused.authenticate(gateway.issuer.token("few"))[0] != 0
+    for client in clients:
+        client.close()
+    until(lambda: nobody_connected(gateway))
+
+
+def test_a_worker_that_dies_gives_its_connections_back(gateway: GatewayProcess) -> None:
+    clients = []
+    for _ in range(5):
+        clients.append(RawClient(gateway.port(), gateway.ca_file))
+        assert clients[-1].authenticate(gateway.issuer.token("few"))[0] == 0
+    for worker in (1, 2):
+        at = len(gateway.audit())
+        os.kill(worker_pid(gateway, worker), signal.SIGKILL)
+        gateway.wait_audit(event="worker", worker=worker, state="serves", after=at)
+    until(lambda: nobody_connected(gateway))
+    for client in clients:
+        client.close()
+    with RawClient(gateway.port(), gateway.ca_file) as again:
+        assert again.authenticate(gateway.issuer.token("few"))[0] == 0
+
+
+def test_a_flood_through_both_workers_gets_one_quota(gateway: GatewayProcess) -> None:
+    """100 requests a second; each worker by itself would let through as many."""
+    until(lambda: nobody_connected(gateway))
+    clients = in_both_workers(gateway, "flood", least=3)
+    answers = [0] * len(clients)
+    begun, seconds = time.monotonic(), 6.0
+
+    def flood(number: int) -> None:
+        while time.monotonic() - begun < seconds:
+            clients[number].send(request(METADATA, 1, struct.pack(">i", 0)))
+            clients[number].receive()
+            answers[number] += 1
+
+    threads = [threading.Thread(target=flood, args=(number,)) for number in range(len(clients))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.monotonic() - begun
+    for client in clients:
+        client.close()
+    assert sum(answers) <= 100 * (took + 1) + 2 * len(clients)
+    assert min(answers) >= 1
+
+
+def handshake(gateway: GatewayProcess, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSocket:
+    plain = socket.create_connection(("localhost", gateway.port()), timeout=15)
+    tls = context.wrap_socket(plain, server_hostname="localhost", session=session)
+    tls.sendall(request(API_VERSIONS, 0))
+    assert tls.recv(65536)  # what came with it, the ticket, is known now
+    return tls
+
+
+def test_a_session_ticket_of_one_worker_is_good_in_the_other(gateway: GatewayProcess) -> None:
+    """Also in one that was mended, and when the certificate has changed."""
+    context = ssl.create_default_context(cafile=gateway.ca_file)
+    with handshake(gateway, context, None) as first:
+        session = first.session
+    assert session is not None
+    assert session.has_ticket
+
+    def resumed() -> list[bool]:
+        at, found = len(gateway.audit()), []
+        while len({line["connection"].split("-")[0] for line in gateway.audit()[at:] if "tls_version" in line}) < 2:
+            with handshake(gateway, context, session) as tls:
+                found.append(bool(tls.session_reused))
+        return found
+
+    assert all(resumed())
+    at = len(gateway.audit())
+    os.kill(worker_pid(gateway, 1), signal.SIGKILL)
+    gateway.wait_audit(event="worker", worker=1, state="serves", after=at)
+    assert all(resumed())
 
 
 def test_an_office_that_dies_is_mended_and_clients_notice_nothing(gateway: GatewayProcess) -> None:

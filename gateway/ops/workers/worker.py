@@ -18,6 +18,7 @@ import uvloop
 from gateway.core.identity import Principal
 from gateway.core.keys import BadKeySet, KeyRing
 from gateway.core.policy import PolicySet, load_policy
+from gateway.core.shared_limits import SharedQuotas
 from gateway.edge.reasons import StartRefused
 from gateway.ops.composition import Gateway, Given, Keys, NoAudit, Part
 from gateway.ops.exit_codes import OK, WRONG_USE
@@ -63,7 +64,15 @@ class Worker:
         self._site = site
         self._place = place
         self._handed: HandedKeys | None = None
-        given = Given(site.contexts, site.policies, self._hand_keys, site.turns, workers=site.workers)
+        quotas = SharedQuotas(site.crowd.principals(place))
+        given = Given(
+            site.contexts,
+            site.policies,
+            self._hand_keys,
+            site.turns,
+            quotas,
+            site.workers,
+        )
         self.gateway = Gateway(site.configuration, given)
         self._prepared: PolicySet | None = None
         self._turn = asyncio.Lock()
