@@ -17,6 +17,7 @@ from OpenSSL import SSL
 
 from gateway import __version__
 from gateway.core.audit import AllowedTally, AuditEvent, Event, FieldValue
+from gateway.core.failed_logins import FailedLogins
 from gateway.core.keys import KeyRing
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meter, Meters, Reading
@@ -111,6 +112,7 @@ class Gateway:
         except OSError as error:
             raise NoAudit(f"audit to {settings.audit.output}: {error.strerror or type(error).__name__}") from None
         self.quotas = given.quotas if given.quotas is not None else Quotas()
+        self.failures = FailedLogins()
         self.ring = KeyRing()
         self.keys: Keys = (
             given.keys(self.ring)
@@ -195,6 +197,7 @@ class Gateway:
                 meters=self.meters,
                 clock=self.clock,
                 account=upstream.account,
+                failures=self.failures,
                 own_names=upstream.names,
             )
             return partial(_session, context)
