@@ -27,7 +27,7 @@ from gateway.core.settings import Backend, Listener
 from gateway.core.tokens import Validator
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
-from gateway.edge.control import ControlDriver
+from gateway.edge.control import Control, ControlDriver
 from gateway.edge.front import ListenerSetup
 from gateway.edge.keys import KeyKeeper
 from gateway.edge.server import Server
@@ -39,10 +39,13 @@ from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
 from gateway.kafka.session import KafkaSession
 from gateway.ops import compiled_pieces, config_policies
+from gateway.ops import pulsar_parts as pulsar
 from gateway.ops.certificate_reload import GivenContext, LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
+from gateway.pulsar.backend import PulsarBackend
+from gateway.pulsar.control import PulsarControl
 
 BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least")
 READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge", over_workers="least")
@@ -127,10 +130,10 @@ class Gateway:
         told = self.audit if alone else _untold
         self.policies = LivePolicies(first, self._load_policies, told, self.meters, self.clock.wall)
         self.watch = Watch(patterns, self._policies_changed, settings.policies.poll, seen)
-        self.backends = {backend.name: BackendState(backend.name) for backend in settings.backends}
+        self.backends = {backend.name: self._state(backend) for backend in settings.backends}
         self.upstreams = {backend.name: self._upstream(backend) for backend in settings.backends}
         self.controls = {
-            backend.name: self._control(backend) for backend in settings.backends if backend.system == "kafka"
+            backend.name: self._control(backend) for backend in settings.backends if backend.system != "kinesis"
         }
         self.certificate_files = watched_files(settings.listeners)
         seen_certificates = fingerprint(self.certificate_files)
@@ -169,12 +172,21 @@ class Gateway:
         await self.certificates.reload("SIGHUP" if trigger == "poke" else "changed file")
 
     def _upstream(self, backend: Backend) -> Upstream:
-        return Upstream(backend, login, self.audit, self.clock, self.meters)
+        before = login if backend.system == "kafka" else None
+        return Upstream(backend, before, self.audit, self.clock, self.meters)
+
+    def _state(self, backend: Backend) -> BackendState | PulsarBackend:
+        return pulsar.state(backend, self.clock) if backend.system == "pulsar" else BackendState(backend.name)
 
     def _control(self, backend: Backend) -> ControlDriver:
-        control = KafkaControl(self.backends[backend.name], backend)
-        upstream = self.upstreams[backend.name]
-        renew = upstream.account.prove if upstream.account is not None else None
+        state, upstream = self.backends[backend.name], self.upstreams[backend.name]
+        control: Control
+        renew = None
+        if isinstance(state, PulsarBackend):
+            control = PulsarControl(state, upstream.account, pulsar.by_certificate(backend))
+        else:
+            control = KafkaControl(state, backend)
+            renew = upstream.account.prove if upstream.account is not None else None
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, renew)
 
     def _listener(self, listener: Listener) -> ListenerSetup:
@@ -184,6 +196,8 @@ class Gateway:
         upstream = self.upstreams[listener.backend]
 
         def factory(node_id: int | None) -> SessionFactory:
+            if isinstance(state, PulsarBackend):
+                return pulsar.factory(self, listener, state, validator, upstream.account, upstream.names)
             context = ListenerContext(
                 listener=listener,
                 node_id=node_id,

@@ -64,6 +64,8 @@ class GatewayProcess:
         self.ca: Ca = make_ca(folder / "certificates")
         self.issuer = issuer or TokenIssuer()
         self.ports = {name: free_ports(12, consecutive=True) for name in backends}
+        self.before: tuple[str, ...] = ()
+        """What stands before its command, such as a shell that lowers a limit."""
         self._hosts: dict[str, str] = {}
         """Doors with a host name per broker, and the name clients start with."""
         self.admin_port = free_ports(1)[0]
@@ -169,7 +171,7 @@ class GatewayProcess:
         self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
         self._log = open(self.folder / "gateway.log", "ab")  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", "--config", str(self.config_path)],
+            [*self.before, sys.executable, "-m", "gateway", "run", "--config", str(self.config_path)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
             env=without_names(PYTHONPATH=str(Path(__file__).parents[2])),
         )  # fmt: skip

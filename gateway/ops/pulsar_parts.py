@@ -1,0 +1,87 @@
+"""The parts of a Pulsar backend and its listeners, put together. Called by composition."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Protocol
+
+from gateway.core.accounts import UpstreamAccount
+from gateway.core.audit import AllowedTally, Audit
+from gateway.core.clock import Clock
+from gateway.core.limits import Quotas
+from gateway.core.meters import Meters
+from gateway.core.rights import PolicySource
+from gateway.core.session import Endpoint, Peer, Session, SessionFactory
+from gateway.core.settings import Backend, Listener, Settings
+from gateway.core.tokens import Validator
+from gateway.pulsar.backend import PulsarBackend
+from gateway.pulsar.context import ListenerContext
+from gateway.pulsar.session import PulsarSession
+
+
+class Whole(Protocol):
+    """What of the gateway all listeners share."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def policies(self) -> PolicySource: ...
+    @property
+    def quotas(self) -> Quotas: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def tally(self) -> AllowedTally: ...
+    @property
+    def meters(self) -> Meters: ...
+    @property
+    def clock(self) -> Clock: ...
+
+
+def state(backend: Backend, clock: Clock) -> PulsarBackend:
+    """What is known of a cluster before any broker of it was reached."""
+    brokers = [_endpoint(each) for each in backend.bootstrap]
+    return PulsarBackend(backend.name, brokers, clock, backend.insecure_plaintext)
+
+
+def by_certificate(backend: Backend) -> bool:
+    """The gateway shows brokers a certificate of its own, and no token."""
+    return backend.tls.certificate is not None and backend.account is None
+
+
+def factory(
+    whole: Whole,
+    listener: Listener,
+    cluster: PulsarBackend,
+    validator: Validator | None,
+    account: UpstreamAccount | None,
+    own_names: frozenset[str],
+) -> SessionFactory:
+    """The sessions of one listener."""
+    backend = next(each for each in whole.settings.backends if each.name == listener.backend)
+    context = ListenerContext(
+        listener=listener,
+        backend=cluster,
+        policies=whole.policies,
+        validator=validator,
+        quotas=whole.quotas,
+        limits=whole.settings.limits,
+        audit=whole.audit,
+        tally=whole.tally,
+        meters=whole.meters,
+        clock=whole.clock,
+        account=account,
+        own_names=own_names,
+        by_certificate=by_certificate(backend),
+    )
+    return partial(_session, context)
+
+
+def _session(context: ListenerContext, peer: Peer) -> Session:
+    return PulsarSession(peer, context)
+
+
+def _endpoint(text: str) -> Endpoint:
+    """The configuration has seen to it that it is host:port."""
+    host, _, port = text.rpartition(":")
+    return Endpoint(host.strip("[]").lower(), int(port))
