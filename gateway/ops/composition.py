@@ -25,6 +25,7 @@ from gateway.core.policy import PolicySet
 from gateway.core.session import Ask, Fact, KeysWanted, Peer, Session, SessionFactory, Unavailable
 from gateway.core.settings import Backend, Listener
 from gateway.core.tokens import Validator
+from gateway.edge.admission import Others
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import Control, ControlDriver
@@ -94,6 +95,7 @@ class Given:
     keys: Callable[[KeyRing], Keys] | None = None
     turns: Turns | None = None
     quotas: Quotas | None = None
+    others: Others | None = None
     workers: int = 1
 
 
@@ -152,6 +154,8 @@ class Gateway:
             self.meters,
             self.clock,
             self.answer,
+            given.others,
+            given.workers,
         )
         self.certificate_watch = Watch(
             self.certificate_files, self._certificates_changed, settings.policies.poll, seen_certificates

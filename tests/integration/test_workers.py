@@ -25,7 +25,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.ops.demo.cluster import EmbeddedCluster
 from gateway.ops.workers.mending import STARTS_MAX
+from tests.certificates import make_ca
 from tests.integration import test_run
+from tests.integration.test_certificate_reload import Mount
 from tests.integration.test_run import produce, until
 from tests.real.gateway import GatewayProcess
 from tests.real.wire import API_VERSIONS, METADATA, RawClient, request
@@ -311,6 +313,23 @@ def test_a_worker_that_hangs_is_killed_and_mended(gateway: GatewayProcess) -> No
     assert "worker 2 does not answer" in gateway.log()
 
 
+def test_who_does_not_know_the_word_is_not_let_in(gateway: GatewayProcess) -> None:
+    """The office's door is a socket that anybody of this machine may knock at."""
+    listed = Path("/proc/net/unix").read_text().splitlines()
+    (name,) = {line.split()[-1] for line in listed if f"@gateway-{gateway.pid}-" in line}
+    for said in ({"word": "0" * 64, "place": 1, "pid": 1}, {"place": 1}):
+        message = json.dumps({"ask": "hello", "number": 1, "with": said}).encode()
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(10)
+            door.connect("\0" + name[1:])
+            door.sendall(struct.pack(">I", len(message)) + message)
+            answer = door.recv(65536)
+            assert b"revision" not in answer
+            assert b"jwks" not in answer
+    assert serving(gateway)
+    assert gateway.admin("/readyz")[0] == 200
+
+
 def test_rotation_is_followed_by_all(gateway: GatewayProcess) -> None:
     audit = gateway.folder / "audit.jsonl"
     kept = gateway.folder / "audit.1.jsonl"
@@ -331,6 +350,63 @@ def test_a_second_gateway_does_not_share_the_ports(gateway: GatewayProcess) -> N
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "port-in-use" in done.stderr
+
+
+def test_connections_of_an_address_are_counted_over_all_workers(cluster: EmbeddedCluster, tmp_path: Path) -> None:
+    """Places are taken and looked at one after the other, so that two workers may each give the last one."""
+    limits = {"connections_per_address_max": 10, "handshake_timeout": "60 s"}
+    backends = {"main": ",".join(cluster.bootstrap)}
+    with GatewayProcess(tmp_path, backends, policy=POLICY, limits=limits, workers=2) as made:
+        peers = [socket.create_connection(("localhost", made.port())) for _ in range(40)]
+        until(lambda: counted(made, "gateway_connections_accepted_total") == 40)
+        assert 10 <= status(made)["connections"]["total"] <= 11
+        line = made.wait_audit(event="refused", reason="connections-per-address-max")
+        assert line["address"] == "127.0.0.1"
+        for peer in peers:
+            peer.close()
+        until(lambda: nobody_connected(made))
+        with RawClient(made.port(), made.ca_file) as again:
+            assert again.authenticate(made.issuer.token("app"))[0] == 0
+
+
+def in_both(gateway: GatewayProcess, one: Callable[[], object]) -> list[Any]:
+    """What each of some connections says, which come to both workers."""
+    at, found = len(gateway.audit()), list[Any]()
+    while len({line["connection"].split("-")[0] for line in gateway.audit()[at:] if "tls_version" in line}) < 2:
+        found.append(one())
+    return found
+
+
+def test_a_changed_certificate_is_shown_by_all_workers_and_no_old_ticket_is_in_the_way(
+    cluster: EmbeddedCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "mount").mkdir()
+    mount = Mount(tmp_path / "mount", make_ca(tmp_path / "ca"))
+    listener = {"tls": {"certificate": str(mount.folder / "tls.crt"), "key": str(mount.folder / "tls.key")}}
+    backends = {"main": ",".join(cluster.bootstrap)}
+    with GatewayProcess(tmp_path / "gateway", backends, policy=POLICY, listener=listener, workers=2) as made:
+        context = ssl.create_default_context(cafile=str(mount.ca.path))
+
+        def serial(session: ssl.SSLSession | None = None) -> str:
+            with handshake(made, context, session) as tls:
+                shown = tls.getpeercert()
+                assert shown is not None
+                return str(shown["serialNumber"])
+
+        (first,) = set(in_both(made, serial))
+        with handshake(made, context, None) as tls:
+            session = tls.session
+        mount.put(*mount.ca.server())
+        made.wait_audit(event="config-revision", listener="main-listener")
+        (second,) = set(in_both(made, serial))
+        assert second != first
+        in_both(made, lambda: serial(session))  # resumed or not: the handshake is completed
+        mount.put(mount.ca.server()[0], mount.ca.server()[1])  # a key of another certificate
+        made.wait_audit(event="warning", listener="main-listener")
+        at = len(made.audit())
+        os.kill(worker_pid(made, 1), signal.SIGKILL)
+        made.wait_audit(event="worker", worker=1, state="serves", after=at)
+        assert second in in_both(made, serial)
 
 
 def processes(gateway: GatewayProcess) -> list[int]:

@@ -13,7 +13,8 @@ from gateway.core.limits import IDLE_ACCOUNTS_MAX
 from gateway.core.settings import Limits
 from gateway.core.shared_limits import WIDTH
 from gateway.core.shares import WINDOW, Shares, Table, size
-from gateway.ops.workers.places import shared
+from gateway.edge.admission import Origin
+from gateway.ops.workers.places import Field, Places, shared
 
 ADDRESS_WIDTH = 1
 SPARE = 2
@@ -52,6 +53,41 @@ class Crowd:
     def empty(self, worker: int) -> None:
         """The worker has ended: what it had is given back, its pages too."""
         self._memory.madvise(mmap.MADV_REMOVE, (worker - 1) * self._region, self._region)
+
+
+class OtherWorkers:
+    """What the other workers have of connections (edge.admission.Others). Numbers in all are in the places."""
+
+    def __init__(self, places: Places, place: int, addresses: Shares) -> None:
+        self._places = places
+        self._place = place
+        self._others = [each for each in range(1, places.workers + 1) if each != place]
+        self._addresses = addresses
+
+    def total(self) -> int:
+        return int(sum(self._places.get(each, Field.TOTAL) for each in self._others))
+
+    def unauthenticated(self) -> int:
+        return int(sum(self._places.get(each, Field.UNAUTHENTICATED) for each in self._others))
+
+    def of(self, theirs: Origin) -> int:
+        return int(self._addresses.sum(self._key(theirs)))
+
+    def tell(self, total: int, unauthenticated: int) -> None:
+        self._places.put(self._place, Field.TOTAL, total)
+        self._places.put(self._place, Field.UNAUTHENTICATED, unauthenticated)
+
+    def tell_of(self, theirs: Origin, count: int) -> None:
+        own = self._addresses.own
+        row = own.claim(self._key(theirs))
+        if row is None:  # there is room for twice as many as there can be: the limit of the process itself holds
+            return
+        own.put_first(row, count)
+        if not count:
+            own.release(row)
+
+    def _key(self, theirs: Origin) -> bytes:
+        return self._addresses.key(*map(str, theirs))
 
 
 def _pages(octets: int) -> int:
