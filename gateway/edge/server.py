@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from cryptography import x509
 from OpenSSL import SSL
 
 from gateway.core import settings
-from gateway.core.audit import Audit
+from gateway.core.audit import Audit, AuditEvent
 from gateway.core.clock import Clock
 from gateway.core.identity import Address, Principal
 from gateway.core.meters import Meters
@@ -33,6 +35,7 @@ from gateway.edge.buffers import SCRATCH
 from gateway.edge.connections import Connections, Open
 from gateway.edge.front import Front, ListenerSetup
 from gateway.edge.listener import Acceptor, BoundPort, bind
+from gateway.edge.open_files import permitted
 from gateway.edge.process import Answer, Process
 from gateway.edge.reasons import StartRefused
 from gateway.edge.reception import Reception
@@ -43,6 +46,8 @@ DRAIN_SHARE = 0.5
 DRAIN_PACE_SECONDS = 0.02
 """Between two such closes; less where there are so many that they would not fit."""
 _random = random.SystemRandom()
+
+log = logging.getLogger(__name__)
 
 
 class Server:
@@ -59,6 +64,7 @@ class Server:
     ) -> None:
         """Raises StartRefused if the limits contradict each other."""
         self._limits = limits
+        self._asked = limits.connections_max
         self._audit = audit
         self._meters = meters
         self._clock = clock
@@ -77,13 +83,10 @@ class Server:
 
     def bind(self, given: Mapping[str, list[BoundPort]] | None = None) -> None:
         """Bind every port, or none; `given`: those that a supervisor has bound, by listener. Raises StartRefused."""
-        if given is not None:
-            for front in self._fronts:
-                front.bound = given[front.name]
-            return
         try:
             for front in self._fronts:
-                front.bound = bind(front.setup.settings)
+                front.bound = given[front.name] if given is not None else bind(front.setup.settings)
+            self._limits = self._fitting()
         except StartRefused:
             for front in self._fronts:
                 for bound in front.bound:
@@ -91,8 +94,23 @@ class Server:
                 front.bound = []
             raise
 
+    def _fitting(self) -> settings.Limits:
+        """The limits, with as many connections as open files permit. Raises StartRefused."""
+        connections = permitted(self._limits.connections_max)
+        self._meters.cell(named.CONNECTIONS_MAX).value = connections
+        return self._limits.model_copy(update={"connections_max": connections})
+
+    def _tell_if_lowered(self) -> None:
+        fitting = self._limits.connections_max
+        if fitting < self._asked:
+            detail = f"{fitting} client connections instead of limits.connections_max: {self._asked}"
+            log.warning("%s: open files permit %s", reasons.OPEN_FILES_FEW.code, detail)
+            fields = MappingProxyType({"reason": reasons.OPEN_FILES_FEW.code, "detail": detail})
+            self._audit(AuditEvent("warning", self._clock.wall(), fields=fields))
+
     def start(self) -> None:
         """Accept from now on. Needs a running loop."""
+        self._tell_if_lowered()
         loop = self._loop = asyncio.get_running_loop()
         process = Process(
             loop,
