@@ -45,6 +45,7 @@ from gateway.ops.certificate_reload import GivenContext, LiveCertificates, liste
 from gateway.ops.config import Configuration
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
+from gateway.pulsar.asks import BrokerWanted
 from gateway.pulsar.backend import PulsarBackend
 from gateway.pulsar.control import PulsarControl
 
@@ -187,7 +188,9 @@ class Gateway:
         control: Control
         renew = None
         if isinstance(state, PulsarBackend):
-            control = PulsarControl(state, upstream.account, pulsar.by_certificate(backend))
+            control = PulsarControl(
+                state, upstream.account, pulsar.by_certificate(backend), backend.clients_as == "own-token"
+            )
         else:
             control = KafkaControl(state, backend)
             renew = upstream.account.prove if upstream.account is not None else None
@@ -231,7 +234,7 @@ class Gateway:
         """What sessions ask for: keys of an issuer, topics of a backend."""
         if isinstance(ask, KeysWanted):
             return await self.keys.refresh(ask)
-        if isinstance(ask, TopicFactsWanted | TopicsToCreate) and ask.backend in self.controls:
+        if isinstance(ask, TopicFactsWanted | TopicsToCreate | BrokerWanted) and ask.backend in self.controls:
             return await self.controls[ask.backend].answer(ask)
         return Unavailable(ask)
 
