@@ -19,6 +19,10 @@ class Admission:
         self.total = 0
         self.unauthenticated = 0
 
+    def use(self, limits: Limits) -> None:
+        """Count against these from now on."""
+        self._limits = limits
+
     def enter(self, address: Address, named: bool = False) -> Reason | None:
         """Take a place, or say why there is none. `named`: a balancer's address, whose clients have their own."""
         limits = self._limits

@@ -12,6 +12,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
 
@@ -20,6 +21,7 @@ from gateway.core.identity import Address, Certificate
 from gateway.core.meters import Cell, Meters
 from gateway.core.reasons import Reason
 from gateway.core.session import Peer
+from gateway.core.settings import Limits
 from gateway.edge import meters as named
 from gateway.edge import reasons
 from gateway.edge.admission import Admission
@@ -52,6 +54,11 @@ class Reception:
         """Makes ids of connections unique over restarts."""
         self._stopping = False
         self._reporting: asyncio.TimerHandle = process.loop.call_later(INTERVAL, self._report)
+
+    def use(self, limits: Limits) -> None:
+        """These limits hold for connections that come from now on; nobody is closed for a lowered number."""
+        self._process = replace(self._process, limits=limits)
+        self._admission.use(limits)
 
     @property
     def unauthenticated(self) -> int:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gateway.ops.composition import Gateway
 
 CERTIFICATE_POLL_SECONDS = 1.0
+CHANGES_SHOWN_MAX = 1000
+"""Of one reload; the rest is counted."""
 
 log = logging.getLogger("gateway.admin")
 
@@ -87,7 +89,15 @@ def _application(gateway: Gateway, token: str | None) -> Starlette:
     def running() -> Mapping[str, object]:
         return differences.described(gateway.settings, gateway.policies.loaded, gateway.configuration.revision)
 
-    changes = Changes(token, announce, gateway.server.close_principal, running, gateway.clock, gateway.meters)
+    changes = Changes(
+        token,
+        announce,
+        gateway.server.close_principal,
+        running,
+        lambda: reloaded(gateway),
+        gateway.clock,
+        gateway.meters,
+    )
     return admin.application(
         gateway.missing,
         gateway.notes,
@@ -97,6 +107,24 @@ def _application(gateway: Gateway, token: str | None) -> Starlette:
         guard=None if settings.on_loopback else changes.guard,
         hosts=() if settings.on_loopback else (settings.bind, *settings.hosts),
     )
+
+
+async def reloaded(gateway: Gateway) -> Mapping[str, object]:
+    """Look at everything now; what came of it, for ``gateway reload``."""
+    outcome = await gateway.reload_all("gateway reload")
+    refused = [*gateway.policies.notes(), *gateway.certificates.notes()]
+    return {
+        "result": outcome.result,
+        "revision": gateway.configuration.revision,
+        "changes": outcome.done.changes[:CHANGES_SHOWN_MAX],
+        "changes_more": max(0, len(outcome.done.changes) - CHANGES_SHOWN_MAX),
+        "waiting": outcome.done.waiting,
+        "closed": outcome.done.closed,
+        "leaving": outcome.done.leaving,
+        "mistakes": outcome.mistakes,
+        "policy_revision": gateway.policies.current.revision,
+        "refused": refused,
+    }
 
 
 @contextlib.asynccontextmanager

@@ -83,17 +83,31 @@ class LivePolicies:
             log.exception("reading the policy files failed")
             self._refuse([f"reading failed: {type(error).__name__}"], trigger)
             return False
+        if found.revision == self.current.revision:
+            self.refused_since = None
+            self._meters.cell(RELOADS, "unchanged").value += 1
+        else:
+            self.use(found, trigger)
+        return True
+
+    def use(self, found: PolicySet, trigger: str) -> None:
+        """This set is in force now: of other files, or of the same under a configuration that has other names."""
+        previous = self.current.revision
         self.refused_since = None
-        changed = found.revision != self.current.revision
-        self._meters.cell(RELOADS, "changed" if changed else "unchanged").value += 1
-        if changed:
-            previous = self.current.revision
-            self.current = self._loaded = found
+        self.current = self._loaded = found
+        if found.revision != previous:
+            self._meters.cell(RELOADS, "changed").value += 1
             self.loaded_at = self._wall()
             log.info("policy revision %s is in force (was %s)", found.revision, previous)
             self._announce("policy-revision", revision=found.revision, previous=previous, trigger=trigger)
             self.remind()
-        return True
+
+    def notes(self) -> list[str]:
+        """What is refused now, for /readyz."""
+        if self.refused_since is None:
+            return []
+        seconds = self._wall() - self.refused_since
+        return [f"policy files refused for {seconds:.0f} s; revision {self.current.revision} is in force"]
 
     def _refuse(self, mistakes: list[str], trigger: str) -> None:
         if self.refused_since is None:

@@ -16,7 +16,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Protocol
 
 import uvloop
 
@@ -29,14 +28,6 @@ from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger("gateway")
-
-
-class Part(Protocol):
-    """What works in the background between the start and the end."""
-
-    async def start(self) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 def run(file: Path) -> int:
@@ -72,19 +63,11 @@ async def _serve(gateway: Gateway) -> int:
         ending.push_async_callback(gateway.audit.close)
         gateway.announce_start()
         _hear_signals(gateway, stop)
-        parts: list[Part] = [
-            gateway.keys,
-            *gateway.upstreams.values(),
-            *gateway.controls.values(),
-            gateway.policies,
-            gateway.watch,
-            gateway.certificate_watch,
-        ]
-        for part in parts:
-            await part.start()
-            ending.push_async_callback(part.close)
+        ending.push_async_callback(gateway.close)
+        await gateway.start()
         gateway.server.start()
         ending.push_async_callback(gateway.server.shutdown)
+        ending.push_async_callback(gateway.live.close)
         for listener in gateway.settings.listeners:
             log.info("listener %s takes connections at %s port %d", listener.name, listener.bind, listener.port)
         await stop.wait()
@@ -101,11 +84,6 @@ def _hear_signals(gateway: Gateway, stop: asyncio.Event) -> None:
             os._exit(INTERRUPTED)
         stop.set()
 
-    def hear_hangup() -> None:
-        gateway.audit.reopen()
-        gateway.watch.poke()
-        gateway.certificate_watch.poke()
-
     loop.add_signal_handler(signal.SIGTERM, hear_stop)
     loop.add_signal_handler(signal.SIGINT, hear_stop)
-    loop.add_signal_handler(signal.SIGHUP, hear_hangup)
+    loop.add_signal_handler(signal.SIGHUP, gateway.hangup)

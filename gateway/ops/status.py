@@ -15,7 +15,9 @@ from gateway import __version__
 from gateway.core.identity import Principal
 from gateway.core.session import Described
 from gateway.edge.connections import Open
+from gateway.edge.tls import names_of
 from gateway.ops.admin_changes import log_level
+from gateway.ops.live_configuration import RELOADS as CONFIG_RELOADS
 from gateway.ops.policy_reload import RELOADS
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ THROTTLED_SHOWN_MAX = 100
 """Those that wait longest; the rest is counted."""
 BROKERS_SHOWN_MAX = 100
 """Of one backend."""
+
+NAMES_SHOWN_MAX = 20
+"""Of one certificate."""
+MISTAKES_SHOWN_MAX = 20
+"""Of a configuration that is refused."""
 
 DAY = 86400.0
 
@@ -46,7 +53,7 @@ def status(gateway: Gateway) -> dict[str, object]:
         "missing": missing,
         "notes": gateway.notes(),
         "log_level": log_level(),
-        "configuration": {"file": str(gateway.configuration.file), "revision": gateway.configuration.revision},
+        "configuration": _configuration(gateway, now),
         "policy": _policy(gateway, now),
         "listeners": list(_listeners(gateway)),
         "backends": list(_backends(gateway)),
@@ -59,6 +66,21 @@ def status(gateway: Gateway) -> dict[str, object]:
             "waits": gateway.server.budget.waits,
         },
         "throttled": _throttled(gateway.quotas.in_debt(gateway.clock.monotonic())),
+    }
+
+
+def _configuration(gateway: Gateway, now: float) -> dict[str, object]:
+    live = gateway.live
+    return {
+        "file": str(gateway.configuration.file),
+        "revision": live.revision,
+        "loaded_at": live.loaded_at,
+        "age": now - live.loaded_at,
+        "refused_since": live.refused_since,
+        "reloads_refused": int(gateway.meters.cell(CONFIG_RELOADS, "refused").value),
+        "mistakes": list(live.mistakes[:MISTAKES_SHOWN_MAX]),
+        "mistakes_more": max(0, len(live.mistakes) - MISTAKES_SHOWN_MAX),
+        "waiting": list(live.waiting),
     }
 
 
@@ -120,14 +142,17 @@ def _issuers(gateway: Gateway, now: float) -> Iterator[dict[str, object]]:
 
 
 def _certificates(gateway: Gateway, now: float) -> Iterator[dict[str, object]]:
-    for listener, leaf in gateway.server.certificates():
+    for listener, leaf, refused in gateway.certificates.shown():
         ends = leaf.not_valid_after_utc.timestamp()
         yield {
             "listener": listener,
             "subject": leaf.subject.rfc4514_string(),
+            "names": sorted(names_of(leaf))[:NAMES_SHOWN_MAX],
+            "names_more": max(0, len(names_of(leaf)) - NAMES_SHOWN_MAX),
             "serial": f"{leaf.serial_number:x}",
             "ends_at": ends,
             "days_left": round((ends - now) / DAY, 1),
+            "refused": refused,
         }
 
 
