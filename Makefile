@@ -8,14 +8,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIRE_ALL ?= 0
 export REQUIRE_ALL
 
-.PHONY: help demo test quick docs lock audit sbom bench-first clean
+.PHONY: help demo test quick docs lock audit sbom bench million clean
 
 help:
 	@echo "make demo         the gateway, a broker and a client, shown step by step"
 	@echo "make test         every check and every test, real brokers included"
 	@echo "make quick        lint, types, unit tests and scenarios; under a minute, no network"
 	@echo "make docs         write the pages and schemas that are made from the code"
-	@echo "make bench-first  MB per CPU second, beside nginx"
+	@echo "make bench        beside other proxies: bytes, requests, handshakes per CPU second, latency, memory; 25 min"
+	@echo "make million      a million records while brokers and gateway are killed, leaders move, files are renewed"
 	@echo "make lock         resolve requirements/*.txt anew, with hashes"
 	@echo "make audit        known vulnerabilities in what the gateway runs on"
 	@echo "make sbom         build/sbom.json (CycloneDX): what the gateway runs on"
@@ -30,8 +31,11 @@ test: $(VENV)/.test
 quick: $(VENV)/.test
 	@$(BIN)/python tests/run.py quick
 
-bench-first: $(VENV)/.test
-	@$(BIN)/python loadtest/first.py
+bench: $(VENV)/.test
+	@$(BIN)/python -m loadtest.bench $(BENCH)
+
+million: $(VENV)/.test
+	@$(BIN)/python -m loadtest.million
 
 docs: $(VENV)/.test
 	@$(BIN)/python -m gateway.ops.docs

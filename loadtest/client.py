@@ -1,176 +1,82 @@
-"""The load: librdkafka producers or a consumer in a process of their own, which measures the proxy over its window.
+"""The load in a process of its own, which measures the proxy over its window.
 
     python -m loadtest.client < work.json > result.json
 
-The process warms up, reads the proxy's CPU time, works for the window (or until its bytes are spent), and reads it
-again: bytes and seconds belong to the same window. A message that fails ends the run with an error.
+`run` starts it, with the one cipher suite and key exchange that every proxy is measured with.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import resource
+import ssl
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from loadtest import idle, librdkafka, raw, storm
+from loadtest.processes import CIPHER, GROUP
+from loadtest.work import Door, LoadFailed, Window, Work
 
-from loadtest.processes import cpu_seconds
-
-RECORD = 1024
-PRODUCERS = 2
-BATCH = 200
-WARM_UP_SECONDS_MAX = 30.0
-STALL_SECONDS_MAX = 20.0
+CLIENT_SECONDS_MAX = 180.0
+"""Beyond the window: start, connecting, warm-up, the last acknowledgements."""
+ROOT = Path(__file__).resolve().parents[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One measurement. `settings` are the client's; a `token` is given to librdkafka when it asks (OAUTHBEARER)."""
-
-    kind: Literal["produce", "consume"]
-    settings: dict[str, Any]
-    topic: str
-    partitions: int
-    seconds: float
-    warm_up: float
-    bytes_max: int
-    """Of the whole run, warm-up included."""
-    proxy: int
-    """The proxy's pid; 0 measures nothing."""
-    token: str | None = None
-    token_expires: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What was moved in the window, what the proxy spent, and how long it took."""
-
-    octets: int
-    cpu: float
-    seconds: float
-
-    @property
-    def mib_per_cpu(self) -> float:
-        return self.octets / (1 << 20) / self.cpu if self.cpu else 0.0
-
-
-class LoadFailed(Exception):
-    """The client met an error, or nothing moved for STALL_SECONDS_MAX."""
+KINDS: dict[str, Callable[[Work], Window]] = {
+    "produce": librdkafka.produce,
+    "consume": librdkafka.consume,
+    "paced": librdkafka.paced,
+    "raw-produce": raw.produce,
+    "raw-paced": raw.paced,
+    "raw-metadata": raw.metadata,
+    "raw-fetch": raw.fetch,
+    "handshakes": storm.full,
+    "resumed": storm.resumed,
+    "idle": idle.hold,
+}
+"""What can be done, by name."""
 
 
 def run(work: Work) -> Window:
-    """Do the work. Raises LoadFailed."""
-    steps = _produce(work) if work.kind == "produce" else _consume(work)
-    cpu: Callable[[], float] = (lambda: cpu_seconds(work.proxy)) if work.proxy else (lambda: 0.0)
-    octets = 0
-    warm_from = 0.0
-    start: tuple[float, float, int] | None = None
-    moved_at = time.monotonic()
-    deadline = moved_at + WARM_UP_SECONDS_MAX + work.seconds
-    for moved in steps:
-        now = time.monotonic()
-        if moved != octets:
-            octets, moved_at = moved, now
-        elif now - moved_at > STALL_SECONDS_MAX:
-            raise LoadFailed(f"nothing moved for {STALL_SECONDS_MAX} s after {octets} bytes")
-        if octets and not warm_from:
-            warm_from = now
-        if start is None:
-            if warm_from and now - warm_from >= work.warm_up:
-                start = (time.monotonic(), cpu(), octets)
-        elif now - start[0] >= work.seconds or octets >= work.bytes_max or now > deadline:
-            break
-    if start is None:
-        raise LoadFailed("the work ended in the warm-up")
-    return Window(octets - start[2], cpu() - start[1], time.monotonic() - start[0])
-
-
-def _settings(work: Work, **more: Any) -> dict[str, Any]:
-    made = {**work.settings, **more, "error_cb": _fatal}
-    if work.token is not None:
-        made["oauth_cb"] = lambda _: (work.token, work.token_expires)
-    return made
-
-
-def _fatal(error: KafkaError) -> None:
-    if error.fatal() or error.code() == KafkaError._AUTHENTICATION:
-        raise LoadFailed(str(error))
-
-
-def _produce(work: Work) -> Iterator[int]:
-    """Produce as fast as the broker acknowledges; yields the bytes acknowledged so far."""
-    failures: list[str] = []
-
-    def delivered(error: KafkaError | None, _: object) -> None:
-        if error is not None:
-            failures.append(str(error))
-
-    producers = [
-        Producer(_settings(work, **{"delivery.report.only.error": True, "queue.buffering.max.kbytes": 32 << 10}))
-        for _ in range(PRODUCERS)
-    ]
-    payload = bytes(range(256)) * (RECORD // 256)
-    sent = partition = 0
-    try:
-        while True:
-            for producer in producers:
-                for _ in range(BATCH):
-                    partition = (partition + 1) % work.partitions
-                    try:
-                        producer.produce(work.topic, payload, partition=partition, on_delivery=delivered)
-                    except BufferError:
-                        producer.poll(0.005)
-                        break
-                    sent += 1
-                producer.poll(0)
-            if failures:
-                raise LoadFailed(failures[0])
-            yield (sent - sum(len(producer) for producer in producers)) * RECORD
-    finally:
-        for producer in producers:
-            producer.purge()
-            producer.flush(5)
-
-
-def _consume(work: Work) -> Iterator[int]:
-    """Read the topic's partitions from their beginning, again and again; yields the bytes received so far."""
-    consumer = Consumer(
-        _settings(
-            work,
-            **{"group.id": "loadtest", "enable.auto.commit": False, "queued.max.messages.kbytes": 16 << 10},
+    """Do the work in a client process. Raises LoadFailed."""
+    with tempfile.TemporaryDirectory(prefix="client-") as folder:
+        openssl = Path(folder) / "openssl.cnf"
+        openssl.write_text(
+            "openssl_conf = all\n[all]\nssl_conf = tls\n[tls]\nsystem_default = suites\n"
+            f"[suites]\nCiphersuites = {CIPHER}\nGroups = {GROUP}\n"
         )
-    )
-    octets = 0
-    try:
-        ends = {
-            partition: consumer.get_watermark_offsets(TopicPartition(work.topic, partition), timeout=20)[1]
-            for partition in range(work.partitions)
-        }
-        left = 0
-        while True:
-            if left <= 0:
-                consumer.assign([TopicPartition(work.topic, partition, 0) for partition in ends])
-                left = sum(ends.values())
-            for message in consumer.consume(500, timeout=0.5):
-                error = message.error()
-                if error is not None:
-                    raise LoadFailed(str(error))
-                octets += len(message.value() or b"")
-                left -= 1
-            yield octets
-    finally:
-        consumer.close()
+        done = subprocess.run(
+            [sys.executable, "-m", "loadtest.client"],
+            input=json.dumps(asdict(work)), capture_output=True, text=True, cwd=ROOT, check=False,
+            env={**os.environ, "OPENSSL_CONF": str(openssl)}, timeout=work.seconds + CLIENT_SECONDS_MAX,
+        )  # fmt: skip
+    if done.returncode != 0:
+        raise LoadFailed(f"{work.kind} {work.topic}: {done.stderr[-4000:]}")
+    window = Window(**json.loads(done.stdout))
+    if not window.count:
+        raise LoadFailed(f"{work.kind} {work.topic}: nothing was done in the window")
+    return window
+
+
+def more_descriptors() -> None:
+    """As many as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main() -> int:
-    work = Work(**json.load(sys.stdin))
+    given = json.load(sys.stdin)
+    work = Work(**{**given, "door": Door(**given["door"])})
+    more_descriptors()
     try:
-        window = run(work)
-    except (LoadFailed, ProcessLookupError) as error:
-        print(error, file=sys.stderr)
+        window = KINDS[work.kind](work)
+    except (LoadFailed, ProcessLookupError, OSError, ssl.SSLError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     json.dump(asdict(window), sys.stdout)
     return 0

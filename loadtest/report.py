@@ -1,140 +1,142 @@
-"""What was measured, as JSON and as a Markdown table, with what is needed to judge it: machine and versions."""
+"""The page of a run: figures beside what was asked for, every peer's, features one by one, settings, machine."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import re
-import statistics
-import subprocess
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import confluent_kafka
-from cryptography.hazmat.backends.openssl import backend
+from loadtest.figures import Spread
+from loadtest.gateways import STEPS
+from loadtest.rows import OURS, PEERS, REFERENCE
+from loadtest.tally import SMALLER_IS_BETTER, Results, speed
 
-from loadtest.client import Window
-from tests.real.jars import KAFKA_VERSION
-
-ROOT = Path(__file__).parents[1]
+PAGE = "bench.md"
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The same work through both, one right after the other."""
-
-    nginx: Window
-    gateway: Window
-
-    @property
-    def ratio(self) -> float:
-        return self.gateway.mib_per_cpu / self.nginx.mib_per_cpu if self.nginx.mib_per_cpu else 0.0
+def write(folder: Path, results: Results) -> None:
+    """bench.json and bench.md."""
+    results.save(folder)
+    (folder / PAGE).write_text(page(results))
 
 
-def table(results: dict[str, list[Pair]]) -> str:
-    """One row per workload: medians over the pairs, and the median of the pairs' ratios."""
+def page(results: Results) -> str:
+    scale = results.scale
+    parts = [
+        "# The gateway beside other proxies\n",
+        "Made by `make bench` (loadtest/README.md says how, and how to read it). TLS 1.3 with AES-128-GCM in front of "
+        "every proxy, one worker each, a real broker behind. **Read the ratios**: each is of two measurements of the "
+        "same round, and the median of the rounds stands here, with the least and the greatest. "
+        f"{scale['pairs']} rounds, windows of {scale['seconds']:g} s; {results.seconds / 60:.0f} minutes.\n",
+        "## The gateway with everything on, nginx = 1.00, per CPU second of the proxy\n",
+        _beside(results),
+        "## Latency at a fixed rate\n",
+        _latencies(results),
+        "## Memory\n",
+        _memory(results),
+        "## Every peer\n",
+        _peers(results),
+        "## Features switched on one by one\n",
+        _steps(results),
+    ]
+    if results.failures:
+        parts += ["## Left out, since the load failed twice\n", "".join(f"- {line}\n" for line in results.failures)]
+    for title, key in (("How each was set", "settings"), ("Machine", "machine"), ("Versions", "versions")):
+        parts += [f"## {title}\n", _pairs(results.about.get(key, {}))]
+    return "\n".join(parts)
+
+
+def _counted(results: Results) -> list[str]:
+    return [name for name, (_, unit, _) in results.titles.items() if unit not in SMALLER_IS_BETTER]
+
+
+def _beside(results: Results) -> str:
     lines = [
-        "| work | nginx, MiB per CPU s | gateway, MiB per CPU s | ratio | nginx, MiB/s | gateway, MiB/s | pairs |",
+        "| work | unit | nginx | gateway | ratio | least and greatest | asked for |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, pairs in results.items():
-        nginx = statistics.median(pair.nginx.mib_per_cpu for pair in pairs)
-        gateway = statistics.median(pair.gateway.mib_per_cpu for pair in pairs)
-        ratio = statistics.median(pair.ratio for pair in pairs)
-        speeds = [statistics.median(_speed(getattr(pair, side)) for pair in pairs) for side in ("nginx", "gateway")]
+    for name in _counted(results):
+        title, unit, target = results.titles[name]
+        ours, theirs = results.spread(name, OURS), results.spread(name, REFERENCE)
+        ratio = results.ratio(name, OURS, REFERENCE)
+        if ours is None or theirs is None or ratio is None:
+            continue
+        asked = f"≥ {target:.2f} {'✓' if ratio.median >= target else '✗'}" if target else ""
         lines.append(
-            f"| {name} | {nginx:.0f} | {gateway:.0f} | {ratio:.2f} | {speeds[0]:.0f} | {speeds[1]:.0f} | {len(pairs)} |"
+            f"| {title} | {unit} | {theirs.median:,.0f} | {ours.median:,.0f} | **{ratio.median:.2f}** | "
+            f"{ratio.low:.2f}, {ratio.high:.2f} | {asked} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def _speed(window: Window) -> float:
-    return window.octets / (1 << 20) / window.seconds
+def _latencies(results: Results) -> str:
+    lines = [
+        "| work | peer | p50 ms | p99 ms | p99.9 ms | p50, p99 beside nginx | CPU ms per s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, (title, unit, _) in results.titles.items():
+        for peer in PEERS if unit == "ms" else ():
+            found = [results.spread(name, peer, f"p{each}_ms") for each in ("50", "99", "99.9")]
+            if any(each is None for each in found):
+                continue
+            beside = [results.ratio(name, peer, REFERENCE, f"p{each}_ms") for each in ("50", "99")]
+            cells = results.cells[name][peer].values()
+            cost = 1000 * sum(cell["cpu"] for cell in cells) / sum(cell["seconds"] for cell in cells)
+            shown = " | ".join(f"{each.median:.2f}" for each in found if each is not None)
+            lines.append(f"| {title} | {peer} | {shown} | {' / '.join(map(_median, beside))} | {cost:.0f} |")
+    return "\n".join(lines) + "\n" + "\nAsked for: p50 ≤ 1.1 and p99 ≤ 1.2 times nginx's.\n"
 
 
-def facts(nginx: str) -> dict[str, str]:
-    """The machine and the versions, without its name or paths."""
-    memory = _found(r"MemTotal:\s+(\d+)", Path("/proc/meminfo"))
-    return {
-        "processor": _found(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.machine(),
-        "cores": str(os.cpu_count()),
-        "memory": f"{int(memory or 0) >> 20} GiB",
-        "load before": " ".join(f"{load:.1f}" for load in os.getloadavg()),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "gateway": _commit(),
-        "gateway's TLS": f"{backend.openssl_version_text()} (cryptography {version('cryptography')})",
-        "peer": nginx,
-        "broker": f"Apache Kafka {KAFKA_VERSION}",
-        "client": f"librdkafka {confluent_kafka.libversion()[0]} (confluent-kafka {version('confluent-kafka')})",
-    }
+def _memory(results: Results) -> str:
+    lines = [
+        "| peer | at rest, MiB (PSS) | growth per idle connection, KiB (PSS) | the same, RSS | connections |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (_, unit, _) in results.titles.items():
+        for peer, cells in results.cells[name].items() if unit == "memory" else ():
+            for cell in cells.values():
+                lines.append(
+                    f"| {peer} | {cell['rest_pss_mib']:.1f} | {cell['each_pss_kib']:.1f} | "
+                    f"{cell['each_rss_kib']:.1f} | {cell['count']:,.0f} |"
+                )
+    return "\n".join(lines) + "\n\nAsked for: at most 60 MiB at rest, 40 KiB for each connection.\n"
 
 
-def _found(pattern: str, path: Path) -> str:
-    found = re.search(pattern, path.read_text()) if path.exists() else None
-    return found[1].strip() if found else ""
+def _peers(results: Results) -> str:
+    """Per CPU second, and the clock's throughput in brackets."""
+    lines = ["| work | unit | " + " | ".join(PEERS) + " |", "|---|---|" + "---|" * len(PEERS)]
+    for name in _counted(results):
+        title, unit, _ = results.titles[name]
+        lines.append(f"| {title} | {unit} | " + " | ".join(_cell(results, name, peer) for peer in PEERS) + " |")
+    return (
+        "Per CPU second of the proxy, the ratio to nginx, and in brackets per second of the clock. Client, broker and "
+        "proxy share the cores, so the last is no proxy's limit.\n\n" + "\n".join(lines) + "\n"
+    )
 
 
-def _commit() -> str:
-    try:
-        said = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "not in a git checkout"
-    return said.stdout.strip()
+def _cell(results: Results, row: str, peer: str) -> str:
+    cells = results.cells[row].get(peer, {}).values()
+    if not cells:
+        return "."
+    unit = results.titles[row][1]
+    speeds = sorted(speed(unit, cell) for cell in cells)
+    clock = f"({speeds[len(speeds) // 2]:,.0f})"
+    value, ratio = results.spread(row, peer), results.ratio(row, peer, REFERENCE)
+    return f"{value.median:,.0f} · {_median(ratio)} {clock}" if value is not None else clock
 
 
-def store(
-    folder: Path,
-    results: dict[str, list[Pair]],
-    about: dict[str, str],
-    settings: dict[str, Any],
-    memory: dict[str, float],
-) -> None:
-    """Write first.json and first.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = {
-        "facts": about,
-        "settings": settings,
-        "peak_memory_mib": memory,
-        "work": {name: [_pair(pair) for pair in pairs] for name, pairs in results.items()},
-    }
-    (folder / "first.json").write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
-    (folder / "first.md").write_text(_page(results, about, settings, memory))
+def _steps(results: Results) -> str:
+    rows = [name for name in _counted(results) if any(step in results.cells[name] for step in STEPS if step != OURS)]
+    if not rows:
+        return "Not measured in this run.\n"
+    lines = ["| | " + " | ".join(rows) + " |", "|---|" + "---|" * len(rows)]
+    for step in STEPS:
+        shown = " | ".join(_median(results.ratio(row, step, REFERENCE)) for row in rows)
+        lines.append(f"| {step}: {STEPS[step]} | {shown} |")
+    return "Beside nginx, as above.\n\n" + "\n".join(lines) + "\n"
 
 
-def _page(
-    results: dict[str, list[Pair]], about: dict[str, str], settings: dict[str, Any], memory: dict[str, float]
-) -> str:
-    rows = "".join(f"| {name} | {value} |\n" for name, value in about.items())
-    peaks = ", ".join(f"{name} {value:.0f} MiB" for name, value in memory.items())
-    return f"""\
-# Beside nginx: bytes per CPU second of the proxy
-
-Made by `make bench-first` (loadtest/first.py). One real broker; TLS 1.3 with AES-128-GCM in front of both, plaintext
-behind. nginx moves bytes; the gateway also authenticates by token, decides every topic, limits and audits. CPU is the
-proxy's own user and system time. Read the ratio, not the absolute figures: client, broker and proxy share the cores.
-
-{table(results)}
-Each window is at most {settings["seconds"]:g} s or {settings["bytes_max"] >> 20} MiB. Peak memory: {peaks}.
-
-| machine and versions | |
-|---|---|
-{rows}"""
+def _median(found: Spread | None) -> str:
+    return "." if found is None else f"{found.median:.2f}"
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
-    return {"nginx": _window(pair.nginx), "gateway": _window(pair.gateway), "ratio": round(pair.ratio, 3)}
-
-
-def _window(window: Window) -> dict[str, float]:
-    return {
-        "octets": window.octets,
-        "cpu_seconds": round(window.cpu, 3),
-        "seconds": round(window.seconds, 3),
-        "mib_per_cpu_second": round(window.mib_per_cpu, 1),
-    }
+def _pairs(found: dict[str, str]) -> str:
+    return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in found.items())

@@ -48,6 +48,8 @@ COVERAGE_MIN: tuple[tuple[str, float, tuple[str, ...]], ...] = (
             "gateway/kafka/scan.py",
             "gateway/kafka/walk.py",
             "gateway/kafka/steps.py",
+            "gateway/kafka/fetch_answer.py",
+            "gateway/kafka/short_way.py",
             "gateway/kafka/sasl.py",
         ),
     ),
@@ -95,17 +97,21 @@ def pytest(name: str, *arguments: str, coverage: bool = False) -> Step:
 
 
 def real_suites() -> list[Step]:
-    """The suites that start real brokers, one process for each folder entry in tests/real and one for equivalence."""
+    """The suites that start real brokers, each step with brokers of its own."""
     suites = []
     if any((ROOT / "tests/equivalence").glob("test_*.py")):
         suites.append(pytest("equivalence", "tests/equivalence"))
-    files = sorted((ROOT / "tests/real").glob("test_*.py"))
+    proofs = [f"tests/real/{name}" for name in PROOFS]
+    suites.append(pytest("proofs", *proofs))
+    files = sorted(file for file in (ROOT / "tests/real").glob("test_*.py") if file.name not in PROOFS)
     for shard in range(min(REAL_SHARDS, len(files))):
         names = [str(file.relative_to(ROOT)) for file in files[shard::REAL_SHARDS]]
         suites.append(pytest(f"real-{shard + 1}", *names))
     return suites
 
 
+PROOFS = ("test_million.py",)
+"""Suites of tests/real with a step of their own: they share three brokers, or take long."""
 REAL_SHARDS = 2
 """Processes that share the files of tests/real between them; each starts its own brokers."""
 

@@ -12,7 +12,7 @@ from gateway.core.identity import Principal
 Event = Literal[
     "started", "stopping", "config-revision", "config-refused", "policy-revision", "policy-refused",
     "connected", "authenticated", "refused", "reauthenticated",
-    "denied", "throttled", "closed", "allowed", "upstream", "keys", "warning", "admin",
+    "denied", "throttled", "closed", "allowed", "upstream", "keys", "warning", "admin", "worker",
 ]  # fmt: skip
 
 FieldValue = str | int | float | bool | None | tuple[str, ...] | Mapping[str, object]

@@ -57,6 +57,20 @@ class Bucket:
         self._level = level
         return -level / self._rate if level < 0 else 0.0
 
+    def afford(self, amount: float, now: float) -> bool:
+        """`take` if nothing is owed by it; else take nothing, and say False."""
+        level = self._level
+        if now > self._at:
+            level = min(self._rate * BURST_SECONDS, level + (now - self._at) * self._rate)
+            self._at = now
+        affordable = level >= amount
+        self._level = level - amount if affordable else level
+        return affordable
+
+    def give_back(self, amount: float) -> None:
+        """What `afford` just took."""
+        self._level += amount
+
 
 class Account:
     """One principal's use. Each taking method returns the seconds to wait from now, 0.0 for none."""
@@ -118,6 +132,22 @@ class Account:
 
     def consume(self, octets: int, now: float) -> float:
         return self._noted(self._consume.take(octets, now))
+
+    def spend(self, requests: int, produced: int, now: float) -> bool:
+        """Several requests at once, with the octets that they produce, if nothing is owed by it or from before.
+
+        Charges nothing and says False otherwise: then they are charged one by one.
+        """
+        if self.owing or not self._requests.afford(requests, now):
+            return False
+        if produced and not self._produce.afford(produced, now):
+            self._requests.give_back(requests)
+            return False
+        return True
+
+    def spend_consumed(self, octets: int, now: float) -> bool:
+        """Octets of an answer, if nothing is owed by it; charges nothing and says False otherwise."""
+        return self._consume.afford(octets, now)
 
     def _noted(self, owed: float) -> float:
         if owed:

@@ -22,6 +22,12 @@ class Meter:
     help: str
     labels: tuple[str, ...] = ()
     kind: Literal["counter", "gauge"] = "counter"
+    over_workers: Literal["sum", "least"] = "sum"
+    """What the values of several workers come to: all together, or the least of them (a gauge that says yes or no)."""
+
+
+Reading = tuple[Meter, tuple[str, ...], float]
+"""A series' value at one moment."""
 
 
 class Cell:
@@ -51,7 +57,7 @@ class Meters:
             cell = cells.setdefault(labels, Cell())
         return cell
 
-    def series(self) -> Iterator[tuple[Meter, tuple[str, ...], float]]:
+    def series(self) -> Iterator[Reading]:
         for meter, cells in self._cells.items():
             for labels, cell in cells.items():
                 yield meter, labels, cell.value

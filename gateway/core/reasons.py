@@ -40,3 +40,13 @@ def reason(code: str, *, cause: str, client_sees: str, remedy: str) -> Reason:
 def all_reasons() -> tuple[Reason, ...]:
     """Every reason declared by the modules imported so far, ordered by code."""
     return tuple(_register[code] for code in sorted(_register))
+
+
+def place_of(error: Exception) -> str:
+    """An unforeseen error's type and place, without its text, which could quote what it stumbled over."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    return f"{type(error).__name__} at {trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"

@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from gateway.core.accounts import ACCOUNT_UNAVAILABLE, Credential, LoginFailed, Proven
 from gateway.core.audit import Audit, AuditEvent
@@ -26,11 +27,13 @@ from gateway.edge import meters as named
 from gateway.edge import reasons
 from gateway.edge.exchange import FrameExchange
 from gateway.edge.login_gate import LoginGate
-from gateway.edge.own_tokens import TokenEndpoint, TokenKeeper
 from gateway.edge.private_files import secret
 from gateway.edge.process import Dial, DialFailed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.streams import Stream
+
+if TYPE_CHECKING:
+    from gateway.edge.own_tokens import TokenKeeper
 
 Login = Callable[[Exchange, Credential], Awaitable[Proven]]
 """The protocol's own login over an open exchange. Raises LoginFailed, ExchangeFailed."""
@@ -59,6 +62,8 @@ class AccountKeeper:
         self._secret = secret(self._file, self._variable)
         self._tokens: TokenKeeper | None = None
         if account.oauth is not None and account.oauth.token_url is not None:
+            from gateway.edge.own_tokens import TokenEndpoint, TokenKeeper  # noqa: PLC0415 - an HTTP client, where needed
+
             self._tokens = TokenKeeper(TokenEndpoint(account.oauth, lambda: self._secret), clock, self._token_told)
         self.file_trouble = ""
         self.token_trouble = ""

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Protocol
 
 from gateway.core.audit import AllowedTally, AuditEvent, FieldValue
 from gateway.core.clock import Clock
@@ -51,7 +52,10 @@ class AuditSink:
     Raises OSError at construction if the file cannot be opened: a gateway without an audit does not start.
     """
 
-    def __init__(self, settings: AuditSettings, tally: AllowedTally, clock: Clock, meters: Meters) -> None:
+    def __init__(
+        self, settings: AuditSettings, tally: AllowedTally, clock: Clock, meters: Meters, turns: Turns | None = None
+    ) -> None:
+        """`turns`: where other processes write to the same output."""
         self._settings = settings
         self._tally = tally
         self._clock = clock
@@ -64,7 +68,8 @@ class AuditSink:
         self._reopen = False
         self._end = threading.Event()
         self._written, self._lost = meters.cell(WRITTEN, "written"), meters.cell(WRITTEN, "dropped")
-        self._output = Output(settings.output)
+        self._turns = turns
+        self._output = Output(settings.output, turns)
         self._next: Output | None = None
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._task: asyncio.Task[None] | None = None
@@ -104,7 +109,7 @@ class AuditSink:
 
     def prepare(self, settings: AuditSettings) -> Output | None:
         """Open what the audit would be written to; None if it is what it is written to now. Raises OSError."""
-        return Output(settings.output) if settings.output != self._settings.output else None
+        return Output(settings.output, self._turns) if settings.output != self._settings.output else None
 
     def use(self, settings: AuditSettings, output: Output | None) -> None:
         """These settings from now on, and the output that `prepare` gave; lines that wait go there too."""
@@ -195,13 +200,36 @@ class AuditSink:
         self._told_dropped = dropped
 
 
+class Turns(Protocol):
+    """Takes turns with the other processes that write to the same output. Called on the audit's own thread."""
+
+    def take(self) -> bool:
+        """Wait for one's turn; returns whether the last line that was written has no end."""
+
+    def give(self, torn: bool) -> None:
+        """One's turn is over; torn: the last line has no end."""
+
+
+class _Alone:
+    """The turns of one process."""
+
+    def __init__(self) -> None:
+        self._torn = False
+
+    def take(self) -> bool:
+        return self._torn
+
+    def give(self, torn: bool) -> None:
+        self._torn = torn
+
+
 class Output:
     """stdout, or a file that is appended to. Whole lines only: a line cut short by a full disk is ended first."""
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, turns: Turns | None) -> None:
         self._path = None if output == "stdout" else output
         self._descriptor = 1 if self._path is None else self._opened(self._path)
-        self._torn = False
+        self._turns = turns if turns is not None else _Alone()
 
     @staticmethod
     def _opened(path: str) -> int:
@@ -209,18 +237,22 @@ class Output:
 
     def write(self, lines: Sequence[bytes]) -> int:
         """Returns how many lines are wholly written, at least one. Raises OSError if not even that."""
-        count = os.write(self._descriptor, (b"\n" if self._torn else b"") + b"".join(lines))
-        if self._torn and count:
-            count -= 1
-            self._torn = False
-        done = 0
-        for each in lines:
-            if count < len(each) - 1:
-                break
-            count -= len(each)
-            done += 1
-        if count:  # a part of a line, or all of one but its end
-            self._torn = True
+        torn = self._turns.take()
+        try:
+            count = os.write(self._descriptor, (b"\n" if torn else b"") + b"".join(lines))
+            if torn and count:
+                count -= 1
+                torn = False
+            done = 0
+            for each in lines:
+                if count < len(each) - 1:
+                    break
+                count -= len(each)
+                done += 1
+            if count:  # a part of a line, or all of one but its end
+                torn = True
+        finally:
+            self._turns.give(torn)
         if not done:
             raise OSError(errno.ENOSPC, "less than a line was taken")
         return done
@@ -234,7 +266,8 @@ class Output:
         except OSError as error:
             log.error("the audit file cannot be reopened: %s", error.strerror or type(error).__name__)
             return
-        self._torn = self._torn and os.path.sameopenfile(opened, self._descriptor)
+        torn = self._turns.take()
+        self._turns.give(torn and os.path.sameopenfile(opened, self._descriptor))
         self.close()
         self._descriptor = opened
 

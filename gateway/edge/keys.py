@@ -141,6 +141,14 @@ class KeyKeeper:
         """Issuer -> why its last fetch failed, for those whose last one did."""
         return {name: kept.last_error for name, kept in self._kept.items() if kept.last_error}
 
+    def notes(self) -> list[str]:
+        """Issuers whose last good keys are kept, since newer ones could not be had."""
+        return [
+            f"issuer {name}: the last good keys are kept ({why})"
+            for name, why in self.last_errors().items()
+            if self._ring.get(name) is not None
+        ]
+
     def readings(self) -> Iterator[tuple[Meter, tuple[str, ...], float]]:
         """The age of each issuer's keys, for the metrics."""
         for name in self._kept:

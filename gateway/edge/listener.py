@@ -36,21 +36,25 @@ class BoundPort:
     sock: socket.socket
 
 
-def bind(listener: settings.Listener) -> list[BoundPort]:
-    """Bind and listen on every port of a listener. Raises StartRefused, and then none is bound."""
-    return bind_more(listener, {})
+def bind(listener: settings.Listener, *, together: bool = False) -> list[BoundPort]:
+    """Bind and listen on every port of a listener. Raises StartRefused, and then none is bound.
+
+    together: others of this gateway bind the same ports, and the system shares the connections out (SO_REUSEPORT).
+    It permits the same to any process of this user, so whoever binds first asks without it whether the ports are free.
+    """
+    return bind_more(listener, {}, together=together)
 
 
 Held = Mapping[tuple[str, int], Sequence[socket.socket]]
 """(bind, port) -> the sockets that are bound to it already."""
 
 
-def bind_more(listener: settings.Listener, held: Held) -> list[BoundPort]:
+def bind_more(listener: settings.Listener, held: Held, *, together: bool = False) -> list[BoundPort]:
     """Likewise, but for the ports that are held already. Raises StartRefused, and then none is bound anew."""
     bound: list[BoundPort] = []
     try:
         for node_id, port in listener.ports():
-            socks = held.get((listener.bind, port)) or _bind(listener, port)
+            socks = held.get((listener.bind, port)) or _bind(listener, port, together)
             bound += [BoundPort(node_id, port, sock) for sock in socks]
     except BaseException:
         close_new(bound, held)
@@ -66,7 +70,7 @@ def close_new(bound: Iterable[BoundPort], held: Held) -> None:
             each.sock.close()
 
 
-def _bind(listener: settings.Listener, port: int) -> list[socket.socket]:
+def _bind(listener: settings.Listener, port: int, together: bool) -> list[socket.socket]:
     """One socket for each address of the bind name. "::" takes IPv4 as well."""
     where = f"listener {listener.name}, {listener.bind} port {port}"
     try:
@@ -80,6 +84,8 @@ def _bind(listener: settings.Listener, port: int) -> list[socket.socket]:
             socks.append(sock)
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if together:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
             sock.bind(address)

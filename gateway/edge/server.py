@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from OpenSSL import SSL
 
@@ -77,9 +77,9 @@ class Server:
 
     # ---- start ------------------------------------------------------------------------------------------------
 
-    def bind(self) -> None:
-        """Bind every port, or none. Raises StartRefused."""
-        ports = self.prepare([front.setup.settings for front in self._fronts])
+    def bind(self, given: Mapping[str, list[BoundPort]] | None = None) -> None:
+        """Bind every port, or none; `given`: those that a supervisor has bound, by listener. Raises StartRefused."""
+        ports = given if given is not None else self.prepare([front.setup.settings for front in self._fronts])
         for front in self._fronts:
             front.bound = ports[front.name]
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from itertools import count
 
-from gateway.core import certificates
+from gateway.core import proofs
+from gateway.core.connection_log import CERTIFICATE, ConnectionLog
 from gateway.core.identity import Identity, Principal
 from gateway.core.limits import Account
 from gateway.core.session import Close, Effects, Peer
 from gateway.kafka import reasons
 from gateway.kafka.answers import AnswerQueue
 from gateway.kafka.context import ListenerContext
-from gateway.kafka.session_log import CERTIFICATE, SessionLog
 from gateway.kafka.traffic import Traffic
 
 
@@ -29,7 +29,7 @@ class Admission:
     )  # fmt: skip
 
     def __init__(
-        self, context: ListenerContext, peer: Peer, log: SessionLog, queue: AnswerQueue, effects: Effects
+        self, context: ListenerContext, peer: Peer, log: ConnectionLog, queue: AnswerQueue, effects: Effects
     ) -> None:
         self._context = context
         self._peer = peer
@@ -37,7 +37,7 @@ class Admission:
         self._queue = queue
         self._effects = effects
         self._account: Account | None = None
-        self._certificate = certificate_identity(context, peer)
+        self._certificate = proofs.by_certificate(peer, context.listener.tls.client_ca_name)
         self._decisions = count(1)
         self.traffic: Traffic | None = None
         self.mechanism = ""
@@ -117,17 +117,3 @@ class Admission:
             self._context, self._peer, identity, account, rights, policy, self._queue, self._effects, self._decisions
         )
         return None
-
-
-def certificate_identity(context: ListenerContext, peer: Peer) -> Identity | None:
-    """Who a verified client certificate says the peer is."""
-    certificate = peer.certificate
-    if certificate is None:
-        return None
-    return Identity(
-        principal=certificates.principal(certificate, context.listener.tls.client_ca_name),
-        address=peer.address,
-        certificate=certificate,
-        expires_at=certificate.not_after,
-        endpoint=peer.endpoint,
-    )

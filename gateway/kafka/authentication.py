@@ -15,6 +15,7 @@ import struct
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from gateway.core import proofs
 from gateway.core.identity import Identity
 from gateway.core.reasons import Reason
 from gateway.core.session import Close, KeysWanted, Peer
@@ -201,21 +202,10 @@ class Authentication:
         before = self._established
         if before is not None and before.principal != accepted.principal:
             return self._failed(reasons.PRINCIPAL_CHANGED, str(accepted.principal), "", wrapped)
-        expires_at = min(accepted.expires_at, wall + self._context.listener.authentication.session_max)
-        if self._peer.certificate is not None:  # bindings may go by it as well
-            expires_at = min(expires_at, self._peer.certificate.not_after)
-        lifetime_ms = int((expires_at - wall) * 1000)
+        identity = proofs.by_token(accepted, self._peer, self._context.listener.authentication.session_max, wall)
+        lifetime_ms = int((identity.expires_at - wall) * 1000)
         if lifetime_ms <= 0:  # 0 would mean 'never ends' (KIP-368)
             return self._failed(reasons.SESSION_EXPIRED, "the token ended while it was looked at", "", wrapped)
-        identity = Identity(
-            principal=accepted.principal,
-            address=self._peer.address,
-            claims=accepted.claims,
-            certificate=self._peer.certificate,
-            expires_at=expires_at,
-            token_id=accepted.token_id,
-            endpoint=self._peer.endpoint,
-        )
         self._established = identity
         self._proven_by = self.mechanism
         self._exchange = None

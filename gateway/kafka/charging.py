@@ -72,6 +72,11 @@ class Charging:
         self.hold(held, now)
         self._charged = None
 
+    @property
+    def settled(self) -> bool:
+        """No request is charged that was not decided yet, and no hold waits to be written to the audit."""
+        return self._charged is None and not self.throttle_seconds
+
     def answer(self, api_key: int, octets: int, now: float) -> float:
         """Charge one of the broker's answers. The seconds for which the client is held back by it."""
         if api_key != FETCH and octets <= LARGE:

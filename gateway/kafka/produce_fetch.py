@@ -11,6 +11,7 @@ keeps sending topics that the request no longer names.
 
 from __future__ import annotations
 
+from gateway.kafka.errors import TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID
 from gateway.kafka.plan import ZERO_ID
 from gateway.kafka.scan import FetchWalk, ProduceScan, scan_fetch, scan_produce
 from gateway.kafka.view import SessionView
@@ -23,7 +24,6 @@ VERDICTS_MAX = 2000
 """Remembered per connection, direction and kind of key; when full it starts anew."""
 NAME_BYTES_MAX = 249
 """Of any topic that can exist; longer names are not remembered, since they would only fill memory."""
-UNKNOWN_TOPIC_ID = 100
 NO_REPLICA = -1
 
 Verdicts = dict[bytes, list[int]]
@@ -32,21 +32,50 @@ Verdicts = dict[bytes, list[int]]
 class FastPath:
     """One connection's verdicts."""
 
-    __slots__ = ("_read_ids", "_read_names", "_view", "_write_ids", "_write_names")
+    __slots__ = ("_seen", "_view", "collected", "generation", "read_ids", "read_names", "write_ids", "write_names")
 
     def __init__(self, view: SessionView) -> None:
         self._view = view
-        self._write_names: Verdicts = {}
-        self._write_ids: Verdicts = {}
-        self._read_names: Verdicts = {}
-        self._read_ids: Verdicts = {}
+        self.generation = 0
+        """Counts the calls of `renew`."""
+        self._seen: set[str] = set()
+        self.collected = False
+        """Answers to Fetch are to be collected whole: a topic that this connection has read may not be read any more,
+        and may stand in the middle of any answer of its fetch session."""
+        self.write_names: Verdicts = {}
+        self.write_ids: Verdicts = {}
+        self.read_names: Verdicts = {}
+        self.read_ids: Verdicts = {}
 
     def renew(self) -> None:
         """A new generation: every verdict is asked for again."""
-        self._write_names.clear()
-        self._write_ids.clear()
-        self._read_names.clear()
-        self._read_ids.clear()
+        self.generation += 1
+        self.write_names.clear()
+        self.write_ids.clear()
+        self.read_names.clear()
+        self.read_ids.clear()
+
+    def rights_changed(self) -> None:
+        """Other rights, or another policy."""
+        self.renew()
+        self.collected = not all(self._view.allowed_quietly("topic", "Read", name) for name in self._seen)
+
+    def reads(self, topic: bytes, by_id: bool) -> list[int] | int:
+        """The audit's [requests, bytes] of a topic that may be read, else the error a broker answers instead."""
+        verdicts = self.read_ids if by_id else self.read_names
+        if topic in verdicts or self._look(verdicts, topic, by_id, "Read"):
+            return verdicts[topic]
+        known = not by_id or self._view.topics.name(topic) is not None
+        return TOPIC_AUTHORIZATION_FAILED if known else UNKNOWN_TOPIC_ID
+
+    def withheld(self, topic: bytes, by_id: bool) -> str:
+        """Audit that records of a topic were on their way that may not be read. The topic's name, "" if not known."""
+        name = self._view.topics.name(topic) or "" if by_id else topic[:NAME_BYTES_MAX].decode(errors="replace")
+        if name:
+            self._view.begin("Fetch", answer=True)
+            self._view.allowed("topic", "Read", name)
+            self._view.end()
+        return name
 
     def produce(self, frame: memoryview, body_offset: int, version: int) -> ProduceScan | None:
         """The scan of a Produce request that may go on as it is, None if the engine must look. Raises Malformed."""
@@ -54,7 +83,7 @@ class FastPath:
         if scan.has_transactional_batch or scan.transactional_id is not None or scan.tagged:
             return None
         by_id = version >= PRODUCE_IDS_FROM
-        verdicts = self._write_ids if by_id else self._write_names
+        verdicts = self.write_ids if by_id else self.write_names
         topics = scan.topics
         if not topics or not self._all_allowed(verdicts, topics, by_id, "Write"):
             return None
@@ -70,7 +99,7 @@ class FastPath:
         if scan.replica_id != NO_REPLICA or scan.tagged:
             return False
         by_id = version >= FETCH_IDS_FROM
-        verdicts = self._read_ids if by_id else self._read_names
+        verdicts = self.read_ids if by_id else self.read_names
         if not self._all_allowed(verdicts, scan.topics, by_id, "Read"):
             return False
         for topic in scan.topics:
@@ -81,7 +110,7 @@ class FastPath:
         """Sum the bytes of a Produce request that the engine decided, for the topics that were allowed."""
         scan = scan_produce(frame, body_offset, version)
         by_id = version >= PRODUCE_IDS_FROM
-        verdicts = self._write_ids if by_id else self._write_names
+        verdicts = self.write_ids if by_id else self.write_names
         for topic, octets in zip(scan.topics, scan.topic_octets, strict=True):
             if self._all_allowed(verdicts, (topic,), by_id, "Write"):
                 verdicts[topic][1] += octets
@@ -89,7 +118,7 @@ class FastPath:
     def fetched(self, walk: FetchWalk, version: int) -> bool:
         """Sum an answer's bytes; whether it may go on as it is: every topic in it is still allowed."""
         by_id = version >= FETCH_IDS_FROM
-        verdicts = self._read_ids if by_id else self._read_names
+        verdicts = self.read_ids if by_id else self.read_names
         good = not walk.has_node_endpoints
         for topic, octets in zip(walk.topics, walk.topic_octets, strict=True):
             pair = verdicts.get(topic)
@@ -124,5 +153,7 @@ class FastPath:
             return False
         if len(verdicts) >= VERDICTS_MAX:
             verdicts.clear()
+        if operation == "Read" and len(self._seen) < VERDICTS_MAX:
+            self._seen.add(name)
         verdicts[topic] = self._view.tally_pair(operation, "topic", name)
         return True

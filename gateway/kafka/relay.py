@@ -8,7 +8,7 @@ The session knows which answer is due, and calls.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.core.clock import Clock
 from gateway.kafka import authorize, codec
@@ -16,9 +16,10 @@ from gateway.kafka.answers import Expected
 from gateway.kafka.api_versions import framed
 from gateway.kafka.backend import BackendState
 from gateway.kafka.charging import Charging
+from gateway.kafka.errors import UNKNOWN_TOPIC_ID
 from gateway.kafka.outcomes import AS_IT_IS, AsItIs
 from gateway.kafka.plan import Body, Finish, Forward
-from gateway.kafka.produce_fetch import FETCH, PRODUCE, UNKNOWN_TOPIC_ID, FastPath
+from gateway.kafka.produce_fetch import FETCH, PRODUCE, FastPath
 from gateway.kafka.scan import walk_fetch_response, walk_produce_response
 from gateway.kafka.throttles import merge_throttle, milliseconds, patch_throttle
 from gateway.kafka.view import SessionView
@@ -104,5 +105,9 @@ class Relay:
             for topic in body[topics]
             if "topicId" in topic and any(each["errorCode"] == UNKNOWN_TOPIC_ID for each in topic[partitions])
         ]
+        self.forget(unknown)
+
+    def forget(self, unknown: Sequence[bytes]) -> None:
+        """A broker does not know these topic ids any more."""
         self._backend.forget_topics(unknown)  # which asks for a refresh, too
         self._fast.renew()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from struct import Struct
 
 from gateway.core.identity import Identity, Principal
-from gateway.core.reasons import Reason
+from gateway.core.reasons import Reason, place_of
 from gateway.core.session import (
     NEVER,
     Ask,
@@ -31,11 +31,14 @@ from gateway.kafka.answers import AnswerQueue
 from gateway.kafka.api_versions import API_VERSIONS, SASL_AUTHENTICATE, SASL_HANDSHAKE
 from gateway.kafka.authentication import Authentication, Step
 from gateway.kafka.context import ListenerContext
+from gateway.kafka.hot import ShortWay
 from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
 from gateway.kafka.outcomes import AS_IT_IS, LATER, AsItIs, Outcome
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
 from gateway.kafka.renewal import Renewal
-from gateway.kafka.session_log import SessionLog
+from gateway.kafka.session_log import session_log
+from gateway.kafka.traffic import Traffic
+from gateway.wire.strangers import stranger
 
 __all__ = ["KafkaSession", "ListenerContext"]
 
@@ -47,8 +50,6 @@ HEADER_BYTES_MIN = 10
 """API key, version, correlation id and the client id's length."""
 LAST_ANSWERS_SECONDS = 5.0
 """How long a connection that ends waits for earlier answers of the broker, so that its last answer can follow them."""
-HTTP_STARTS = frozenset({b"GET ", b"POST", b"HEAD", b"PUT ", b"PRI ", b"OPTI", b"DELE", b"CONN", b"PATC", b"TRAC"})
-TLS_HANDSHAKE_START = b"\x16\x03"
 
 
 class KafkaSession:
@@ -61,7 +62,7 @@ class KafkaSession:
         self.client_wanted = PREFIX
         self.upstream_wanted = PREFIX
         self.parked = False
-        self._log = SessionLog(context, peer)
+        self._log = session_log(context, peer)
         self._queue = AnswerQueue(context.limits.in_flight_max)
         self._sasl = Authentication(context, peer)
         self._renewal = Renewal(context, self._queue, self.effects)
@@ -78,6 +79,8 @@ class KafkaSession:
         self._from_client = context.meters.cell(CLIENT_BYTES, context.backend.name)
         self._from_upstream = context.meters.cell(UPSTREAM_BYTES, context.backend.name)
         self._requests = self._octets_in = self._octets_out = 0
+        self.short_way = ShortWay(self, context, self._queue, self._from_client, self._from_upstream)
+        """What of requests and answers goes on without this class (core.session.Shortened)."""
 
     @property
     def principal(self) -> Principal | None:
@@ -114,7 +117,28 @@ class KafkaSession:
         if not self._open(now):
             return len(data)
         effects = self.effects
-        position = run = 0
+        self.client_wanted = PREFIX
+        position = short = 0
+        while not (self.parked or self._over or effects.mute_until > now):
+            taken = self.short_way.requests(data[position:])
+            if taken:
+                effects.to_upstream.append(data[position : position + taken])
+                position += taken
+                short += taken
+            stop = self._requests_of(data, position, now, only_one=taken > 0)
+            going_on = taken and stop > position
+            position = stop
+            if not going_on:
+                break
+        self._octets_in += position - short
+        self._from_client.value += position - short
+        self._after(now)
+        return len(data) if self._over else position
+
+    def _requests_of(self, data: memoryview, position: int, now: float, only_one: bool) -> int:
+        """Decide the frames of `data` from a position on, or the next one of them; where the first not taken begins."""
+        effects = self.effects
+        run = position
         end = len(data)
         self.client_wanted = PREFIX
         while not (self.parked or self._over or effects.mute_until > now):
@@ -147,12 +171,11 @@ class KafkaSession:
             position = stop
             self._requests += 1
             self.parked = self._held
+            if only_one:
+                break
         if run < position:
             effects.to_upstream.append(data[run:position])
-        self._octets_in += position
-        self._from_client.value += position
-        self._after(now)
-        return len(data) if self._over else position
+        return position
 
     def _open(self, now: float) -> bool:
         """Bring this call's picture up to date; False if the connection is at its end."""
@@ -183,10 +206,9 @@ class KafkaSession:
             return Close(reasons.FRAME_LENGTH_INVALID, f"{size} bytes for a token")
         known = self._admission.traffic is not None
         if not self._requests:
-            if bytes(prefix) in HTTP_STARTS:
-                return Close(reasons.NOT_KAFKA_HTTP)
-            if bytes(prefix[:2]) == TLS_HANDSHAKE_START:
-                return Close(reasons.NOT_KAFKA_TLS)
+            found = stranger(bytes(prefix))
+            if found is not None:
+                return Close(reasons.NOT_KAFKA_HTTP if found == "http" else reasons.NOT_KAFKA_TLS)
         if size < HEADER_BYTES_MIN:
             return Close(reasons.FRAME_LENGTH_INVALID, f"{size} bytes")
         return Close(reasons.FRAME_TOO_LARGE if known else reasons.FRAME_TOO_LARGE_UNAUTHENTICATED, f"{size} bytes")
@@ -256,7 +278,37 @@ class KafkaSession:
         if not self._open(now):
             return len(data)
         to_client = self.effects.to_client
-        position = run = 0
+        position = short = 0
+        while not self._over:
+            taken = self.short_way.answers(data[position:])
+            if taken:
+                to_client.append(data[position : position + taken])
+                position += taken
+                short += taken
+            if self.short_way.streaming:
+                ended = self._end_streamed(data[position:])
+                if isinstance(ended, Close):
+                    self._close(ended)
+                if not isinstance(ended, bytes):
+                    break
+                to_client.append(ended)
+                position += len(ended)
+                self._passed()
+                continue
+            stop = self._answers_of(data, position, now, only_one=taken > 0)
+            going_on = taken and stop > position
+            position = stop
+            if not going_on:
+                break
+        self._octets_out -= short
+        self._from_upstream.value += position - short
+        self._after(now)
+        return len(data) if self._over else position
+
+    def _answers_of(self, data: memoryview, position: int, now: float, only_one: bool) -> int:
+        """Relay the answers of `data` from a position on, or the next one; where the first not taken begins."""
+        to_client = self.effects.to_client
+        run = position
         end = len(data)
         self.upstream_wanted = PREFIX
         while not self._over and end - position >= PREFIX:
@@ -280,16 +332,32 @@ class KafkaSession:
                     to_client.append(answer)
                 run = stop
             position = stop
-            if self._queue.passed():
+            if self._queue.own_is_next():
                 if run < position:
                     to_client.append(data[run:position])
                 run = position
-                self._queue.release(to_client.append)
+            self._passed()
+            if only_one:
+                break
         if run < position:
             to_client.append(data[run:position])
-        self._from_upstream.value += position
-        self._after(now)
-        return len(data) if self._over else position
+        return position
+
+    def _passed(self) -> None:
+        """The answer that was due is on its way: send those of the gateway's own that stood behind it."""
+        if self._queue.passed():
+            self._queue.release(self.effects.to_client.append)
+
+    def _end_streamed(self, data: memoryview) -> bytes | Close | None:
+        """The end of an answer whose front has gone on, or why the connection ends; None: more of it is to come."""
+        failed = self.short_way.failed
+        if failed is None:
+            return self.short_way.end_of_answer(data)
+        if isinstance(failed, codec.Malformed):
+            return Close(reasons.UPSTREAM_PROTOCOL, str(failed))
+        assert self._admission.traffic is not None
+        topic = self._admission.traffic.fast.withheld(failed.topic, failed.by_id)
+        return Close(reasons.FETCHED_TOPIC_WITHDRAWN, topic)
 
     def _answered(self, frame: memoryview, now: float) -> AsItIs | bytes | Close:
         """One answer in the client's form, or why the connection ends."""
@@ -315,6 +383,7 @@ class KafkaSession:
         """The fact that a frame waited for, or that it could not be had."""
         ask, self._waiting = self._waiting, None
         self.parked = self._held
+        self._brief(self._admission.traffic)
         if ask is None or self._over:
             return
         if isinstance(fact, TopicFacts):
@@ -360,9 +429,12 @@ class KafkaSession:
         """The connection has ended: write it down, give back what is held."""
         self._over = True
         self.deadline = NEVER
+        short = self.short_way
+        short.brief(free=False, open=False, parked=True)
         self._admission.leave()
         counts: dict[str, int | str] = {"client_software": self._sasl.software}
-        counts |= {"requests": self._requests, "bytes_in": self._octets_in, "bytes_out": self._octets_out}
+        counts |= {"requests": self._requests + short.requests_taken}
+        counts |= {"bytes_in": self._octets_in + short.octets_in, "bytes_out": self._octets_out + short.octets_out}
         self._log.closed(reason, detail, counts)
 
     @property
@@ -400,18 +472,18 @@ class KafkaSession:
         self.deadline = NEVER if self._over else min(self._admission.ends_at, self._renewal.deadline)
         self._octets_out += sum(map(len, self.effects.to_client))
         traffic = self._admission.traffic
+        if traffic is not None:
+            charging = traffic.charging
+            if charging.throttle_seconds and self._log.throttled(charging.throttle_seconds, now):
+                charging.throttle_seconds = 0.0
+        self._brief(traffic)
+
+    def _brief(self, traffic: Traffic | None) -> None:
+        """Tell the short way what it may do until this class is called again."""
         if traffic is None:
             return
-        charging = traffic.charging
-        if charging.throttle_seconds and self._log.throttled(charging.throttle_seconds, now):
-            charging.throttle_seconds = 0.0
-
-
-def place_of(error: Exception) -> str:
-    """An unforeseen error's type and place, without its text, which could quote what it stumbled over."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    return f"{type(error).__name__} at {trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"
+        held = self._over or self._ending is not None or self._renewal.under_way
+        free = not held and not traffic.charging.throttle_seconds
+        waiting = self._waiting is not None
+        self.short_way.follow(traffic, self._admission.ends_at)
+        self.short_way.brief(free, free and not waiting and self._sasl.complete and traffic.settled, held or waiting)

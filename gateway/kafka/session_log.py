@@ -1,106 +1,25 @@
-"""What a Kafka connection writes to the audit and the meters about itself: from connected to closed."""
+"""A Kafka connection's own lines in audit and meters: core.connection_log with Kafka's words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from gateway.core.audit import AuditEvent, Event, FieldValue
-from gateway.core.identity import Identity, Principal
-from gateway.core.reasons import Reason
+from gateway.core.connection_log import ConnectionLog, ConnectionMeters, Surroundings
 from gateway.core.session import Peer
 from gateway.kafka import meters
 from gateway.kafka.context import ListenerContext
-from gateway.kafka.reasons import THROTTLED
 
-THROTTLED_INTERVAL = 10.0
-"""Seconds between two ``throttled`` lines of one connection."""
-CERTIFICATE = "CERTIFICATE"
+METERS = ConnectionMeters(meters.CONNECTIONS, meters.CONNECTIONS_TOTAL, meters.CLOSED, meters.AUTHENTICATIONS)
 
 
-class SessionLog:
-    """One connection's lines. Nothing here holds a token, a key or a payload."""
-
-    def __init__(self, context: ListenerContext, peer: Peer) -> None:
-        self._context = context
-        self._peer = peer
-        self._principal: Principal | None = None
-        self._throttled_at = -THROTTLED_INTERVAL
-        self._began = context.clock.monotonic()
-        name = context.listener.name
-        self._connections = context.meters.cell(meters.CONNECTIONS, name)
-        self._connections.value += 1
-        context.meters.cell(meters.CONNECTIONS_TOTAL, name).value += 1
-        self._write(
-            "connected",
-            {
-                "port": peer.port,
-                "node_id": context.node_id,
-                "server_name": peer.server_name,
-                "tls_version": peer.tls_version,
-                "certificate": peer.certificate.fingerprint if peer.certificate else "",
-            },
-        )
-
-    def authenticated(self, identity: Identity, mechanism: str, software: str, again: bool) -> None:
-        """Who it is. Of the claims only those that policies refer to."""
-        self._principal = identity.principal
-        self._count(mechanism, "accepted")
-        self._write(
-            "reauthenticated" if again else "authenticated",
-            {
-                "mechanism": mechanism,
-                "issuer": identity.principal.issuer,
-                "client_software": software,
-                "token_id": identity.token_id,
-                "expires_at": identity.expires_at if identity.expires_at != float("inf") else None,
-                "claims": self._context.policies.current.claims_for_audit(identity.claims),
-            },
-        )
-
-    def refused(self, reason: Reason, detail: str, mechanism: str, software: str) -> None:
-        """Authentication, or the connection before it, was refused."""
-        self._count(mechanism or "none", "refused")
-        self._write(
-            "refused",
-            {"reason": reason.code, "detail": detail, "mechanism": mechanism, "client_software": software},
-        )
-
-    def throttled(self, seconds: float, now: float) -> bool:
-        """At most one line per interval. True if one was written."""
-        if now - self._throttled_at < THROTTLED_INTERVAL:
-            return False
-        self._throttled_at = now
-        self._write("throttled", {"reason": THROTTLED.code, "seconds": round(seconds, 3)})
-        return True
-
-    def closed(self, reason: Reason, detail: str, counts: Mapping[str, int | str]) -> None:
-        self._connections.value -= 1
-        self._context.meters.cell(meters.CLOSED, self._context.listener.name, reason.code).value += 1
-        seconds = round(self._context.clock.monotonic() - self._began, 3)
-        self._write("closed", {"reason": reason.code, "detail": detail, "seconds": seconds, **counts})
-
-    def _count(self, mechanism: str, result: str) -> None:
-        name = self._context.listener.name
-        self._context.meters.cell(meters.AUTHENTICATIONS, name, mechanism, result).value += 1
-
-    def _write(self, event: Event, fields: Mapping[str, FieldValue]) -> None:
-        self._context.audit(
-            AuditEvent(
-                event,
-                self._context.clock.wall(),
-                self._peer.connection,
-                self._principal,
-                MappingProxyType(
-                    {
-                        "system": "kafka",
-                        "listener": self._context.listener.name,
-                        "backend": self._context.backend.name,
-                        "address": str(self._peer.address),
-                        **({"through": str(self._peer.through)} if self._peer.through is not None else {}),
-                        **({"endpoint": self._peer.endpoint} if self._peer.endpoint else {}),
-                        **fields,
-                    }
-                ),
-            )
-        )
+def session_log(context: ListenerContext, peer: Peer) -> ConnectionLog:
+    """Begin the log of a connection that was just made."""
+    around = Surroundings(
+        "kafka",
+        context.listener.name,
+        context.backend.name,
+        context.audit,
+        context.policies,
+        context.meters,
+        context.clock,
+        METERS,
+    )
+    return ConnectionLog(around, peer, {"node_id": context.node_id})

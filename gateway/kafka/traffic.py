@@ -56,17 +56,19 @@ class Traffic:
     ) -> None:
         self._context = context
         self._account = account
-        self._policy = policy
+        self.policy = policy
         self._queue = queue
         self._effects = effects
         self.identity = identity
         self.view = SessionView(context, peer, identity, rights, account, decisions)
-        self._fast = FastPath(self.view)
-        self._tally_generation = context.tally.generation
-        self._cells: dict[int, Cell] = {}
+        self.valid_until = min(identity.expires_at, rights.valid_until)
+        """Wall time from which on the identity or its rights are to be looked at again."""
+        self.fast = FastPath(self.view)
+        self.tally_generation = context.tally.generation
+        self.cells: dict[int, Cell] = {}
         throttled = context.meters.cell(THROTTLE_SECONDS, context.backend.name)
         self.charging = Charging(account, context.limits, effects, context.clock, throttled)
-        self.relay = Relay(context.backend, context.clock, self.view, self._fast, self.charging)
+        self.relay = Relay(context.backend, context.clock, self.view, self.fast, self.charging)
         self._missing_ids: frozenset[TopicId] = frozenset()
         self._missing_names: frozenset[str] = frozenset()
         self._waits = 0
@@ -74,11 +76,11 @@ class Traffic:
     def current(self, wall: float) -> None:
         """Once per chunk: take the newest rights, and begin a new generation of verdicts if anything changed."""
         policy = self._context.policies.current
-        if policy is not self._policy or wall >= self.view.rights.valid_until:
+        if policy is not self.policy or wall >= self.valid_until:
             self._use(policy, wall)
-        if self._tally_generation != self._context.tally.generation:
-            self._tally_generation = self._context.tally.generation
-            self._fast.renew()
+        if self.tally_generation != self._context.tally.generation:
+            self.tally_generation = self._context.tally.generation
+            self.fast.renew()
 
     def renew(self, identity: Identity, wall: float) -> None:
         """The same principal, proven again."""
@@ -87,11 +89,17 @@ class Traffic:
 
     def _use(self, policy: Policy, wall: float) -> None:
         """Decide by what this policy gives the identity; nothing remembered before counts any more."""
-        self._policy = policy
+        self.policy = policy
         rights = policy.rights(self.identity, self._context.backend.name, wall)
         self._account.quota = rights.quota
         self.view.use(self.identity, rights)
-        self._fast.renew()
+        self.valid_until = min(self.identity.expires_at, rights.valid_until)
+        self.fast.rights_changed()
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is left of an earlier request: the next may take the short way."""
+        return not self._waits and self.charging.settled
 
     def told(self, missing_ids: frozenset[TopicId], missing_names: frozenset[str]) -> None:
         """What the waiting request asked for, as far as it does not exist or could not be found out."""
@@ -140,7 +148,7 @@ class Traffic:
         if outcome is AS_IT_IS and changed:
             outcome = _request(header, version, codec.encode_request(api_key, version, body))
         if api_key == PRODUCE and isinstance(plan, Forward):
-            self._fast.tally_produced(frame, header.body_offset, version)
+            self.fast.tally_produced(frame, header.body_offset, version)
             _let_go_of_records(body)
         return outcome
 
@@ -161,10 +169,10 @@ class Traffic:
     def _settle(self, api_key: int, held: float, now: float) -> None:
         """The request was decided: hold the client back if it must be, and leave nothing for the next request."""
         self.charging.settle(held, now)
-        cell = self._cells.get(api_key)
+        cell = self.cells.get(api_key)
         if cell is None:
             name = codec.APIS[api_key].name
-            cell = self._cells[api_key] = self._context.meters.cell(REQUESTS, self._context.backend.name, name)
+            cell = self.cells[api_key] = self._context.meters.cell(REQUESTS, self._context.backend.name, name)
         cell.value += 1
         if self._waits:
             self._waits = 0
@@ -189,14 +197,19 @@ class Traffic:
         if header.tagged:
             return None
         if api_key == PRODUCE:
-            scan = self._fast.produce(frame, header.body_offset, version)
+            scan = self.fast.produce(frame, header.body_offset, version)
             if scan is None:
                 return None
             if scan.acks == 0:
                 return AS_IT_IS
-        elif api_key != FETCH or not self._fast.fetch(frame, header.body_offset, version):
+        elif api_key != FETCH or not self.fast.fetch(frame, header.body_offset, version):
             return None
-        self._queue.expect(Expected(header.correlation_id, api_key, version, version, None, throttle_ms, walked=True))
+        if throttle_ms:
+            self._queue.expect(
+                Expected(header.correlation_id, api_key, version, version, None, throttle_ms, walked=True)
+            )
+        else:
+            self._queue.expect_walked(header.correlation_id, api_key, version)
         return AS_IT_IS
 
     def _perform(self, plan: Plan, header: codec.RequestHeader, body: Body, kept: int, throttle_ms: int) -> Outcome:

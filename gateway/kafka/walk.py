@@ -102,7 +102,7 @@ def _walk_produce(d: memoryview, o: int, version: int) -> ProduceWalk:
     o += 4
     endpoints = False
     if flexible:
-        endpoints, o = _answer_tags(d, o, end, version >= PRODUCE_NODE_ENDPOINTS)
+        endpoints, o = answer_tags(d, o, end, version >= PRODUCE_NODE_ENDPOINTS)
     if o != end:
         raise Malformed("ProduceResponse: bytes left over, or too few")
     return ProduceWalk(throttle_offset, endpoints, _NO_CODES if codes is None else frozenset(codes))
@@ -165,7 +165,7 @@ def _walk_fetch(d: memoryview, o: int, version: int) -> FetchWalk:
         octets.append(total)
     endpoints = False
     if flexible:
-        endpoints, o = _answer_tags(d, o, end, version >= FETCH_NODE_ENDPOINTS)
+        endpoints, o = answer_tags(d, o, end, version >= FETCH_NODE_ENDPOINTS)
     if o != end:
         raise Malformed("FetchResponse: bytes left over, or too few")
     seen = _NO_CODES if codes is None else frozenset(codes)
@@ -189,7 +189,7 @@ def _aborted(d: memoryview, o: int, end: int, flexible: bool) -> int:
     return o + 4 + 16 * max(count, 0)
 
 
-def _answer_tags(d: memoryview, o: int, end: int, known: bool) -> tuple[bool, int]:
+def answer_tags(d: memoryview, o: int, end: int, known: bool) -> tuple[bool, int]:
     """Whether node endpoints (KIP-951) are among an answer's tagged fields, and where these end."""
     if d[o] == 0:
         return False, o + 1

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from inspect import isawaitable
+from typing import TypeAlias, TypeVar
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -35,9 +36,12 @@ EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 HOSTS = ["localhost", "127.0.0.1", "[::1]", "::1", "["]
 """What a Host header may say. Starlette cuts it at the first colon, which leaves ``[`` of an IPv6 address."""
 
-Missing = Callable[[], Sequence[str]]
+T = TypeVar("T")
+Told: TypeAlias = T | Awaitable[T]
+"""A gateway of one process answers at once; one of several asks its workers first."""
+Missing = Callable[[], Told[Sequence[str]]]
 """What keeps the gateway from serving now, one line each; empty when it is ready."""
-Status = Callable[[], Mapping[str, object]]
+Status = Callable[[], Told[Mapping[str, object]]]
 Guard = Callable[[Request], Response | None]
 """Looks at a request's credential: None if it is good, else the refusal."""
 
@@ -51,11 +55,13 @@ def application(
     changes: Sequence[Route] = (),
     guard: Guard | None = None,
     hosts: Sequence[str] = (),
+    count: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
     """The ASGI application of the admin port.
 
     notes: what is wrong, but keeps nobody from being served. changes: routes that look at the credential themselves.
     guard: for every request, where the port is not on loopback. hosts: names by which it is called besides loopback's.
+    count: brings what the registry shows up to date, where that has to be asked for.
     """
 
     async def healthz(request: Request) -> Response:
@@ -64,17 +70,19 @@ def application(
 
     async def readyz(request: Request) -> Response:
         del request
-        lines = missing()
-        said = [*(lines or ["ready"]), *(f"note: {note}" for note in notes())]
+        lines = await told(missing())
+        said = [*(lines or ["ready"]), *(f"note: {note}" for note in await told(notes()))]
         return PlainTextResponse("".join(f"{line}\n" for line in said), status_code=503 if lines else 200)
 
     async def metrics(request: Request) -> Response:
         del request
+        if count is not None:
+            await count()
         return Response(exposition(registry), media_type=EXPOSITION)
 
     async def shown(request: Request) -> Response:
         del request
-        return answer(status() if status is not None else {})
+        return answer(await told(status()) if status is not None else {})
 
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=[*HOSTS, *hosts], www_redirect=False)]
     if guard is not None:
@@ -100,10 +108,15 @@ def health(missing: Missing) -> Starlette:
 
     async def readyz(request: Request) -> Response:
         del request
-        lacking = bool(missing())
+        lacking = bool(await told(missing()))
         return PlainTextResponse("not ready\n" if lacking else "ready\n", status_code=503 if lacking else 200)
 
     return Starlette(routes=[Route("/healthz", healthz, methods=["GET"]), Route("/readyz", readyz, methods=["GET"])])
+
+
+async def told(found: Told[T]) -> T:
+    """What is found, waited for if it has to be."""
+    return await found if isawaitable(found) else found
 
 
 def answer(found: Mapping[str, object], status_code: int = 200) -> Response:
@@ -147,18 +160,3 @@ def server(app: Starlette, tls: AdminTls | None = None) -> AdminServer:
         ssl_keyfile=tls.key if tls is not None else None,
     )
     return AdminServer(config)
-
-
-def bind(address: str, port: int) -> socket.socket:
-    """The listening socket. Raises OSError."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((address, port))
-        made.listen(CONNECTIONS_MAX)
-        made.setblocking(False)
-    except OSError:
-        made.close()
-        raise
-    return made

@@ -11,7 +11,6 @@ are JSON of at most `BODY_BYTES_MAX`.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar, get_args
@@ -26,7 +25,8 @@ from gateway.core.identity import Method, Principal
 from gateway.core.meters import Meter, Meters
 from gateway.core.settings import Model
 from gateway.ops import admin_token
-from gateway.ops.admin import answer
+from gateway.ops.admin import Told, answer, told
+from gateway.ops.own_log import log_level, set_log_level
 
 BODY_BYTES_MAX = 4096
 WORDS_CHARS_MAX = 200
@@ -40,10 +40,11 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 Announce = Callable[[Mapping[str, str | int]], None]
 """Writes one ``admin`` line of the audit."""
-CloseOf = Callable[[Principal, str], int]
-Running = Callable[[], Mapping[str, object]]
+CloseOf = Callable[[Principal, str], Told[int]]
+Running = Callable[[], Told[Mapping[str, object]]]
 Reload = Callable[[], Awaitable[Mapping[str, object]]]
 """Looks at everything now; what came of it, in plain values, with a word in ``result``."""
+Level = Callable[[str], None]
 
 
 class CloseAsked(Model):
@@ -76,6 +77,7 @@ class Changes:
         reload: Reload,
         clock: Clock,
         meters: Meters,
+        level: Level = set_log_level,
     ) -> None:
         self._token = token
         self._announce = announce
@@ -84,6 +86,7 @@ class Changes:
         self._reload = reload
         self._clock = clock
         self._refused = meters.cell(REFUSED)
+        self._set_level = level
         self._written = -REFUSED_INTERVAL
 
     def routes(self) -> list[Route]:
@@ -117,10 +120,10 @@ class Changes:
         if principal is None:
             return PlainTextResponse(f"{PRINCIPAL_EXPECTED}\n", status_code=422)
         why, by = _plain(asked.reason), _plain(asked.by)
-        closed = self._close_of(principal, why)
+        closed = await told(self._close_of(principal, why))
         done: dict[str, str | int] = {"principal": str(principal), "connections": closed}
-        told: dict[str, str | int] = {"of": str(principal), "connections": closed}
-        self._announce({"action": "close", **told, "detail": why, "by": by, "from": _address(request)})
+        words: dict[str, str | int] = {"of": str(principal), "connections": closed}
+        self._announce({"action": "close", **words, "detail": why, "by": by, "from": _address(request)})
         return answer(done)
 
     async def _level(self, request: Request) -> Response:
@@ -130,7 +133,7 @@ class Changes:
         if asked.level not in LEVELS:
             return PlainTextResponse(f"a level among {', '.join(LEVELS)}\n", status_code=422)
         before = log_level()
-        logging.getLogger().setLevel(asked.level.upper())
+        self._set_level(asked.level)
         done: dict[str, str | int] = {"level": asked.level, "before": before}
         self._announce({"action": "log-level", **done, "by": _plain(asked.by), "from": _address(request)})
         return answer(done)
@@ -145,12 +148,7 @@ class Changes:
         return answer(done)
 
     async def _show(self, request: Request) -> Response:
-        return self.guard(request) or answer(self._running())
-
-
-def log_level() -> str:
-    """How much the process's own log tells now."""
-    return logging.getLevelName(logging.getLogger().getEffectiveLevel()).lower()
+        return self.guard(request) or answer(await told(self._running()))
 
 
 PRINCIPAL_EXPECTED = "a principal as the audit writes it, e.g. jwt:corp:alice or certificate:clients:spiffe://x/y"

@@ -9,65 +9,94 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from gateway.core.audit import AuditEvent
+from gateway.core.audit import Audit, AuditEvent
+from gateway.core.clock import Clock
+from gateway.core.meters import Meters
 from gateway.core.settings import Admin, AdminTls
-from gateway.edge.reasons import ADMIN_TOKEN_UNUSABLE, BIND_ADDRESS, PORT_IN_USE, StartRefused
+from gateway.edge.reasons import ADMIN_TOKEN_UNUSABLE, StartRefused
 from gateway.edge.watch import Watch
 from gateway.ops import admin, admin_token, differences, metrics
-from gateway.ops.admin_changes import Changes
+from gateway.ops.admin import Missing, Status
+from gateway.ops.admin_changes import Changes, CloseOf, Level, Reload, Running
+from gateway.ops.admin_sockets import admin_sockets
+from gateway.ops.own_log import set_log_level
 from gateway.ops.status import status
 
 if TYPE_CHECKING:
     from gateway.ops.composition import Gateway
 
 CERTIFICATE_POLL_SECONDS = 1.0
-CHANGES_SHOWN_MAX = 1000
-"""Of one reload; the rest is counted."""
 
 log = logging.getLogger("gateway.admin")
 
 
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What the ports show and change, of one process or of several. `count`: see admin.application."""
+
+    admin: Admin
+    audit: Audit
+    clock: Clock
+    meters: Meters
+    missing: Missing
+    notes: Missing
+    status: Status
+    running: Running
+    close: CloseOf
+    reload: Reload
+    registry: CollectorRegistry
+    level: Level = set_log_level
+    count: Callable[[], Awaitable[None]] | None = None
+
+
+def spoken(gateway: Gateway) -> Spoken:
+    """Of a gateway of one process."""
+    return Spoken(
+        gateway.settings.admin,
+        gateway.audit,
+        gateway.clock,
+        gateway.meters,
+        gateway.missing,
+        gateway.notes,
+        lambda: status(gateway),
+        lambda: differences.described(gateway.settings, gateway.policies.loaded, gateway.configuration.revision),
+        gateway.server.close_principal,
+        gateway.reloaded,
+        metrics.registry(gateway.meters, gateway.readings),
+    )
+
+
 @contextlib.asynccontextmanager
-async def serving(gateway: Gateway) -> AsyncIterator[None]:
-    """Serve both ports. Raises StartRefused."""
-    settings = gateway.settings.admin
+async def serving(said: Spoken, sockets: Sequence[socket.socket] | None = None) -> AsyncIterator[None]:
+    """Serve both ports, on sockets that are bound already if they are given. Raises StartRefused."""
+    settings = said.admin
     async with contextlib.AsyncExitStack() as ending:
-        ports = [(settings.bind, settings.port, "admin")]
-        if settings.health is not None:
-            ports.append((settings.health.bind, settings.health.port, "admin.health"))
-        sockets = [_bound(*each) for each in ports]
-        for sock in sockets:
-            ending.callback(sock.close)
+        if sockets is None:
+            sockets = admin_sockets(settings)
+            for sock in sockets:
+                ending.callback(sock.close)
         token = _token(settings)
         if token is not None:
             ending.callback(admin_token.remove, settings, token)
-        server = admin.server(_application(gateway, token), settings.tls)
+        server = admin.server(_application(said, token), settings.tls)
         await ending.enter_async_context(_served(server, sockets[0], "admin port"))
         if settings.tls is not None:
             await ending.enter_async_context(_certificate_watched(server, settings.tls))
         if settings.health is not None:
-            apart = admin.server(admin.health(gateway.missing))
+            apart = admin.server(admin.health(said.missing))
             await ending.enter_async_context(_served(apart, sockets[1], "health port"))
         yield
-
-
-def _bound(address: str, port: int, name: str) -> socket.socket:
-    try:
-        return admin.bind(address, port)
-    except OSError as error:
-        detail = f"{name} port {port} on {address}: {error.strerror or type(error).__name__}"
-        reason = PORT_IN_USE if error.errno in (errno.EADDRINUSE, errno.EACCES) else BIND_ADDRESS
-        raise StartRefused(reason, detail) from None
 
 
 def _token(settings: Admin) -> str | None:
@@ -80,51 +109,23 @@ def _token(settings: Admin) -> str | None:
         return None
 
 
-def _application(gateway: Gateway, token: str | None) -> Starlette:
-    settings = gateway.settings.admin
+def _application(said: Spoken, token: str | None) -> Starlette:
+    settings = said.admin
 
     def announce(fields: Mapping[str, str | int]) -> None:
-        gateway.audit(AuditEvent("admin", gateway.clock.wall(), fields=MappingProxyType(dict(fields))))
+        said.audit(AuditEvent("admin", said.clock.wall(), fields=MappingProxyType(dict(fields))))
 
-    def running() -> Mapping[str, object]:
-        return differences.described(gateway.settings, gateway.policies.loaded, gateway.configuration.revision)
-
-    changes = Changes(
-        token,
-        announce,
-        gateway.server.close_principal,
-        running,
-        lambda: reloaded(gateway),
-        gateway.clock,
-        gateway.meters,
-    )
+    changes = Changes(token, announce, said.close, said.running, said.reload, said.clock, said.meters, said.level)
     return admin.application(
-        gateway.missing,
-        gateway.notes,
-        metrics.registry(gateway.meters, gateway.readings),
-        status=lambda: status(gateway),
+        said.missing,
+        said.notes,
+        said.registry,
+        status=said.status,
         changes=changes.routes(),
         guard=None if settings.on_loopback else changes.guard,
         hosts=() if settings.on_loopback else (settings.bind, *settings.hosts),
+        count=said.count,
     )
-
-
-async def reloaded(gateway: Gateway) -> Mapping[str, object]:
-    """Look at everything now; what came of it, for ``gateway reload``."""
-    outcome = await gateway.reload_all("gateway reload")
-    refused = [*gateway.policies.notes(), *gateway.certificates.notes()]
-    return {
-        "result": outcome.result,
-        "revision": gateway.configuration.revision,
-        "changes": outcome.done.changes[:CHANGES_SHOWN_MAX],
-        "changes_more": max(0, len(outcome.done.changes) - CHANGES_SHOWN_MAX),
-        "waiting": outcome.done.waiting,
-        "closed": outcome.done.closed,
-        "leaving": outcome.done.leaving,
-        "mistakes": outcome.mistakes,
-        "policy_revision": gateway.policies.current.revision,
-        "refused": refused,
-    }
 
 
 @contextlib.asynccontextmanager

@@ -19,11 +19,10 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from gateway.core.audit import Audit, AuditEvent, Event, FieldValue
-from gateway.core.meters import Meter, Meters
+from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.settings import Listener
 from gateway.edge.reasons import StartRefused
 from gateway.edge.tls import PEM_BYTES_MAX, certificate_leaves, server_context
-from gateway.ops.metrics import Reading
 
 RELOADS = Meter(
     "gateway_certificate_reloads_total", "A listener's TLS files looked at while running.", ("listener", "result")
@@ -45,6 +44,21 @@ log = logging.getLogger("gateway.certificates")
 def listener_context(listener: Listener) -> SSL.Context:
     """Raises StartRefused."""
     return server_context(listener.tls, *listener.host_names(), sni=listener.sni)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenContext:
+    """A listener's context that was made by another process, before this one was forked from it."""
+
+    context: SSL.Context
+    revision: str
+    leaves: Leaves
+
+
+def given_context(listener: Listener) -> GivenContext:
+    """Raises StartRefused."""
+    revision = _revision(listener)  # first: a file that changes after this is seen as another change
+    return GivenContext(listener_context(listener), revision, certificate_leaves(listener.tls))
 
 
 def watched_files(listeners: Sequence[Listener]) -> tuple[str, ...]:
@@ -96,14 +110,20 @@ class LiveCertificates:
         audit: Audit,
         meters: Meters,
         wall: Callable[[], float],
+        given: Mapping[str, GivenContext] = MappingProxyType({}),
     ) -> None:
-        """Made before the listeners' first contexts, so that no change in between is taken for known. Raises
-        StartRefused."""
+        """Made before the listeners' first contexts, so that no change in between is taken for known; `given` are
+        contexts that were made before. Raises StartRefused."""
         self._use = use
         self._audit = audit
         self._meters = meters
         self._wall = wall
-        self._held = [_Held(each, _revision(each), certificate_leaves(each.tls)) for each in listeners]
+        self._held = [
+            _Held(each, given[each.name].revision, given[each.name].leaves)
+            if each.name in given
+            else _Held(each, _revision(each), certificate_leaves(each.tls))
+            for each in listeners
+        ]
 
     def prepare(self, listeners: Sequence[Listener]) -> Mapping[str, Loaded]:
         """What these listeners' files come to now, by listener. Reads files. Raises ListenerRefused."""
@@ -119,10 +139,11 @@ class LiveCertificates:
         """These are the listeners now, each with what `prepare` read for it."""
         self._held = [_Held(each.listener, each.revision, each.leaves) for each in found.values()]
 
-    async def reload(self, trigger: str) -> None:
-        """Take what has changed and can serve."""
+    async def reload(self, trigger: str) -> bool:
+        """Take what has changed and can serve. Returns whether nothing was refused."""
         for held in self._held:
             await self._look(held, trigger)
+        return not any(held.refused for held in self._held)
 
     async def _look(self, held: _Held, trigger: str) -> None:
         name = held.listener.name

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -18,11 +19,11 @@ from gateway import __version__
 from gateway.core.audit import AllowedTally, AuditEvent, Event, FieldValue
 from gateway.core.keys import KeyRing
 from gateway.core.limits import Quotas
-from gateway.core.meters import Meter, Meters
+from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.policy import PolicySet
 from gateway.core.session import Ask, Fact, KeysWanted, Unavailable
 from gateway.core.settings import Backend, Listener
-from gateway.edge.audit import AuditSink
+from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import ControlDriver
 from gateway.edge.keys import KeyKeeper
@@ -33,24 +34,21 @@ from gateway.kafka.control import KafkaControl
 from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
 from gateway.ops import config_policies
-from gateway.ops.certificate_reload import LiveCertificates, listener_context, watched_files
+from gateway.ops.certificate_reload import GivenContext, LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.listening import Listening, Shared
-from gateway.ops.live_configuration import LiveConfiguration, Outcome
-from gateway.ops.metrics import Reading
+from gateway.ops.live_configuration import Apply, Done, LiveConfiguration, Outcome
 from gateway.ops.policy_reload import LivePolicies
-from gateway.ops.reload import Done, apply, close_what_may_not_go_on
 from gateway.ops.upstreams import Upstream
 
-POLICY_AGE = Meter("gateway_policy_age_seconds", "Time since the policy in force was loaded.", kind="gauge")
-POLICY_REFUSED = Meter(
-    "gateway_policy_refused", "1 while the policy files on disk do not load and an older revision is in force.",
-    kind="gauge",
-)  # fmt: skip
-BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge")
-READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge")
+BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least")
+READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge", over_workers="least")
 
 log = logging.getLogger("gateway")
+
+
+class NoAudit(Exception):
+    """The audit cannot be written: what nobody would see is not let happen. Says which file and why."""
 
 
 class Part(Protocol):
@@ -61,34 +59,71 @@ class Part(Protocol):
     async def close(self) -> None: ...
 
 
-class NoAudit(Exception):
-    """The audit cannot be written: what nobody would see is not let happen. Says which file and why."""
+class Keys(Protocol):
+    """Issuers' keys as sessions and /readyz ask for them: fetched here (edge.keys), or handed in by another process."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def refresh(self, wanted: KeysWanted) -> Fact: ...
+
+    def ready(self) -> tuple[str, ...]: ...
+
+    def notes(self) -> list[str]: ...
+
+    def last_errors(self) -> dict[str, str]: ...
+
+    def readings(self) -> Iterator[Reading]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one worker of several is handed by those that watch files, fetch keys and know of the other workers; a
+    gateway of one process is given nothing, and does it all itself."""
+
+    contexts: Mapping[str, GivenContext] = field(default_factory=lambda: MappingProxyType({}))
+    """By listener, made before the workers were forked: their session tickets are good in all of them."""
+    policies: PolicySet | None = None
+    keys: Callable[[KeyRing], Keys] | None = None
+    turns: Turns | None = None
+    quotas: Quotas | None = None
+    workers: int = 1
 
 
 class Gateway:
     """All parts of one process. The loop it is started in is the loop of everything."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, given: Given = Given()) -> None:
         """Raises StartRefused; Mistakes if the policies were broken just now; NoAudit."""
         self.configuration = configuration
+        self.given = given
         self.settings = settings = configuration.settings
         self.clock = SystemClock()
         self.started_at = self.clock.wall()
         self.meters = Meters()
         self.tally = AllowedTally()
         try:
-            self.audit = AuditSink(settings.audit, self.tally, self.clock, self.meters)
+            self.audit = AuditSink(settings.audit, self.tally, self.clock, self.meters, given.turns)
         except OSError as error:
             raise NoAudit(f"audit to {settings.audit.output}: {error.strerror or type(error).__name__}") from None
-        self.quotas = Quotas()
+        self.quotas = given.quotas if given.quotas is not None else Quotas()
         self.ring = KeyRing()
-        self.keys = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        self.keeper: KeyKeeper | None = None
+        """Who fetches the keys, where it is not another process."""
+        self.keys: Keys
+        if given.keys is not None:
+            self.keys = given.keys(self.ring)
+        else:
+            self.keys = self.keeper = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
         self.changing = asyncio.Lock()
         """Held while anything is reloaded: one change at a time."""
         patterns = self.policy_patterns
         seen = fingerprint(patterns)  # before they are read, so that no change in between goes unnoticed
-        first = self._load_policies()
-        self.policies = LivePolicies(first, self._load_policies, self.audit, self.meters, self.clock.wall)
+        alone = given.policies is None
+        first = given.policies if given.policies is not None else self._load_policies()
+        told = self.audit if alone else _untold
+        self.policies = LivePolicies(first, self._load_policies, told, self.meters, self.clock.wall)
         self.watch = Watch(patterns, self._policies_changed, settings.policies.poll, seen)
         self.backends = {backend.name: BackendState(backend.name) for backend in settings.backends}
         self.upstreams = {backend.name: self.upstream(backend) for backend in settings.backends}
@@ -100,10 +135,15 @@ class Gateway:
         certificate_files = watched_files(settings.listeners)
         seen_certificates = fingerprint(certificate_files)
         self.certificates = LiveCertificates(
-            settings.listeners, self._use_context, self.audit, self.meters, self.clock.wall
+            settings.listeners,
+            self._use_context,
+            told,
+            self.meters if alone else Meters(),
+            self.clock.wall,
+            given.contexts,
         )
         self.server = Server(
-            [each.setup(listener_context(each.listener)) for each in self.listenings.values()],
+            [each.setup(self._context(each.listener)) for each in self.listenings.values()],
             settings.limits,
             self.audit,
             self.meters,
@@ -116,7 +156,10 @@ class Gateway:
         self.live = LiveConfiguration(
             configuration, self._apply, self.changing, self.audit, self.meters, self.clock.wall
         )
-        self._afterwards: set[asyncio.Task[None]] = set()
+        self._afterwards: set[asyncio.Task[object]] = set()
+        self.apply: Apply | None = None
+        """Takes a changed configuration, and `look_again` closes connections that may not go on: see ops.reload."""
+        self.look_again: Callable[[], Coroutine[None, None, object]] | None = None
 
     @property
     def policy_patterns(self) -> tuple[str, ...]:
@@ -138,6 +181,10 @@ class Gateway:
                     return
             await self.policies.reload("SIGHUP" if trigger == "poke" else "changed file")
 
+    def _context(self, listener: Listener) -> SSL.Context:
+        made = self.given.contexts.get(listener.name)
+        return made.context if made is not None else listener_context(listener)
+
     def _use_context(self, listener: str, context: SSL.Context) -> None:
         self.server.use_context(listener, context)
 
@@ -146,7 +193,8 @@ class Gateway:
             await self.certificates.reload("SIGHUP" if trigger == "poke" else "changed file")
 
     async def _apply(self, found: Configuration, trigger: str) -> Done:
-        return await apply(self, found, trigger)
+        assert self.apply is not None
+        return await self.apply(found, trigger)
 
     async def reload_all(self, trigger: str) -> Outcome:
         """Look at the configuration, the policies and the certificates now. What came of the configuration; the others
@@ -158,6 +206,12 @@ class Gateway:
                 await self.certificates.reload(trigger)
         return outcome
 
+    async def reloaded(self) -> Mapping[str, object]:
+        """Look at everything now; what came of it, for ``gateway reload``."""
+        outcome = await self.reload_all("gateway reload")
+        refused = [*self.policies.notes(), *self.certificates.notes()]
+        return outcome.described(self.live.revision, self.policies.current.revision, refused)
+
     def hangup(self) -> None:
         """SIGHUP: look at everything now."""
         self.audit.reopen()
@@ -166,7 +220,7 @@ class Gateway:
     async def _hung_up(self) -> None:
         await self.reload_all("SIGHUP")
 
-    def afterwards(self, work: Coroutine[None, None, None]) -> None:
+    def afterwards(self, work: Coroutine[None, None, object]) -> None:
         """Let something be done that nobody waits for; at the stop it is given up."""
         task = asyncio.create_task(_logged(work), name="after a reload")
         self._afterwards.add(task)
@@ -183,10 +237,8 @@ class Gateway:
         for listening in self.listenings.values():
             if listening.backend == backend:
                 listening.renamed()
-        self.afterwards(self._look_again())
-
-    async def _look_again(self) -> None:
-        await close_what_may_not_go_on(self)
+        if self.look_again is not None:
+            self.afterwards(self.look_again())
 
     def _control(self, backend: Backend) -> ControlDriver:
         control = KafkaControl(self.backends[backend.name], backend)
@@ -255,15 +307,6 @@ class Gateway:
         """One audit line of the process itself."""
         self.audit(AuditEvent(event, self.clock.wall(), fields=MappingProxyType(fields)))
 
-    def announce_start(self) -> None:
-        """Say in audit and log what runs, under which configuration, and what an operator should know of it."""
-        configuration = self.configuration
-        self.announce("started", version=__version__, listeners=tuple(each.name for each in self.settings.listeners))
-        self.announce("config-revision", revision=configuration.revision, file=str(configuration.file))
-        for warning in configuration.warnings:
-            log.warning("%s", warning)
-            self.announce("warning", warning=warning)
-
     def missing(self) -> list[str]:
         """What keeps the gateway from serving all that is configured; for /readyz."""
         found = list(self.server.missing())
@@ -287,30 +330,44 @@ class Gateway:
             for name, control in self.controls.items()
             if self.backends[name].ready and control.last_error_words()
         ]
-        found += [
-            f"issuer {name}: the last good keys are kept ({why})"
-            for name, why in self.keys.last_errors().items()
-            if self.ring.get(name) is not None
-        ]
-        found += self.certificates.notes()
-        found += self.live.notes()
-        found += self.policies.notes()
-        return found
+        found += [*self.keys.notes(), *self.certificates.notes()]
+        return [*found, *self.live.notes(), *self.policies.notes()]
 
     def readings(self) -> Iterator[Reading]:
         """Gauges that are looked up when Prometheus asks."""
         self.server.sample()
-        yield POLICY_AGE, (), self.clock.wall() - self.policies.loaded_at
-        yield POLICY_REFUSED, (), float(self.policies.refused_since is not None)
         yield READY, (), float(not self.missing())
         for name, state in self.backends.items():
             yield BACKEND_READY, (name,), float(state.ready)
         yield from self.keys.readings()
-        yield from self.certificates.readings()
-        yield from self.live.readings()
+        if self.given.policies is None:  # else by the process that keeps them true
+            yield from self.policies.readings()
+            yield from self.certificates.readings()
+            yield from self.live.readings()
 
 
-async def _logged(work: Coroutine[None, None, None]) -> None:
+class Announce(Protocol):
+    """Writes one audit line of the process itself."""
+
+    def __call__(self, event: Event, **fields: FieldValue) -> None: ...
+
+
+def announce_start(announce: Announce, configuration: Configuration, workers: int = 1) -> None:
+    """Say in audit and log what runs, under which configuration, and what an operator should know of it."""
+    names = tuple(each.name for each in configuration.settings.listeners)
+    announce("started", version=__version__, listeners=names, workers=workers)
+    announce("config-revision", revision=configuration.revision, file=str(configuration.file))
+    for warning in configuration.warnings:
+        log.warning("%s", warning)
+        announce("warning", warning=warning)
+
+
+def _untold(event: AuditEvent) -> None:
+    """What all workers find out at the same time is told once, by the process that told them."""
+    del event
+
+
+async def _logged(work: Coroutine[None, None, object]) -> None:
     try:
         await work
     except Exception:

@@ -50,13 +50,16 @@ def _binds_over_itself(old: Listener, new: Listener) -> bool:
     return old.bind != new.bind and bool({port for _, port in old.ports()} & {port for _, port in new.ports()})
 
 
-def waiting_paths(changed: Iterable[str]) -> tuple[str, ...]:
+def waiting_paths(changed: Iterable[str], *, alone: bool) -> tuple[str, ...]:
     """Likewise for paths as `ops.differences` spells them, where only these are known of a running gateway. A listener
-    that is new or gone shows by its name, and its address needs nothing."""
+    that is new or gone shows by its name, and its address needs nothing. alone: one process; several workers take no
+    changed configuration but by a restart."""
     paths = list(changed)
     parts = {path.partition(".")[0].partition("[")[0] for path in paths}
     whole = {path.removesuffix(".name") for path in paths if path.endswith("].name")}
     binds = [path for path in paths if _BIND.fullmatch(path) and path.removesuffix(".bind") not in whole]
+    if not alone:
+        return tuple(name for name in Settings.model_fields if name in parts)
     return (*(name for name in Settings.model_fields if name in parts - TAKEN), *binds)
 
 

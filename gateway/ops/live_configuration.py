@@ -17,14 +17,15 @@ from typing import Literal
 
 from gateway.core.audit import Audit, AuditEvent, FieldValue
 from gateway.core.documents import Mistakes
-from gateway.core.meters import Meter, Meters
+from gateway.core.meters import Meter, Meters, Reading
 from gateway.edge.watch import Fingerprint, Watch, fingerprint
 from gateway.ops.config import Configuration, content_of, files_named, read, revision_of
-from gateway.ops.metrics import Reading
-from gateway.ops.reload import Done
 
 SHOWN_MAX = 20
 """Mistakes, and changes, in one audit line; the rest is counted."""
+
+CHANGES_SHOWN_MAX = 1000
+"""Of one reload, in the answer to who asked for it; the rest is counted."""
 
 RELOADS = Meter("gateway_config_reloads_total", "Configurations looked at while running, by result.", ("result",))
 REFUSED = Meter(
@@ -37,7 +38,20 @@ WAITING = Meter(
 
 log = logging.getLogger("gateway.configuration")
 
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a reload came to. changes: lines as `gateway check --against running` prints them. waiting: paths of what
+    holds from the next start on. closed, leaving: connections that were closed, and that are being drained."""
+
+    changes: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    closed: int = 0
+    leaving: int = 0
+
+
 Apply = Callable[[Configuration, str], Awaitable[Done]]
+"""Takes a configuration that has passed every check. Raises Mistakes, and then nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,22 @@ class Outcome:
     result: Literal["changed", "unchanged", "refused"]
     done: Done
     mistakes: tuple[str, ...] = ()
+
+    def described(self, revision: str, policy_revision: str, refused: Sequence[str]) -> dict[str, object]:
+        """For ``gateway reload``. refused: what of policies and certificates is refused besides."""
+        changes = self.done.changes
+        return {
+            "result": self.result,
+            "revision": revision,
+            "changes": changes[:CHANGES_SHOWN_MAX],
+            "changes_more": max(0, len(changes) - CHANGES_SHOWN_MAX),
+            "waiting": self.done.waiting,
+            "closed": self.done.closed,
+            "leaving": self.done.leaving,
+            "mistakes": self.mistakes,
+            "policy_revision": policy_revision,
+            "refused": list(refused),
+        }
 
 
 class LiveConfiguration:
@@ -67,7 +97,7 @@ class LiveConfiguration:
         self.refused_since: float | None = None
         self.mistakes: tuple[str, ...] = ()
         self.waiting: tuple[str, ...] = ()
-        self._file = first.file
+        self.file = first.file
         self._apply = apply
         self._changing = changing
         self._audit = audit
@@ -92,7 +122,7 @@ class LiveConfiguration:
     def stale(self) -> bool:
         """Whether the file holds something that was not looked at yet."""
         try:
-            return revision_of(content_of(self._file)) not in (self.revision, self._refused_revision)
+            return revision_of(content_of(self.file)) not in (self.revision, self._refused_revision)
         except Mistakes:
             return self.refused_since is None
 
@@ -112,7 +142,7 @@ class LiveConfiguration:
             return Outcome("unchanged", Done(waiting=self.waiting))
         named, seen = await asyncio.to_thread(self._named)  # before it is read, so that no change goes unnoticed
         try:
-            found = await asyncio.to_thread(read, self._file, self._wall())
+            found = await asyncio.to_thread(read, self.file, self._wall())
             self._refused_revision = found.revision
             done = await self._apply(found, trigger)
         except Mistakes as error:
@@ -127,7 +157,7 @@ class LiveConfiguration:
 
     def _named(self) -> tuple[tuple[str, ...], Fingerprint]:
         """The file and all that it names, and what they are now."""
-        named = (str(self._file.absolute()), *files_named(self._file))
+        named = (str(self.file.absolute()), *files_named(self.file))
         return named, fingerprint(named)
 
     def _took(self, found: Configuration, done: Done, trigger: str) -> Outcome:
@@ -136,9 +166,9 @@ class LiveConfiguration:
         self.waiting = done.waiting
         self.loaded_at = self._wall()
         self._poll = found.settings.policies.poll
-        self._watch.use([str(self._file.absolute())], self._poll, ())
+        self._watch.use([str(self.file.absolute())], self._poll, ())
         self._count("changed")
-        log.info("configuration %s is in force (was %s): %d changes", found.revision, previous, len(done.changes))
+        log.info("configuration %s was taken (before: %s), %d changes", found.revision, previous, len(done.changes))
         if done.waiting:
             log.warning("a restart is needed for %s", ", ".join(done.waiting))
         self._announce(
@@ -146,7 +176,7 @@ class LiveConfiguration:
             revision=found.revision,
             previous=previous,
             trigger=trigger,
-            file=str(self._file),
+            file=str(self.file),
             **_some("changes", done.changes),
             waiting=done.waiting,
             closed=done.closed,
@@ -168,7 +198,7 @@ class LiveConfiguration:
             for line in mistakes[:SHOWN_MAX]:
                 log.error("%s", line)
             shown = _some("mistakes", mistakes)
-            self._announce("config-refused", revision=self.revision, trigger=trigger, file=str(self._file), **shown)
+            self._announce("config-refused", revision=self.revision, trigger=trigger, file=str(self.file), **shown)
         return Outcome("refused", Done(), mistakes)
 
     def notes(self) -> Iterator[str]:

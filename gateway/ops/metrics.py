@@ -11,9 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway import __version__
-from gateway.core.meters import Meter, Meters
+from gateway.core.meters import Meter, Meters, Reading
 
-Reading = tuple[Meter, tuple[str, ...], float]
 Readings = Callable[[], Iterable[Reading]]
 """Values that are looked up when asked for: ages, lengths, what is in use."""
 

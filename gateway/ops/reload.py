@@ -1,4 +1,4 @@
-"""From one configuration to the next in a gateway that serves: `apply`.
+"""From one configuration to the next in a gateway that serves: `apply`, which `attach` gives to it.
 
 `prepare` makes everything ready that can fail: files are read, keys fetched that come from another place, a backend
 that changes is reached under its new settings, new ports are bound. Whatever fails is told as `gateway check` tells its
@@ -22,6 +22,7 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.core.documents import Mistake, Mistakes
@@ -32,7 +33,7 @@ from gateway.core.standing import no_longer_believed
 from gateway.edge import reasons
 from gateway.edge.audit import Output
 from gateway.edge.connections import Open
-from gateway.edge.keys import NextIssuers, NoNewKeys
+from gateway.edge.keys import KeyKeeper, NextIssuers, NoNewKeys
 from gateway.edge.process import DialFailed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.server import Ports
@@ -42,6 +43,8 @@ from gateway.ops.certificate_reload import ListenerRefused, Loaded, watched_file
 from gateway.ops.config import Configuration
 from gateway.ops.config_changes import in_force, moved_listeners, renamed_systems
 from gateway.ops.listening import Listening
+from gateway.ops.live_configuration import Done
+from gateway.ops.own_log import set_log_level
 from gateway.ops.upstreams import Upstream, Way
 
 if TYPE_CHECKING:
@@ -75,15 +78,10 @@ class Prepared:
         await self.undo.aclose()
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a reload came to. changes: lines as `gateway check --against running` prints them. waiting: paths of what
-    holds from the next start on. closed, leaving: connections that were closed, and that are being drained."""
-
-    changes: tuple[str, ...] = ()
-    waiting: tuple[str, ...] = ()
-    closed: int = 0
-    leaving: int = 0
+def attach(gateway: Gateway) -> None:
+    """Let a gateway take changed configurations."""
+    gateway.apply = partial(apply, gateway)
+    gateway.look_again = partial(close_what_may_not_go_on, gateway)
 
 
 async def apply(gateway: Gateway, new: Configuration, trigger: str) -> Done:
@@ -106,7 +104,7 @@ async def prepare(gateway: Gateway, new: Configuration) -> Prepared:
         try:
             certificates = await asyncio.to_thread(gateway.certificates.prepare, settings.listeners)
             ways, fresh = await _ways(gateway, new, settings, undo)
-            issuers = await gateway.keys.prepare(settings.issuers)
+            issuers = await keeper(gateway).prepare(settings.issuers)
             output = gateway.audit.prepare(settings.audit)
             if output is not None:
                 undo.callback(output.close)
@@ -126,6 +124,12 @@ async def prepare(gateway: Gateway, new: Configuration) -> Prepared:
             raise Mistakes([new.mistake(("audit", "output"), why, "a file that can be written, or stdout")]) from None
         kept = undo.pop_all()
     return Prepared(new, settings, found.waiting, certificates, ways, fresh, issuers, output, ports, kept)
+
+
+def keeper(gateway: Gateway) -> KeyKeeper:
+    """Who fetches the gateway's keys; one of several workers has nobody, and does not come here."""
+    assert gateway.keeper is not None
+    return gateway.keeper
 
 
 async def _ways(
@@ -208,14 +212,14 @@ def commit(gateway: Gateway, prepared: Prepared, trigger: str) -> Committed:
     changes = tuple(differences.settings_changes(old, settings))
     gateway.settings, gateway.configuration = settings, prepared.configuration
     _use_backends(gateway, prepared)
-    gateway.keys.use(prepared.issuers)
+    keeper(gateway).use(prepared.issuers)
     _use_listeners(gateway, prepared, moved)
     gateway.policies.use(prepared.configuration.policies, trigger)
     gateway.audit.use(settings.audit, prepared.output)
     gateway.watch.use(gateway.policy_patterns, settings.policies.poll, ())
     gateway.certificate_watch.use(watched_files(settings.listeners), settings.policies.poll, ())
     if settings.log_level != old.log_level:
-        logging.getLogger().setLevel(settings.log_level.upper())
+        set_log_level(settings.log_level)
     left = {each.name for each in old.backends} - {each.name for each in settings.backends}
     done = Done(changes, prepared.waiting, 0, len(gone) + len(returning))
     return Committed(done, gone, returning, tuple(left), tuple(prepared.fresh))
@@ -252,7 +256,7 @@ async def settle(gateway: Gateway, committed: Committed) -> Done:
     leaving = frozenset(id(line) for line in (*committed.gone, *committed.returning))
     closed = await close_what_may_not_go_on(gateway, leaving)
     gateway.afterwards(_let_go(gateway, committed))
-    await gateway.keys.settle()
+    await keeper(gateway).settle()
     for name in committed.begun:
         await gateway.upstreams[name].start()
         if name in gateway.controls:

@@ -2,8 +2,8 @@
 
 The order of the start: read and check everything, take the ports, then fetch keys, reach brokers and watch files;
 clients are accepted from then on, and each listener is ready when a broker of its backend was reached. SIGTERM and
-SIGINT drain; a second one does not wait. SIGHUP reads policies and certificates again and opens the audit file
-anew.
+SIGINT drain; a second one does not wait. SIGHUP reads configuration, policies and certificates again, and opens the
+audit file anew.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 import uvloop
 
 from gateway.edge.reasons import StartRefused
-from gateway.ops.admin_serving import serving
-from gateway.ops.composition import Gateway, NoAudit
+from gateway.ops.composition import Gateway, NoAudit, announce_start
 from gateway.ops.config import read
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+from gateway.ops.own_log import set_up_log
+from gateway.ops.reload import attach
+from gateway.ops.workers.cores import workers
 
 log = logging.getLogger("gateway")
 
@@ -33,9 +33,15 @@ log = logging.getLogger("gateway")
 def run(file: Path) -> int:
     """Run until told to stop; returns the exit code. Raises Mistakes if the configuration is wrong."""
     configuration = read(file, time.time())
-    set_up_log(configuration.settings.log_level)
+    number = workers(configuration.settings.workers)
+    set_up_log(configuration.settings.log_level, "supervisor" if number > 1 else "")
     try:
+        if number > 1:
+            from gateway.ops.workers.several import run_several
+
+            return run_several(configuration, number)
         gateway = Gateway(configuration)
+        attach(gateway)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(gateway))
     except NoAudit as error:
@@ -46,22 +52,16 @@ def run(file: Path) -> int:
         return WRONG_USE
 
 
-def set_up_log(level: str) -> None:
-    """The process's own log, to standard error. Nothing secret is ever handed to it."""
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=LOG_FORMAT)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("httpcore").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
 async def _serve(gateway: Gateway) -> int:
+    from gateway.ops.admin_serving import serving, spoken
+
     stop = asyncio.Event()
     async with contextlib.AsyncExitStack() as ending:
         gateway.server.bind()
-        await ending.enter_async_context(serving(gateway))
+        await ending.enter_async_context(serving(spoken(gateway)))
         await gateway.audit.start()
         ending.push_async_callback(gateway.audit.close)
-        gateway.announce_start()
+        announce_start(gateway.announce, gateway.configuration)
         _hear_signals(gateway, stop)
         ending.push_async_callback(gateway.close)
         await gateway.start()

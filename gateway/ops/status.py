@@ -9,16 +9,20 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway import __version__
 from gateway.core.identity import Principal
+from gateway.core.keys import KeyRing
+from gateway.core.meters import Meters
 from gateway.core.session import Described
+from gateway.core.settings import Settings
 from gateway.edge.connections import Open
 from gateway.edge.tls import names_of
-from gateway.ops.admin_changes import log_level
 from gateway.ops.live_configuration import RELOADS as CONFIG_RELOADS
-from gateway.ops.policy_reload import RELOADS
+from gateway.ops.live_configuration import LiveConfiguration
+from gateway.ops.own_log import log_level
+from gateway.ops.policy_reload import RELOADS, LivePolicies
 
 if TYPE_CHECKING:
     from gateway.ops.composition import Gateway
@@ -53,11 +57,11 @@ def status(gateway: Gateway) -> dict[str, object]:
         "missing": missing,
         "notes": gateway.notes(),
         "log_level": log_level(),
-        "configuration": _configuration(gateway, now),
-        "policy": _policy(gateway, now),
+        "configuration": configuration(gateway, now),
+        "policy": policy(gateway, now),
         "listeners": list(_listeners(gateway)),
         "backends": list(_backends(gateway)),
-        "issuers": list(_issuers(gateway, now)),
+        "issuers": list(issuers(gateway, now)),
         "certificates": list(_certificates(gateway, now)),
         "connections": _connections(list(gateway.server.connections()), gateway.server.unauthenticated, now),
         "budget": {
@@ -69,10 +73,29 @@ def status(gateway: Gateway) -> dict[str, object]:
     }
 
 
-def _configuration(gateway: Gateway, now: float) -> dict[str, object]:
+class Keeper(Protocol):
+    """The process that keeps policies and keys true: the only one, or the office of several."""
+
+    settings: Settings
+    meters: Meters
+    policies: LivePolicies
+    live: LiveConfiguration
+
+    @property
+    def ring(self) -> KeyRing: ...
+
+    @property
+    def keys(self) -> HasErrors: ...
+
+
+class HasErrors(Protocol):
+    def last_errors(self) -> dict[str, str]: ...
+
+
+def configuration(gateway: Keeper, now: float) -> dict[str, object]:
     live = gateway.live
     return {
-        "file": str(gateway.configuration.file),
+        "file": str(live.file),
         "revision": live.revision,
         "loaded_at": live.loaded_at,
         "age": now - live.loaded_at,
@@ -84,7 +107,7 @@ def _configuration(gateway: Gateway, now: float) -> dict[str, object]:
     }
 
 
-def _policy(gateway: Gateway, now: float) -> dict[str, object]:
+def policy(gateway: Keeper, now: float) -> dict[str, object]:
     policies = gateway.policies
     return {
         "revision": policies.current.revision,
@@ -128,7 +151,7 @@ def _backends(gateway: Gateway) -> Iterator[dict[str, object]]:
         }
 
 
-def _issuers(gateway: Gateway, now: float) -> Iterator[dict[str, object]]:
+def issuers(gateway: Keeper, now: float) -> Iterator[dict[str, object]]:
     errors = gateway.keys.last_errors()
     for each in gateway.settings.issuers:
         keys = gateway.ring.get(each.name)

@@ -24,6 +24,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  note: {plain(words)}"
     yield from _files(found)
     yield from _parts(found)
+    yield from _workers(found)
     yield from _use(found)
 
 
@@ -91,6 +92,21 @@ def _names(certificate: dict[str, Any]) -> str:
     names = certificate["names"]
     more = len(names) + certificate["names_more"] - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "") or certificate["subject"]
+
+
+def _workers(found: dict[str, Any]) -> Iterator[str]:
+    """Nothing for a gateway of one process."""
+    if "workers" not in found:
+        return
+    yield from table(
+        ("worker", "process", "state", "connections", ""),
+        [
+            (str(each["worker"]), str(each["pid"] or "-"),
+             f"serves since {span(each['age'])}" if each["serving"] else "NOT SERVING", str(each["connections"]),
+             f"start {each['starts']}, the one before ended with {each['last_end']}" if each["last_end"] else "")
+            for each in found["workers"]
+        ],
+    )  # fmt: skip
 
 
 def _brokers(backend: dict[str, Any]) -> str:

@@ -368,7 +368,7 @@ def test_a_mount_that_is_swapped_is_taken_as_one(cluster: EmbeddedCluster, tmp_p
     put("..1", config, POLICY)
     for name in ("gateway.yaml", "policy.yaml"):
         (mount / name).symlink_to(Path("..data") / name)
-    gateway.config, gateway._config_path = config, mount / "gateway.yaml"
+    gateway.config, gateway.config_path = config, mount / "gateway.yaml"
     with gateway, known(gateway) as client:
         issuer = {"name": "partner", "issuer": partner.url, "audiences": ["kafka"]}
         issuers = [*config["issuers"], {**issuer, "keys": {"file": str(tmp_path / "partner.json")}}]

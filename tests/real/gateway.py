@@ -54,6 +54,7 @@ class GatewayProcess:
         issuer: TokenIssuer | None = None,
         limits: Mapping[str, Any] | None = None,
         listener: Mapping[str, Any] | None = None,
+        workers: int = 1,
     ) -> None:
         """`backends`: name -> plaintext bootstrap servers. `limits` and `listener` override the configuration."""
         self.folder = folder
@@ -66,10 +67,13 @@ class GatewayProcess:
         self.policy_path.write_text(policy)
         self.issuer.write_jwks(folder / "jwks.json")
         self._audit_path = folder / "audit.jsonl"
-        self._config_path = folder / "gateway.yaml"
+        self.config_path = folder / "gateway.yaml"
         self.config = self._made_config(backends, dict(limits or {}), dict(listener or {}))
+        self.config["workers"] = workers
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
+        self._audited = 0
+        self._audit_lines: list[Line] = []
 
     # --- addresses and what clients need
 
@@ -133,10 +137,10 @@ class GatewayProcess:
 
     def start(self) -> Self:
         """Start it and wait until /readyz says yes. Raises GatewayFailed."""
-        self._config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
         self._log = open(self.folder / "gateway.log", "ab")  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", "--config", str(self._config_path)],
+            [sys.executable, "-m", "gateway", "run", "--config", str(self.config_path)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )  # fmt: skip
@@ -166,6 +170,21 @@ class GatewayProcess:
             raise GatewayFailed(f"the gateway did not end on SIGTERM within {STOP_SECONDS_MAX} s{self._tail()}")
         return process.returncode if process is not None else None
 
+    def wait(self) -> int:
+        """For the end that somebody else has asked for; returns the exit code. Raises subprocess.TimeoutExpired."""
+        assert self._process is not None
+        return self._process.wait(STOP_SECONDS_MAX)
+
+    def kill(self) -> None:
+        """SIGKILL, as a machine that falls out; `start` brings it back at its old ports."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.kill()
+        process.wait()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
     def change_policy(self, policy: str) -> str:
         """Write another policy and wait for its revision in the audit; returns the revision."""
         at = len(self.audit())
@@ -183,11 +202,18 @@ class GatewayProcess:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def audit(self) -> list[Line]:
-        """Every line so far."""
+        """Every line so far. What was read before is not read again."""
         if not self._audit_path.exists():
             return []
-        text = self._audit_path.read_text()
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        with self._audit_path.open("rb") as stream:
+            if stream.seek(0, os.SEEK_END) < self._audited:
+                self._audited, self._audit_lines = 0, []
+            stream.seek(self._audited)
+            octets = stream.read()
+        octets = octets[: octets.rfind(b"\n") + 1]
+        self._audited += len(octets)
+        self._audit_lines += [json.loads(line) for line in octets.splitlines()]
+        return list(self._audit_lines)
 
     def wait_audit(
         self,

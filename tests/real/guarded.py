@@ -11,7 +11,7 @@ import json
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,15 @@ class GuardedKafka:
 
 
 @contextmanager
-def guarded_kafka(folder: Path, nodes: int = 1) -> Iterator[GuardedKafka]:
+def guarded_kafka(
+    folder: Path,
+    nodes: int = 1,
+    *,
+    reauthentication_ms: int = REAUTHENTICATION_MS,
+    properties: Mapping[str, str] | None = None,
+    **cluster_settings: Any,
+) -> Iterator[GuardedKafka]:
+    """`properties` and what KafkaCluster takes besides come on top."""
     folder.mkdir(parents=True, exist_ok=True)
     ca = make_ca(folder / "certificates")
     certificate, key = ca.server("broker", hosts=["localhost", "127.0.0.1"])
@@ -71,7 +79,7 @@ def guarded_kafka(folder: Path, nodes: int = 1) -> Iterator[GuardedKafka]:
     store.write_bytes(key.read_bytes() + certificate.read_bytes())
     issuer = TokenIssuer("https://own.test", name="own", audience="brokers", algorithm="RS256")
     jwks = issuer.write_jwks(folder / "own-jwks.json").as_uri()
-    properties = {
+    made = {
         "listener.security.protocol.map": "PLAIN:PLAINTEXT,GUARDED:SASL_SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT",
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(store),
@@ -79,7 +87,7 @@ def guarded_kafka(folder: Path, nodes: int = 1) -> Iterator[GuardedKafka]:
         "ssl.truststore.location": str(ca.path),
         "listener.name.mutual.ssl.client.auth": "required",
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
-        "connections.max.reauth.ms": str(REAUTHENTICATION_MS),
+        "connections.max.reauth.ms": str(reauthentication_ms),
         "listener.name.guarded.plain.sasl.jaas.config": (
             f'{_MODULES}.plain.PlainLoginModule required user_gw="{PLAIN_PASSWORD}";'
         ),
@@ -97,10 +105,21 @@ def guarded_kafka(folder: Path, nodes: int = 1) -> Iterator[GuardedKafka]:
     }
     names = {name: dict[int, int]() for name in ("GUARDED", "MUTUAL")}
     flags = [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks}"]
-    with KafkaCluster(folder / "kafka", nodes=nodes, extra=names, properties=properties, flags=flags) as cluster:
+    made |= properties or {}
+    with KafkaCluster(
+        folder / "kafka", nodes=nodes, extra=names, properties=made, flags=flags, **cluster_settings
+    ) as cluster:
         guarded = GuardedKafka(cluster, ca, issuer)
         guarded.set_password(SCRAM_PASSWORD)
         yield guarded
+
+
+def guarded_backend(backend: dict[str, Any], kafka: GuardedKafka, account: dict[str, Any] | None) -> None:
+    """A backend of the gateway's configuration, over TLS and with this account."""
+    del backend["insecure_plaintext"]
+    backend["tls"] = {"ca": str(kafka.ca.path)}
+    if account is not None:
+        backend["account"] = account
 
 
 class TokenServer:

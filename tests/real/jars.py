@@ -55,12 +55,12 @@ def kafka_libs() -> Path:
         if not any(Path(given).glob("kafka_2.13-*.jar")):
             raise Missing("Kafka's jars", f"KAFKA_LIBS={given} holds no kafka_2.13 jar")
         return Path(given)
-    return _resolve(f"kafka-{KAFKA_VERSION}", ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION))
+    return resolved(f"kafka-{KAFKA_VERSION}", ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION))
 
 
 def tools_libs() -> Path:
     """The folder of the console and admin tools' jars. Raises Missing."""
-    return _resolve(f"kafka-tools-{TOOLS_VERSION}", ("org.apache.kafka", "kafka-tools", TOOLS_VERSION))
+    return resolved(f"kafka-tools-{TOOLS_VERSION}", ("org.apache.kafka", "kafka-tools", TOOLS_VERSION))
 
 
 @contextmanager
@@ -72,7 +72,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _resolve(name: str, artifact: tuple[str, str, str]) -> Path:
+def resolved(name: str, artifact: tuple[str, str, str]) -> Path:
+    """The folder of an artifact (group, name, version) with all that it runs on. Raises Missing."""
     target = cache() / name
     if target.is_dir():
         return target

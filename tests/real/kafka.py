@@ -6,7 +6,8 @@
 
 Every broker has a plaintext listener PLAIN; `extra` adds listeners that are advertised at another port (one per proxy
 under test); `users` adds a SASL_PLAINTEXT listener SASL with these PLAIN users, and `authorizer` Kafka's own
-StandardAuthorizer with the plaintext listener's clients as super users. Node 1 is the controller.
+StandardAuthorizer with the plaintext listener's clients as super users. Node 1 is the controller, or with
+`controllers=3` the first three vote, so that any of them may fall out.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class KafkaCluster:
         folder: Path,
         *,
         nodes: int = 1,
+        controllers: int = 1,
         heap_mb: int = 256,
         extra: Extra | None = None,
         users: Mapping[str, str] | None = None,
@@ -80,7 +82,7 @@ class KafkaCluster:
         self._java = java()
         self._libs = kafka_libs()
         self._nodes = tuple(range(1, nodes + 1))
-        self._controller_port = free_ports(1)[0]
+        self._controller_ports = dict(zip(self._nodes, free_ports(controllers), strict=False))
         self._ports: dict[int, dict[str, int]] = {}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
@@ -142,6 +144,9 @@ class KafkaCluster:
         """End every broker: SIGTERM to all, then SIGKILL to those that stay."""
         running = list(self._processes.items())
         self._processes.clear()
+        if len(self._controller_ports) > 1:  # without a majority of its controllers a broker's farewell never ends
+            for _, process in running:
+                process.kill()
         for node, process in running:
             if node != 1:
                 process.send_signal(signal.SIGTERM)
@@ -174,11 +179,12 @@ class KafkaCluster:
             process.kill()
             process.wait()
 
-    def restart(self, node: int) -> None:
+    def restart(self, node: int, *, wait: bool = True) -> None:
         """Start a broker that was killed or stopped, at its old ports with its old data, and wait for it."""
         if node not in self._processes:
             self._spawn(node)
-        self.wait_ready()
+        if wait:
+            self.wait_ready()
 
     def join(self, node: int, advertised: Mapping[str, int] | None = None) -> None:
         """A new broker joins; `advertised` gives its port for each extra listener."""
@@ -205,6 +211,29 @@ class KafkaCluster:
                     raise KafkaFailed(f"broker {node} is not ready after {START_SECONDS_MAX} s{self._tail(node)}")
                 time.sleep(0.05)
 
+    def move_leaders(self, orders: Mapping[str, Mapping[int, Sequence[int]]]) -> None:
+        """Each partition's replicas in this order (topic -> partition -> nodes), and the first of them elected where
+        it is in sync: AlterPartitionReassignments v0, ElectLeaders v2. Raises KafkaFailed, OSError."""
+
+        def compact(items: Sequence[bytes]) -> bytes:
+            return bytes([len(items) + 1]) + b"".join(items)  # fewer than 127 of everything here
+
+        def partition(number: int, replicas: Sequence[int]) -> bytes:
+            return struct.pack(">i", number) + compact([struct.pack(">i", each) for each in replicas]) + b"\0"
+
+        topics = [
+            bytes([len(name) + 1]) + name.encode() + compact([partition(*each) for each in wanted.items()]) + b"\0"
+            for name, wanted in orders.items()
+        ]
+        timeout = struct.pack(">i", 10_000)
+        preferred_of_all = b"\0\0"
+        for key, version, body in ((45, 0, timeout + compact(topics)), (43, 2, preferred_of_all + timeout)):
+            header = struct.pack(">hhih", key, version, 7, -1) + b"\0"
+            answer = _asked(self.port(min(self._processes)), header + body + b"\0")
+            (code,) = struct.unpack_from(">h", answer, 9)
+            if code:
+                raise KafkaFailed(f"API {key} was answered with error {code}")
+
     # --- how
 
     def _tail(self, node: int) -> str:
@@ -218,7 +247,8 @@ class KafkaCluster:
 
     def _server_properties(self, node: int) -> dict[str, str]:
         ports = self._ports[node]
-        controller = node == 1
+        controller = node in self._controller_ports
+        voters = ",".join(f"{each}@{HOST}:{port}" for each, port in self._controller_ports.items())
         replicas = str(min(3, len(self._nodes)))
         binds = [f"{name}://{HOST}:{port}" for name, port in ports.items()]
         told = [f"{name}://{self._advertised(name, node, port)}" for name, port in ports.items()]
@@ -226,9 +256,11 @@ class KafkaCluster:
         made = {
             "node.id": str(node),
             "process.roles": "broker,controller" if controller else "broker",
-            "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
+            "controller.quorum.voters": voters,
             "controller.listener.names": "CONTROLLER",
-            "listeners": ",".join(binds + ([f"CONTROLLER://{HOST}:{self._controller_port}"] if controller else [])),
+            "listeners": ",".join(
+                binds + ([f"CONTROLLER://{HOST}:{self._controller_ports[node]}"] if controller else [])
+            ),
             "advertised.listeners": ",".join(told),
             "listener.security.protocol.map": ",".join([*protocols, "CONTROLLER:PLAINTEXT"]),
             "inter.broker.listener.name": "PLAIN",
@@ -313,6 +345,20 @@ def _kafka_uuid() -> str:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):
             return text
+
+
+def _asked(port: int, request: bytes) -> bytes:
+    """One request of a broker: the answer without its length. Raises OSError."""
+    with socket.create_connection((HOST, port), timeout=2) as connection:
+        connection.settimeout(15)
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        answer = b""
+        while len(answer) < 4 or len(answer) < 4 + struct.unpack_from(">i", answer)[0]:
+            chunk = connection.recv(65536)
+            if not chunk:
+                raise ConnectionError("the broker ended the connection")
+            answer += chunk
+    return answer[4:]
 
 
 def _sees(port: int, brokers: int) -> bool:

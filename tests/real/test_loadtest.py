@@ -1,4 +1,4 @@
-"""The load test runs from end to end. No figure is judged here."""
+"""The bench runs from end to end, every row and every peer. No figure is judged here."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import first
-from loadtest.processes import CIPHER, Nginx
+from loadtest import about, bench, nginx
+from loadtest.processes import CIPHER
+from loadtest.rows import ALL_PEERS, ROWS
 from tests.certificates import make_ca
 from tests.real.missing import Missing
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 
-def test_both_proxies_carry_every_workload(tmp_path: Path) -> None:
-    (tmp_path / "nginx").mkdir()
-    Nginx(tmp_path / "nginx", 1, "127.0.0.1:1", make_ca(tmp_path / "ca").server("nginx"))  # raises Missing where it is
-    assert first.main(["--quick", "--seconds", "1", "--output", str(tmp_path / "results")]) == 0
-    made = json.loads((tmp_path / "results" / "first.json").read_text())
-    assert set(made["work"]) == {job.name for job in first.JOBS}
-    for pairs in made["work"].values():
-        for side in ("nginx", "gateway"):
-            assert pairs[0][side]["octets"] > 0
-            assert pairs[0][side]["cpu_seconds"] > 0
-    assert made["settings"]["cipher"] == CIPHER
-    page = (tmp_path / "results" / "first.md").read_text()
+def test_every_row_and_every_peer_is_measured(tmp_path: Path) -> None:
+    about.facts(ALL_PEERS)  # raises Missing, where a peer is not to be had
+    assert bench.main(["--short", "--into", str(tmp_path / "results")]) == 0
+    made = json.loads((tmp_path / "results" / "bench.json").read_text())
+    assert not made["failures"]
+    seen: set[str] = set()
+    for row in ROWS:
+        peers = made["rows"][row.name]["peers"]
+        assert {"nginx", "gateway"} <= set(peers)
+        seen |= set(peers)
+        for peer, cells in peers.items():
+            assert cells["0"]["count"] > 0
+            assert (cells["0"]["cpu"] > 0) == (peer != "direct")
+    assert seen == set(ALL_PEERS)
+    page = (tmp_path / "results" / "bench.md").read_text()
     assert str(tmp_path) not in page
-    assert all(job.name in page for job in first.JOBS)
+    assert CIPHER in page
+    assert all(row.title in page for row in ROWS)
 
 
 def test_a_machine_without_nginx_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("loadtest.processes.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("loadtest.nginx.shutil.which", lambda *_, **__: None)
     with pytest.raises(Missing, match="apt-get install nginx libnginx-mod-stream"):
-        Nginx(tmp_path, 1, "127.0.0.1:1", (tmp_path / "a", tmp_path / "b"))
+        nginx.nginx(tmp_path, 1, 2, "127.0.0.1:1", make_ca(tmp_path / "ca").server())

@@ -22,6 +22,7 @@ from tests.real.guarded import (
     SCRAM_PASSWORD,
     GuardedKafka,
     TokenServer,
+    guarded_backend,
     guarded_kafka,
 )
 from tests.real.site import DIRECT, POLICY, unique, until
@@ -72,7 +73,7 @@ def gateway(
         "filed": {"oauth": {"token_file": filed}},
     }  # fmt: skip
     for backend in made.config["backends"]:
-        own(backend, kafka, accounts.get(backend["name"]))
+        guarded_backend(backend, kafka, accounts.get(backend["name"]))
         if backend["name"] == "mutual":
             certificate, key = kafka.ca.client(common_name="gw-certificate")
             backend["bootstrap"] = kafka.mutual.split(",")
@@ -87,14 +88,6 @@ def private(path: Path, text: str) -> str:
     path.touch(mode=0o600)
     path.write_text(text)
     return str(path)
-
-
-def own(backend: dict[str, Any], kafka: GuardedKafka, account: dict[str, Any] | None) -> None:
-    """A backend of the configuration, over TLS and with this account."""
-    del backend["insecure_plaintext"]
-    backend["tls"] = {"ca": str(kafka.ca.path)}
-    if account is not None:
-        backend["account"] = account
 
 
 def new_topic(kafka: GuardedKafka) -> str:
@@ -211,7 +204,7 @@ def test_a_password_is_rotated_without_a_restart(kafka: GuardedKafka, tmp_path: 
     kafka.set_password("first-4711", "rotating")
     made = GatewayProcess(tmp_path, {"main": kafka.bootstrap}, policy=POLICY)
     file = private(tmp_path / "password", "first-4711")
-    own(made.config["backends"][0], kafka, {"scram": {"username": "rotating", "password_file": file}})
+    guarded_backend(made.config["backends"][0], kafka, {"scram": {"username": "rotating", "password_file": file}})
     with made:
         topic = new_topic(kafka)
         kafka.set_password("second-4711", "rotating")
@@ -266,7 +259,7 @@ def test_a_wrong_account_is_named(
 ) -> None:
     monkeypatch.setattr("tests.real.gateway.READY_SECONDS_MAX", 12.0)
     made = GatewayProcess(tmp_path, {"main": kafka.bootstrap}, policy=POLICY)
-    own(made.config["backends"][0], kafka, account)
+    guarded_backend(made.config["backends"][0], kafka, account)
     with pytest.raises(GatewayFailed, match=reason):
         made.start()
     made.stop()

@@ -217,23 +217,45 @@ class World:
     def _show(self) -> Seen:
         """Show unconsumed client bytes as long as the contract says so."""
         seen = Seen()
-        while (
+        while self._client_is_shown():
+            before = len(self.unread)
+            seen += self._show_once()
+            if len(self.unread) == before:
+                break
+        return seen
+
+    def _client_is_shown(self) -> bool:
+        return (
             self.ended is None
             and not self.session.parked
             and self.clock.now >= self.held_until
             and len(self.unread) >= self.session.client_wanted
-        ):
-            # a buffer that is overwritten afterwards, as the pump's scratch is
-            scratch = bytearray(self.unread)
-            shown = memoryview(scratch)
-            consumed = self.session.receive(shown)
-            seen += self._take()
-            scratch[:] = bytes(len(scratch))
-            shown.release()
-            scratch.clear()  # raises BufferError if the session kept a view of it
-            if not consumed:
-                break
-            self.unread = self.unread[consumed:]
+        )
+
+    def _show_once(self) -> Seen:
+        if not self._client_is_shown():
+            return Seen()
+        # a buffer that is overwritten afterwards, as the pump's scratch is
+        scratch = bytearray(self.unread)
+        shown = memoryview(scratch)
+        consumed = self.session.receive(shown)
+        seen = self._take()
+        scratch[:] = bytes(len(scratch))
+        shown.release()
+        scratch.clear()  # raises BufferError if the session kept a view of it
+        self.unread = self.unread[consumed:]
+        return seen
+
+    def _answered(self) -> Seen:
+        """Show unconsumed bytes of the broker's, once."""
+        scratch = bytearray(self.unanswered)
+        shown = memoryview(scratch)
+        consumed = self.session.answer(shown)
+        seen = self._take()
+        scratch[:] = bytes(len(scratch))
+        shown.release()
+        scratch.clear()
+        self.unanswered = self.unanswered[consumed:]
         return seen
 
     def send(self, *parts: bytes, chunk: int = 0) -> Seen:
@@ -252,16 +274,10 @@ class World:
         for at in range(0, len(data), chunk or max(1, len(data))):
             self.unanswered += data[at : at + (chunk or len(data))]
             while self.ended is None and len(self.unanswered) >= self.session.upstream_wanted:
-                scratch = bytearray(self.unanswered)
-                shown = memoryview(scratch)
-                consumed = self.session.answer(shown)
-                seen += self._take()
-                scratch[:] = bytes(len(scratch))
-                shown.release()
-                scratch.clear()
-                if not consumed:
+                before = len(self.unanswered)
+                seen += self._answered()
+                if len(self.unanswered) == before:
                     break
-                self.unanswered = self.unanswered[consumed:]
             seen += self._show()
         return seen
 

@@ -149,8 +149,8 @@ def test_overlong_names_are_not_remembered() -> None:
     world = logged_in((("topic", "Write", "*"), ("group", "Read", "*")))
     long = "x" * 20_000
     world.send(produce(4, long), heartbeat(5, group=long))
-    fast = world.session._admission.traffic._fast  # type: ignore[union-attr]
-    assert not fast._write_names
+    fast = world.session._admission.traffic.fast  # type: ignore[union-attr]
+    assert not fast.write_names
     assert max(len(str(event.fields["resource"])) for event in world.tally.drain(0.0)) < 400
 
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core import repeats
 from gateway.core.rights import Quota
 from gateway.core.session import Endpoint, Unavailable
 from gateway.core.settings import Limits
-from gateway.kafka import authorize, codec, reasons, repeats
+from gateway.kafka import authorize, codec, reasons
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted
 from gateway.kafka.produce_fetch import VERDICTS_MAX
 from tests.scenarios.kafka_world import (
@@ -500,8 +501,8 @@ def test_verdicts_are_bounded() -> None:
     for start in range(0, VERDICTS_MAX + 500, 500):
         frame = produce(4, *(f"t{number}" for number in range(start, start + 500)))
         assert world.send(frame).up == frame
-    tables = world.session._admission.traffic._fast  # type: ignore[union-attr]
-    assert len(tables._write_names) <= VERDICTS_MAX
+    tables = world.session._admission.traffic.fast  # type: ignore[union-attr]
+    assert len(tables.write_names) <= VERDICTS_MAX
 
 
 def test_one_request_with_more_topics_than_verdicts() -> None:

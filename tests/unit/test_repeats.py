@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.kafka.repeats import INTERVAL, REMEMBERED_MAX, Repeats
+from gateway.core.repeats import INTERVAL, REMEMBERED_MAX, Repeats
 
 
 def access(number: int) -> tuple[str, str, str]:

@@ -18,10 +18,11 @@ from gateway.core.settings.own_accounts import OauthAccount, OwnAccount, Passwor
 from gateway.core.settings.policies import Policies
 from gateway.core.settings.tls import AdminTls, BackendTls, CertificatePair, ListenerTls
 from gateway.core.settings.values import Duration, HostPort, Model, Name, Network, Port, Size
-from gateway.core.settings.whole import Settings
+from gateway.core.settings.whole import WORKERS_MAX, Settings
 
 __all__ = [
     "ALGORITHMS",
+    "WORKERS_MAX",
     "Addressing",
     "Admin",
     "AdminTls",

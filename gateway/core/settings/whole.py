@@ -15,9 +15,15 @@ from gateway.core.settings.listeners import Listener
 from gateway.core.settings.policies import Policies
 from gateway.core.settings.values import Model
 
+WORKERS_MAX = 64
+"""Worker processes of one gateway."""
+
 
 class Settings(Model):
     version: Literal["1"] = "1"
+    workers: Annotated[int, Field(ge=1, le=WORKERS_MAX)] | Literal["auto"] = 1
+    """Processes that serve clients: 1, the process itself; more (Linux only), with a supervisor over them that mends
+    them; `auto`, one for each core that the process may use."""
     listeners: Annotated[tuple[Listener, ...], Field(min_length=1)]
     backends: Annotated[tuple[Backend, ...], Field(min_length=1)]
     issuers: tuple[Issuer, ...] = ()

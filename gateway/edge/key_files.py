@@ -1,0 +1,56 @@
+"""An issuer's JWKS document in a file: read whole and bounded in size. Nothing is parsed here; see edge.key_sources."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from gateway.core.keys import JWKS_BYTES_MAX
+
+FILE_POLL = 1.0
+"""Seconds between two looks at a file."""
+
+
+class FetchFailed(Exception):
+    """The document could not be had. Says why, in words for an operator."""
+
+
+def bounded(data: bytes) -> bytes:
+    if len(data) > JWKS_BYTES_MAX:
+        raise FetchFailed(f"more than {JWKS_BYTES_MAX} bytes")
+    return data
+
+
+class FileSource:
+    """A JWKS file, told to have changed by what it is (folder swaps and renames included)."""
+
+    poll = FILE_POLL
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._seen: object = None
+
+    async def fetch(self) -> bytes:
+        """The file's bytes. Raises FetchFailed."""
+        return await asyncio.to_thread(self._read)
+
+    async def changed(self) -> bool:
+        """Whether it is another file, or has another content, than the one last fetched."""
+        return await asyncio.to_thread(self._fingerprint) != self._seen
+
+    def _fingerprint(self) -> object:
+        try:
+            path = self._path.resolve()
+            stat = path.stat()
+        except OSError as error:
+            return type(error).__name__
+        return str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def _read(self) -> bytes:
+        self._seen = self._fingerprint()
+        try:
+            with self._path.open("rb") as stream:
+                data = stream.read(JWKS_BYTES_MAX + 1)
+        except OSError as error:
+            raise FetchFailed(f"{self._path}: {error.strerror or type(error).__name__}") from None
+        return bounded(data)

@@ -1,0 +1,374 @@
+"""The short way of Produce and Fetch: requests whose topics were all allowed before, and answers to nothing else.
+
+Implements core.session.ShortWay for a Kafka session, without a message built or a plan made: a frame's end, its
+header, its topics looked up in the connection's verdicts, a place among the expected answers, and what is counted and
+charged. Whatever is unusual is left to the session's general way, which decides the same about every frame, and puts
+into the verdicts what is found here afterwards: tests drive both with the same octets. Left to it, among others:
+other APIs, tagged fields, transactions, a replica's fetch, a topic that is not among the verdicts, whatever a quota
+has not enough left for, an answer behind which one of the gateway's own is due, an error code that asks for more.
+
+Requests are taken whole, some at a time, all or none of them charged. A large Fetch answer is taken as it comes
+(kafka.fetch_answer): in the middle of one the session asks `failed`, and `end_of_answer` for what is not sent as it
+came. What may change meanwhile (policy, sums of the audit, the session's end, versions offered) is looked at in each
+call; the session says what else holds by `follow` and `brief`.
+
+This is the interpreted form, and the specification of the compiled one. kafka.hot says which of them is used.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Protocol
+
+from gateway.core.clock import Clock
+from gateway.core.meters import Cell
+from gateway.kafka.answers import FETCHES_MAX, AnswerQueue, Expected, walked_place
+from gateway.kafka.charging import LARGE
+from gateway.kafka.context import ListenerContext
+from gateway.kafka.errors import UNKNOWN_TOPIC_ID
+from gateway.kafka.fetch_answer import Declined, FetchAnswer, Withheld, blank
+from gateway.kafka.primitives import Malformed
+from gateway.kafka.produce_fetch import FETCH, NO_REPLICA, PRODUCE, Verdicts
+from gateway.kafka.scan import scan_fetch, scan_produce
+from gateway.kafka.steps import FETCH_FLEXIBLE, FETCH_TOPIC_IDS, PRODUCE_FLEXIBLE, PRODUCE_TOPIC_IDS
+from gateway.kafka.traffic import Traffic
+from gateway.kafka.walk import walk_produce_response
+
+PREFIX = 4
+HEADER_OCTETS_MIN = 10
+"""API key, version, correlation id and the client id's length."""
+FRAMES_MAX = 256
+"""Requests that are taken at a time."""
+STREAMED_FROM = 64 * 1024
+"""Answers to Fetch of fewer octets are always waited for whole."""
+STREAMED_FRONT = 1024
+"""Octets of a streamed answer that must be there first: its first topic is decided before anything of it goes on."""
+
+_HEADER = Struct(">hhih").unpack_from
+_INT32 = Struct(">i").unpack_from
+
+
+class Host(Protocol):
+    """What of its session the short way sets, as the contract says."""
+
+    client_wanted: int
+    upstream_wanted: int
+    parked: bool
+
+
+class ShortWay:
+    """One connection's."""
+
+    def __init__(
+        self, host: Host, context: ListenerContext, queue: AnswerQueue, from_client: Cell, from_upstream: Cell
+    ) -> None:
+        self._host = host
+        self._clock: Clock = context.clock
+        self._policies = context.policies
+        self._tally = context.tally
+        self._backend = context.backend
+        self._frame_bytes_max = context.limits.frame_bytes_max
+        self._in_flight_max = context.limits.in_flight_max
+        self._queue = queue
+        self._places = queue.places
+        self._from_client = from_client
+        self._from_upstream = from_upstream
+        self._traffic: Traffic | None = None
+        self._generation = -1
+        self._ends_at = 0.0
+        self._open = self._free = self._parked = False
+        self._fetched = FetchAnswer(lambda topic, by_id: UNKNOWN_TOPIC_ID)
+        self.streaming = False
+        """A part of an answer went on, and its end is still to come."""
+        self.failed: Malformed | Withheld | None = None
+        """Why the answer that is streamed cannot go on."""
+        self.requests_taken = 0
+        self.octets_in = 0
+        self.octets_out = 0
+
+    def follow(self, traffic: Traffic | None, ends_at: float) -> None:
+        """Whose traffic this is, and until when (monotonic); told whenever the session has looked at its rights."""
+        if traffic is not self._traffic and traffic is not None:
+            self._fetched = FetchAnswer(traffic.fast.reads)
+        self._traffic = traffic
+        self._ends_at = ends_at
+
+    def brief(self, free: bool, open: bool, parked: bool) -> None:
+        """free: answers may go on without the session. open: and requests may. parked: none may, whatever is due."""
+        self._free = free
+        self._open = open
+        self._parked = parked
+
+    def _current(self, traffic: Traffic, now: float) -> bool:
+        """Whether what the session saw last still holds."""
+        return (
+            now < self._ends_at
+            and self._clock.wall() < traffic.valid_until
+            and self._policies.current is traffic.policy
+            and self._tally.generation == traffic.tally_generation
+        )
+
+    # From the client
+
+    def requests(self, data: memoryview) -> int:
+        """How many octets of `data` go on to the broker as they are."""
+        traffic = self._traffic
+        if traffic is None or not self._open:
+            return 0
+        now = self._clock.monotonic()
+        if not self._current(traffic, now):
+            return 0
+        taken = 0
+        while octets := self._some_requests(traffic, data[taken:], now):
+            taken += octets
+        self.octets_in += taken
+        self._from_client.value += taken
+        return taken
+
+    def _some_requests(self, traffic: Traffic, data: memoryview, now: float) -> int:
+        end = len(data)
+        position = produced = 0
+        wanted = PREFIX
+        places: list[int] = []
+        sums: list[tuple[list[int], int]] = []
+        apis: list[int] = []
+        room = min(self._in_flight_max - len(self._places), FRAMES_MAX)
+        fetches = FETCHES_MAX - self._queue.fetches
+        while end - position >= PREFIX and len(apis) < FRAMES_MAX and len(places) < room and fetches > 0:
+            (size,) = _INT32(data, position)
+            if not HEADER_OCTETS_MIN <= size <= self._frame_bytes_max:
+                break
+            stop = position + PREFIX + size
+            if stop > end:
+                wanted = PREFIX + size
+                break
+            frame = data[position + PREFIX : stop]
+            summed = len(sums)
+            place = self._request(traffic, frame, sums)
+            if place is None:
+                del sums[summed:]
+                break
+            api_key = _HEADER(frame)[0]
+            apis.append(api_key)
+            if place:
+                places.append(place)
+                fetches -= api_key == FETCH
+            if api_key == PRODUCE or size > LARGE:
+                produced += size
+            position = stop
+        if apis and not traffic.charging.account.spend(len(apis), produced, now):
+            self._host.client_wanted = PREFIX
+            return 0
+        for pair, octets in sums:
+            pair[0] += 1
+            pair[1] += octets
+        self._places.extend(places)
+        self._queue.fetches = FETCHES_MAX - fetches
+        for api_key in apis:
+            traffic.cells[api_key].value += 1
+        self.requests_taken += len(apis)
+        self._host.client_wanted = wanted
+        self._host.parked = self._queue.full
+        return position
+
+    def _request(self, traffic: Traffic, frame: memoryview, sums: list[tuple[list[int], int]]) -> int | None:
+        """The place of a request's answer, 0 if it has none; None if the request is not for the short way."""
+        api_key, version, correlation_id, length = _HEADER(frame)
+        offered = self._backend.offered.get(api_key)
+        if api_key not in (PRODUCE, FETCH) or api_key not in traffic.cells:
+            return None
+        if offered is None or not offered[0] <= version <= offered[1] or length < -1:
+            return None
+        offset = HEADER_OCTETS_MIN + max(length, 0)
+        if not bytes(frame[HEADER_OCTETS_MIN:offset]).isascii():
+            return None
+        if version >= (PRODUCE_FLEXIBLE if api_key == PRODUCE else FETCH_FLEXIBLE):
+            if offset >= len(frame) or frame[offset]:
+                return None
+            offset += 1
+        try:
+            if api_key == PRODUCE:
+                return self._produce(traffic, frame, offset, version, correlation_id, sums)
+            return self._fetch(traffic, frame, offset, version, correlation_id, sums)
+        except Malformed:
+            return None  # the general way says so
+
+    def _produce(
+        self,
+        traffic: Traffic,
+        frame: memoryview,
+        offset: int,
+        version: int,
+        correlation_id: int,
+        sums: list[tuple[list[int], int]],
+    ) -> int | None:
+        scan = scan_produce(frame, offset, version)
+        unusual = scan.has_transactional_batch or scan.transactional_id is not None or scan.tagged
+        if unusual or not scan.topics:
+            return None
+        verdicts = traffic.fast.write_ids if version >= PRODUCE_TOPIC_IDS else traffic.fast.write_names
+        if not _all_found(verdicts, scan.topics, scan.topic_octets, sums):
+            return None
+        return walked_place(correlation_id, PRODUCE, version) if scan.acks else 0
+
+    def _fetch(
+        self,
+        traffic: Traffic,
+        frame: memoryview,
+        offset: int,
+        version: int,
+        correlation_id: int,
+        sums: list[tuple[list[int], int]],
+    ) -> int | None:
+        scan = scan_fetch(frame, offset, version)
+        verdicts = traffic.fast.read_ids if version >= FETCH_TOPIC_IDS else traffic.fast.read_names
+        if scan.replica_id != NO_REPLICA or scan.tagged:
+            return None
+        if not _all_found(verdicts, scan.topics, (0,) * len(scan.topics), sums):
+            return None
+        return walked_place(correlation_id, FETCH, version)
+
+    # From the broker
+
+    def answers(self, data: memoryview) -> int:
+        """How many octets of `data` go on to the client as they are."""
+        traffic = self._traffic
+        if traffic is None or not (self._free or self.streaming):
+            return 0
+        now = self._clock.monotonic()
+        if not self._current(traffic, now):
+            return 0
+        taken = self._go_on(traffic, data) if self.streaming else 0
+        if self._free and not self.streaming:
+            taken += self._some_answers(traffic, data[taken:], now)
+        self.octets_out += taken
+        self._from_upstream.value += taken
+        return taken
+
+    def _some_answers(self, traffic: Traffic, data: memoryview, now: float) -> int:
+        """Whole answers, and the front of one that is large."""
+        end = len(data)
+        position = 0
+        wanted = PREFIX
+        while end - position >= 2 * PREFIX and self._places and isinstance(place := self._places[0], int):
+            size, correlation_id = _INT32(data, position)[0], _INT32(data, position + PREFIX)[0]
+            api_key, version = place >> 16 & 0xFFFF, place & 0xFFFF
+            if not PREFIX <= size <= self._frame_bytes_max or correlation_id & 0xFFFFFFFF != place >> 32:
+                break
+            stop = position + PREFIX + size
+            if stop > end:
+                if api_key == FETCH and size >= STREAMED_FROM and not traffic.fast.collected:
+                    if end - position < STREAMED_FRONT:
+                        wanted = STREAMED_FRONT
+                        break
+                    taken = self._begin(traffic, data[position:], size, version, now)
+                    if taken:
+                        return position + taken
+                wanted = PREFIX + size
+                break
+            if self._session_is_next():
+                break
+            frame = data[position:stop]
+            if api_key == PRODUCE:
+                good = size <= LARGE and _produced(frame, version)
+            else:
+                good = bool(self._begin(traffic, frame, size, version, now))
+            if not good:
+                break
+            self._pass()
+            position = stop
+        self._host.upstream_wanted = wanted
+        return position
+
+    def _begin(self, traffic: Traffic, data: memoryview, size: int, version: int, now: float) -> int:
+        """Walk what there is of an answer to Fetch. 0: it goes the general way."""
+        fetched = self._fetched
+        fetched.begin(PREFIX + size, version)
+        verdicts = traffic.fast.read_ids if version >= FETCH_TOPIC_IDS else traffic.fast.read_names
+        try:
+            taken = fetched.feed(data, verdicts)
+        except (Malformed, Declined):
+            return 0
+        if not traffic.charging.account.spend_consumed(size, now):
+            return 0
+        fetched.tally()
+        self.streaming = fetched.left > 0
+        self._generation = traffic.fast.generation
+        self._host.upstream_wanted = fetched.wanted
+        return taken
+
+    def _go_on(self, traffic: Traffic, data: memoryview) -> int:
+        """The next part of the answer that is streamed."""
+        fetched, fast = self._fetched, traffic.fast
+        verdicts = fast.read_ids if fetched.by_id else fast.read_names
+        try:
+            if self._generation != fast.generation:
+                self._generation = fast.generation
+                fetched.look_again(verdicts)
+            taken = fetched.feed(data, verdicts)
+        except (Malformed, Withheld) as error:
+            self.failed = error
+            self._host.upstream_wanted = 1
+            return 0
+        fetched.tally()
+        if fetched.unknown:
+            traffic.relay.forget(fetched.unknown)
+            fetched.unknown.clear()
+        if not fetched.left:
+            if not self._free or self._session_is_next():
+                fetched.left = fetched.wanted = 1  # the session sends the last octet, and what is due behind it
+                taken -= 1
+            else:
+                self.streaming = False
+                self._pass()
+        self._host.upstream_wanted = fetched.wanted if self.streaming else PREFIX
+        return taken
+
+    def end_of_answer(self, data: memoryview) -> bytes | None:
+        """The end of the answer that is streamed, if it is there and is the session's to send; None otherwise.
+
+        It takes the place of as many octets of `data`. The answer is complete then.
+        """
+        fetched = self._fetched
+        left = fetched.left
+        if self.failed is not None or len(data) < left or not (fetched.ends_with_addresses or fetched.complete):
+            return None
+        self.streaming = False
+        return blank(left) if fetched.ends_with_addresses else bytes(data[:left])
+
+    def _session_is_next(self) -> bool:
+        """Whether behind the answer that is due now stands one that is the session's to send, or to read."""
+        if len(self._places) < 2:
+            return False
+        place = self._places[1]
+        return isinstance(place, Expected) and (place.own is not None or place.gateways)
+
+    def _pass(self) -> None:
+        """The answer that was due went on."""
+        self._queue.passed()
+        self._host.parked = self._parked or self._queue.full
+
+
+def _all_found(
+    verdicts: Verdicts, topics: tuple[bytes, ...], octets: tuple[int, ...], sums: list[tuple[list[int], int]]
+) -> bool:
+    for topic, each in zip(topics, octets, strict=True):
+        pair = verdicts.get(topic)
+        if pair is None:
+            return False
+        sums.append((pair, each))
+    return True
+
+
+def _produced(frame: memoryview, version: int) -> bool:
+    """Whether a whole answer to Produce, its length prefix included, may go on as it is."""
+    offset = PREFIX
+    if version >= PRODUCE_FLEXIBLE:
+        if len(frame) < 9 or frame[8]:
+            return False
+        offset += 1
+    try:
+        walk = walk_produce_response(frame[PREFIX:], offset, version)
+    except Malformed:
+        return False
+    return not walk.has_node_endpoints and UNKNOWN_TOPIC_ID not in walk.error_codes

@@ -1,0 +1,419 @@
+"""The office process: it speaks for all workers, and finds out once what all of them have to know.
+
+It has the admin port, fetches issuers' keys, watches policies and certificates. A new policy revision comes into force
+in all workers or in none: each reads and prepares it, and only when all have does each put it in the place of the old
+one. A worker that (re)starts is told what is in force before it serves. A worker that does not do what it had agreed
+to is killed, and is told when it starts anew. An office that is mended begins with what is on the board, and clients
+notice nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import uvloop
+from OpenSSL import SSL
+
+from gateway import __version__
+from gateway.core.audit import AllowedTally, AuditEvent, Event, FieldValue
+from gateway.core.documents import Mistakes
+from gateway.core.identity import Principal
+from gateway.core.keys import BadKeySet, KeyRing, KeySet
+from gateway.core.meters import Meters, Reading
+from gateway.core.policy import PolicySet, load_policy
+from gateway.core.session import KeysRefreshed, KeysWanted
+from gateway.edge.audit import AuditSink
+from gateway.edge.clock import SystemClock
+from gateway.edge.keys import KeyKeeper
+from gateway.edge.reasons import StartRefused
+from gateway.edge.watch import Watch, fingerprint
+from gateway.ops import config_policies, differences
+from gateway.ops.admin_serving import Spoken, serving
+from gateway.ops.certificate_reload import LiveCertificates, watched_files
+from gateway.ops.composition import READY, Part, announce_start
+from gateway.ops.config import Configuration
+from gateway.ops.config_changes import waiting_paths
+from gateway.ops.exit_codes import OK, WRONG_USE
+from gateway.ops.live_configuration import Done, LiveConfiguration
+from gateway.ops.metrics import registry
+from gateway.ops.own_log import log_level, set_log_level, set_up_log
+from gateway.ops.policy_reload import LivePolicies
+from gateway.ops.status import configuration, issuers, policy
+from gateway.ops.workers import merging, summing
+from gateway.ops.workers.background import Stop
+from gateway.ops.workers.channel import Channel, ChannelLost, Fields, Refused
+from gateway.ops.workers.mending import FAILED
+from gateway.ops.workers.places import OFFICE, Field
+from gateway.ops.workers.present import Files, Present, from_bytes, to_bytes, to_json
+from gateway.ops.workers.roll import Roll
+from gateway.ops.workers.site import Site
+
+LOOK_SECONDS = 0.2
+"""How often the places are looked at, and the beat is told."""
+COUNT_SECONDS = 2.0
+"""How often the workers' counters are fetched: what one counted after that is lost if it dies."""
+ANSWER_SECONDS = 2.0
+"""For what the admin port is asked."""
+PREPARE_SECONDS = 30.0
+COMMIT_SECONDS = 5.0
+
+log = logging.getLogger("gateway.workers")
+
+
+def keep_office(site: Site, line: int) -> int:
+    """The whole life of the office process; returns its exit code. Called by the supervisor's child."""
+    set_up_log(site.configuration.settings.log_level, "office")
+    site.let_go()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(Office(site).serve(line))
+    except (StartRefused, Mistakes) as refused:
+        log.error("it does not start: %s", refused)
+        return WRONG_USE
+
+
+class _TellingRing(KeyRing):
+    """A key ring that passes on what it takes."""
+
+    def __init__(self, office: Office) -> None:
+        super().__init__()
+        self._office = office
+
+    def replace(self, issuer: str, jwks: bytes, wall: float) -> KeySet:
+        found = super().replace(issuer, jwks, wall)
+        self._office.hand_keys(issuer, jwks, wall)
+        return found
+
+
+class Office:
+    """Composed from what the supervisor made, and from the board."""
+
+    def __init__(self, site: Site) -> None:
+        """Raises StartRefused, Mistakes, OSError."""
+        self._site = site
+        self.configuration = configuration = site.configuration
+        self.settings = settings = configuration.settings
+        self.clock = SystemClock()
+        self.meters = Meters()
+        self.audit = AuditSink(settings.audit, AllowedTally(), self.clock, self.meters, site.turns)
+        self._present = from_bytes(site.board.read())
+        self._members: dict[int, Channel] = {}
+        self._turn = asyncio.Lock()
+        """One change at a time, and nobody is let in during one."""
+        self._first = site.places.get(OFFICE, Field.STARTS) <= 1
+        self._sums = summing.Sums()
+        self._sums.keep(summing.from_json(self._present.retired))
+        self._roll = Roll(site.places, self._tell_of_worker)
+        self._ready = False
+        self._stopping = False
+        self._hung_up: asyncio.Future[None] | None = None
+        self.ring = _TellingRing(self)
+        for issuer, (jwks, at) in self._present.keys.items():
+            with contextlib.suppress(BadKeySet):
+                self.ring.replace(issuer, jwks, at)
+        self.keys = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        self._folder = configuration.file.absolute().parent
+        self._files: Files = self._present.files
+        first = self._present.policies(configuration.vocabulary, site.policies)
+        self.policies = LivePolicies(first, self._load, self.audit, self.meters, self.clock.wall, self._agree)
+        patterns = [str(self._folder / pattern) for pattern in settings.policies.files]
+        self.watch = Watch(patterns, self._policies_changed, settings.policies.poll, site.seen)
+        files = watched_files(settings.listeners)
+        self.certificates = LiveCertificates(
+            settings.listeners, _unused, self.audit, self.meters, self.clock.wall, site.contexts
+        )
+        self.live = LiveConfiguration(
+            configuration, self._put_off, asyncio.Lock(), self.audit, self.meters, self.clock.wall
+        )
+        self.certificate_watch = Watch(files, self._certificates_changed, settings.policies.poll, fingerprint(files))
+
+    async def serve(self, line: int) -> int:
+        """Until the line ends."""
+        site, stop = self._site, Stop()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(line, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        async with contextlib.AsyncExitStack() as ending:
+            await ending.enter_async_context(serving(self.spoken(), site.admin))
+            await self.audit.start()
+            ending.push_async_callback(self.audit.close)
+            if self._first:
+                announce_start(self._announce, self.configuration, workers=site.workers)
+            server = await asyncio.start_unix_server(self._knocked, sock=site.door.sock.dup())
+            ending.callback(server.close)
+            ending.callback(self._close_channels)
+            await ending.enter_async_context(stop.background(self._keep_looking(), "looking after the workers"))
+            await ending.enter_async_context(stop.background(self._keep_counting(), "counting for the workers"))
+            parts: list[Part] = [self.keys, self.policies, self.live, self.watch, self.certificate_watch]
+            for part in parts:
+                await part.start()
+                ending.push_async_callback(part.close)
+            if not self._first:  # whatever changed while there was no office
+                self.watch.poke()
+                self.certificate_watch.poke()
+            site.places.put(OFFICE, Field.SERVING, 1.0)
+            await stop.wait()
+            self._tell_stopping()
+            loop.remove_reader(line)
+        return FAILED if stop.failed else OK
+
+    async def _put_off(self, found: Configuration, trigger: str) -> Done:
+        """Of several workers a changed configuration is looked at, and then waits for a restart, all of it."""
+        del trigger
+        old, new = (each.model_dump(mode="json") for each in (self.settings, found.settings))
+        return Done(waiting=waiting_paths(differences.changed_paths(old, new), alone=False))
+
+    async def reloaded(self) -> Mapping[str, object]:
+        """Look at everything now; what came of it, for ``gateway reload``."""
+        outcome = await self.live.reload("gateway reload")
+        await self.policies.reload("gateway reload")
+        await self._reload_certificates("gateway reload")
+        refused = [*self.policies.notes(), *self.certificates.notes()]
+        return outcome.described(self.live.revision, self.policies.current.revision, refused)
+
+    async def _look_at_configuration(self) -> None:
+        await self.live.reload("SIGHUP")
+
+    def _hang_up(self) -> None:
+        self._hung_up = asyncio.ensure_future(self._look_at_configuration())
+        self.audit.reopen()
+        self.tell("reopen-audit")
+        self.watch.poke()
+        self.certificate_watch.poke()
+
+    def _announce(self, event: Event, **fields: FieldValue) -> None:
+        self.audit(AuditEvent(event, self.clock.wall(), fields=MappingProxyType(fields)))
+
+    # ---- workers --------------------------------------------------------------------------------------------------
+
+    async def _knocked(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        channel: Channel
+
+        async def hello(asked: Fields) -> object:
+            return await self._let_in(channel, asked)
+
+        async def keys(asked: Fields) -> object:
+            if channel not in self._members.values():
+                raise PermissionError
+            fact = await self.keys.refresh(KeysWanted(asked["issuer"], asked["kid"]))
+            return isinstance(fact, KeysRefreshed)
+
+        channel = Channel(reader, writer, {"hello": hello, "keys": keys}, {})
+        try:
+            await channel.run()
+        finally:
+            for worker, known in list(self._members.items()):
+                if known is channel:
+                    del self._members[worker]
+
+    async def _let_in(self, channel: Channel, asked: Fields) -> object:
+        """A worker's first word: the present state, for one that proves to be of this gateway."""
+        if not secrets.compare_digest(str(asked["word"]), self._site.door.word):
+            channel.close()
+            raise PermissionError
+        async with self._turn:
+            self._members[int(asked["place"])] = channel
+            return to_json(self._present)
+
+    def _close_channels(self) -> None:
+        for channel in self._members.values():
+            channel.close()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            self._site.places.put(OFFICE, Field.BEAT, self.clock.monotonic())
+            for worker in self._roll.look():
+                self._sums.gone(worker)
+                self._keep(replace(self._present, retired=tuple(summing.to_json(self._sums.kept()))))
+            if self._site.places.stopping:
+                self._tell_stopping()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _tell_stopping(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._announce("stopping")
+
+    async def _keep_counting(self) -> None:
+        while True:
+            await self.count()
+            await asyncio.sleep(COUNT_SECONDS)
+
+    async def count(self) -> None:
+        """Fetch what the workers have counted."""
+        self._ready = not await self.missing()
+        for worker, (process, series) in (await self.ask_all("series")).items():
+            self._sums.take(worker, process, summing.from_json(series))
+
+    def _tell_of_worker(self, fields: Mapping[str, FieldValue]) -> None:
+        self._announce("worker", **fields)
+
+    def tell(self, word: str, **fields: object) -> None:
+        for channel in self._members.values():
+            channel.tell(word, **fields)
+
+    async def ask_all(self, word: str, seconds: float = ANSWER_SECONDS, **fields: object) -> dict[int, Any]:
+        """Worker -> its answer, of those that give one in time."""
+        members = dict(self._members)
+        asked = (channel.ask(word, seconds=seconds, **fields) for channel in members.values())
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return {
+            worker: answer
+            for worker, answer in zip(members, found, strict=True)
+            if not isinstance(answer, BaseException)
+        }
+
+    def _keep(self, present: Present) -> None:
+        """Put it on the board. Raises ValueError if it is too much for it."""
+        self._site.board.write(to_bytes(present))
+        self._present = present
+
+    # ---- what all have to know ------------------------------------------------------------------------------------
+
+    def hand_keys(self, issuer: str, jwks: bytes, at: float) -> None:
+        """An issuer's keys were fetched well."""
+        self._keep(replace(self._present, keys={**self._present.keys, issuer: (jwks, at)}))
+        self.tell("keys", issuer=issuer, jwks=jwks.decode("latin-1"), at=at)
+
+    def _load(self) -> PolicySet:
+        """On a thread; one reload at a time."""
+        configuration = self.configuration
+        files, mistakes = config_policies.read_files(None, self.settings.policies.files, self._folder)
+        if mistakes:
+            raise Mistakes(mistakes)
+        self._files = tuple(files)
+        return load_policy(files, configuration.vocabulary)
+
+    async def _agree(self, found: PolicySet) -> str:
+        """All workers take the set, or none does; why none, else ""."""
+        async with self._turn:
+            present = replace(self._present, revision=found.revision, files=self._files)
+            files = to_json(present)["files"]
+            members = dict(self._members)
+            asked = (
+                channel.ask("prepare-policies", seconds=PREPARE_SECONDS, files=files) for channel in members.values()
+            )
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            for (worker, channel), answer in zip(members.items(), answers, strict=True):
+                if answer != found.revision and not channel.lost:  # one that is gone is told when it comes back
+                    return f"worker {worker} cannot take them: {_words(answer)}"
+            try:
+                self._keep(present)
+            except ValueError as error:
+                return f"the files are too large for several workers: {error}"
+            await self._commit(members, found.revision)
+        return ""
+
+    async def _commit(self, members: Mapping[int, Channel], revision: str) -> None:
+        asked = (
+            channel.ask("commit-policies", seconds=COMMIT_SECONDS, revision=revision) for channel in members.values()
+        )
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for worker, answer in zip(members, answers, strict=True):
+            if answer != revision:
+                log.error("worker %d did not take revision %s and is ended: %s", worker, revision, _words(answer))
+                self._roll.kill(worker)
+
+    async def _policies_changed(self, trigger: str) -> None:
+        await self.policies.reload("SIGHUP" if trigger == "poke" else "changed file")
+
+    async def _certificates_changed(self, trigger: str) -> None:
+        await self._reload_certificates("SIGHUP" if trigger == "poke" else "changed file")
+
+    async def _reload_certificates(self, words: str) -> None:
+        await self.certificates.reload(words)
+        good = await self.ask_all("certificates", PREPARE_SECONDS, trigger=words)
+        if any(good.values()) and not all(good.values()):
+            those = ", ".join(str(worker) for worker, taken in good.items() if not taken)
+            self._announce("warning", warning="TLS files were refused by some workers", workers=those)
+
+    # ---- what it says ---------------------------------------------------------------------------------------------
+
+    def spoken(self) -> Spoken:
+        """For the admin port."""
+        return Spoken(
+            self.settings.admin,
+            self.audit,
+            self.clock,
+            self.meters,
+            self.missing,
+            self.notes,
+            self.status,
+            lambda: differences.described(self.settings, self.policies.loaded, self.configuration.revision),
+            self.close_principal,
+            self.reloaded,
+            registry(Meters(), self.readings),
+            self._use_level,
+            self.count,
+        )
+
+    async def missing(self) -> list[str]:
+        said = await self.ask_all("lacks")
+        own = [*self._roll.missing(said), *self.keys.ready(), *self.certificates.ended()]
+        return merging.lines({worker: lacks for worker, (lacks, _) in said.items()}, own)
+
+    async def notes(self) -> list[str]:
+        said = await self.ask_all("lacks")
+        own = [*self.keys.notes(), *self.certificates.notes(), *self.live.notes(), *self.policies.notes()]
+        return merging.lines({worker: notes for worker, (_, notes) in said.items()}, own)
+
+    async def status(self) -> Mapping[str, object]:
+        """As one process would say it (ops.status), with a word on each worker."""
+        said = await self.ask_all("status")
+        statuses = [said[worker] for worker in sorted(said)]
+        missing = await self.missing()
+        totals = {worker: one["connections"]["total"] for worker, one in said.items()}
+        now = self.clock.wall()
+        return {
+            "version": __version__,
+            "pid": os.getppid(),
+            "at": now,
+            "started_at": self._site.started_at,
+            "ready": not missing,
+            "missing": missing,
+            "notes": await self.notes(),
+            "log_level": log_level(),
+            "configuration": configuration(self, now),
+            "policy": policy(self, now),
+            "listeners": merging.listeners(statuses),
+            "backends": merging.backends(statuses),
+            "issuers": list(issuers(self, now)),
+            "certificates": statuses[0]["certificates"] if statuses else [],
+            "connections": merging.connections(statuses),
+            "budget": merging.budget(statuses),
+            "throttled": merging.throttled(statuses),
+            "workers": list(self._roll.status(now, totals)),
+        }
+
+    async def close_principal(self, principal: Principal, why: str) -> int:
+        whom = [principal.method, principal.issuer, principal.name]
+        return sum((await self.ask_all("close", principal=whom, reason=why)).values())
+
+    def _use_level(self, level: str) -> None:
+        set_log_level(level)
+        self._keep(replace(self._present, log_level=level))
+        self.tell("log-level", level=level)
+
+    def readings(self) -> Iterator[Reading]:
+        """Everything that all have counted; `count` brings it up to date."""
+        own = [*self.meters.series(), *self.keys.readings(), *self.certificates.readings(), *self.policies.readings()]
+        own += self.live.readings()
+        yield from self._sums.readings([*own, *self._roll.readings(), (READY, (), float(self._ready))])
+
+
+def _unused(listener: str, context: SSL.Context) -> None:
+    """The office serves no client."""
+    del listener, context
+
+
+def _words(answer: object) -> str:
+    return str(answer) if isinstance(answer, ChannelLost | Refused) else type(answer).__name__

@@ -1,0 +1,286 @@
+"""With the short way and without it, by the session or by the pump: the same octets, counters, audit and ends."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.core.rights import Quota
+from gateway.core.settings import Limits
+from gateway.kafka import codec
+from gateway.kafka.plan import TopicFacts
+from gateway.kafka.short_way import ShortWay
+from tests.property.short_ways import GENERAL, PUMP, SESSION, ShortWorld, cut, picture
+from tests.scenarios.kafka_world import (
+    ALL_TOPICS,
+    PLENTY,
+    TOPIC_A,
+    TOPIC_B,
+    TOPIC_NEW,
+    TablePolicy,
+    batch,
+    framed,
+    heartbeat,
+    request,
+    response,
+    versions,
+)
+
+FORMS: list[Any] = [ShortWay]
+TOPICS: dict[str, bytes] = {"a": TOPIC_A, "b": TOPIC_B, "c": b"c" * 16, "new": TOPIC_NEW}
+ALLOWED = (*ALL_TOPICS, ("topic", "Read", "c"), ("topic", "Write", "c"))
+FEWER = ALL_TOPICS
+TIGHT = Quota(produce_bytes=3000.0, consume_bytes=3000.0, requests=8.0, connections=5)
+
+Step = Callable[[ShortWorld, "Broker"], None]
+
+
+def some_topics(dice: random.Random) -> list[str]:
+    if dice.random() < 0.9:
+        return dice.choice((["a"], ["a", "c"], ["c", "a", "a"]))
+    return dice.sample(sorted(TOPICS), dice.randrange(3))
+
+
+def named(topic: str, by_id: bool, field: str) -> dict[str, Any]:
+    return {"topicId": TOPICS[topic]} if by_id else {field: topic}
+
+
+def some_produce(dice: random.Random, number: int) -> bytes:
+    version = dice.randrange(3, 14)
+    flags = 0x10 if dice.random() < 0.05 else 0
+    data = [
+        {
+            **named(topic, version >= 13, "name"),
+            "partitionData": [
+                {"index": index, "records": dice.choice((batch(flags), batch(octets=300), None, b"xy"))}
+                for index in range(dice.randrange(4))
+            ],
+        }
+        for topic in some_topics(dice)
+    ]
+    body: dict[str, Any] = {"acks": dice.choice((-1, 1, 1, 0)), "timeoutMs": 9, "topicData": data}
+    if dice.random() < 0.05:
+        body["transactionalId"] = "t"
+    if version >= 9 and dice.random() < 0.05:
+        body["_tags"] = {3: b"x"}
+    return request(0, version, number, body, client_id=dice.choice(("test", "", "test", "café")))
+
+
+def some_fetch(dice: random.Random, number: int) -> bytes:
+    version = dice.randrange(4, 19)
+    asked = [
+        {
+            **named(topic, version >= 13, "topic"),
+            "partitions": [{"partition": index, "partitionMaxBytes": 9} for index in range(dice.randrange(3))],
+        }
+        for topic in some_topics(dice)
+    ]
+    body: dict[str, Any] = {"maxWaitMs": 1, "minBytes": 1, "topics": asked}
+    if version >= 7 and dice.random() < 0.5:
+        body |= {"sessionId": 7, "sessionEpoch": dice.choice((-1, 0, 5))}
+    if version < 15 and dice.random() < 0.05:
+        body["replicaId"] = 3
+    return request(1, version, number, body)
+
+
+def some_request(dice: random.Random, number: int, wild: bool) -> bytes:
+    """wild: what ends a connection is among them."""
+    lot = dice.random()
+    if lot < 0.5:
+        return some_produce(dice, number)
+    if lot < 0.85:
+        return some_fetch(dice, number)
+    if lot < 0.92:
+        return heartbeat(number)
+    if lot < 0.98 or not wild:
+        return versions(number)
+    if lot < 0.985:
+        return framed(dice.randbytes(dice.randrange(30)))
+    broken = bytearray(some_produce(dice, number))
+    broken[dice.randrange(4, len(broken))] ^= 1 << dice.randrange(8)
+    return bytes(broken)
+
+
+class Broker:
+    """Answers what it was asked, each by lot, the same lot for the same request."""
+
+    def __init__(self, seed: int, large: bool) -> None:
+        self.seed = seed
+        self.large = large
+        self.asked: deque[bytes] = deque()
+        self.rest = b""
+        self.up = self.down = b""
+
+    def take(self, octets: bytes) -> None:
+        self.up += octets
+        self.rest += octets
+        while len(self.rest) >= 4 and len(self.rest) >= (stop := 4 + int.from_bytes(self.rest[:4], "big")):
+            self.asked.append(self.rest[4:stop])
+            self.rest = self.rest[stop:]
+
+    def answers(self, count: int) -> bytes:
+        made = b""
+        while self.asked and count:
+            answer = self._answer(self.asked.popleft())
+            made += answer
+            count -= bool(answer)
+        return made
+
+    def _answer(self, frame: bytes) -> bytes:
+        header = codec.parse_request_header(memoryview(frame))
+        body = codec.decode_request(header.api_key, header.api_version, frame[header.body_offset :])
+        dice = random.Random(self.seed * 1000 + header.correlation_id)
+        if header.api_key == 0:
+            made = None if body["acks"] == 0 else self._produced(dice, header.api_version, body)
+        elif header.api_key == 1:
+            made = self._fetched(dice, header.api_version, body)
+        else:
+            made = {"throttleTimeMs": dice.choice((0, 3)), "errorCode": 0}
+        if made is None:
+            return b""
+        correlation_id = header.correlation_id if self.seed % 3 != 1 or dice.random() > 0.003 else 77
+        return response(header.api_key, header.api_version, correlation_id, made)
+
+    def _produced(self, dice: random.Random, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        by_id = version >= 13
+        code = dice.choice((0, 0, 0, 0, 0, 6, 100))
+        return {
+            "responses": [
+                {
+                    **({"topicId": topic["topicId"]} if by_id else {"name": topic["name"]}),
+                    "partitionResponses": [
+                        {"index": each["index"], "errorCode": code, "baseOffset": 5} for each in topic["partitionData"]
+                    ],
+                }
+                for topic in body["topicData"]
+            ],
+            "throttleTimeMs": dice.choice((0, 0, 40)),
+            **self._endpoints(dice, version >= 10),
+        }
+
+    def _fetched(self, dice: random.Random, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        by_id = version >= 13
+        key = "topicId" if by_id else "topic"
+        topics = [topic[key] for topic in body["topics"]]
+        if dice.random() < 0.2:  # a fetch session's topics are in answers without being asked for again
+            topics += [TOPICS[each] if by_id else each for each in dice.choice((["a"], ["c"], ["b"], ["new"]))]
+        size = 70_000 if self.large else 40
+
+        def partition(index: int) -> dict[str, Any]:
+            code = dice.choice((0,) * 8 + (29, 100, 1))
+            records = b"" if code else dice.choice((batch(), batch(octets=dice.randrange(size)), b""))
+            aborted = dice.choice((None, [], [{"producerId": 1, "firstOffset": 2}] * 3))
+            return {"partitionIndex": index, "errorCode": code, "abortedTransactions": aborted, "records": records}
+
+        return {
+            "throttleTimeMs": dice.choice((0, 0, 40)),
+            **({"sessionId": 7, "errorCode": 0} if version >= 7 else {}),
+            "responses": [
+                {key: topic, "partitions": [partition(index) for index in range(dice.randrange(4))]} for topic in topics
+            ],
+            **self._endpoints(dice, version >= 16 and not self.large),
+        }
+
+    def _endpoints(self, dice: random.Random, possible: bool) -> dict[str, Any]:
+        if not possible or dice.random() < 0.8:
+            return {}
+        return {"nodeEndpoints": [{"nodeId": 2, "host": "broker2.internal", "port": 19093, "rack": None}]}
+
+
+def script(seed: int, large: bool) -> list[Step]:
+    """What happens, by lot; the same for each way."""
+    dice = random.Random(seed)
+    steps: list[Step] = []
+    number = 10
+
+    def sending(chunks: list[bytes]) -> Step:
+        def step(world: ShortWorld, broker: Broker) -> None:
+            for chunk in chunks:
+                seen = world.send(chunk)
+                broker.take(seen.up)
+                broker.down += seen.down
+                for _ in seen.asks:
+                    missing = frozenset({TOPIC_NEW})
+                    told = world.tell(TopicFacts({}, missing, frozenset({"new"})))
+                    broker.take(told.up)
+                    broker.down += told.down
+
+        return step
+
+    def replying(count: int, cut_by: int) -> Step:
+        def step(world: ShortWorld, broker: Broker) -> None:
+            for chunk in cut(random.Random(cut_by), broker.answers(count)):
+                seen = world.reply(chunk)
+                broker.take(seen.up)
+                broker.down += seen.down
+
+        return step
+
+    def later(seconds: float) -> Step:
+        def step(world: ShortWorld, broker: Broker) -> None:
+            seen = world.advance(seconds)
+            broker.take(seen.up)
+            broker.down += seen.down
+
+        return step
+
+    for _ in range(dice.randrange(4, 30)):
+        frames = []
+        for _ in range(dice.randrange(1, 12)):
+            number += 1
+            frames.append(some_request(dice, number, seed % 3 == 1))
+        steps.append(sending(cut(dice, b"".join(frames))))
+        steps.append(replying(dice.randrange(1, 14), dice.randrange(1 << 30)))
+        if dice.random() < 0.3:
+            steps.append(later(dice.choice((0.01, 0.5, 3.0))))
+        if dice.random() < 0.1:
+            steps.append(lambda world, broker: world.tally.drain(0.0) and None)
+        if dice.random() < 0.05:
+            allowed = dice.choice((FEWER, ALLOWED))
+            steps.append(
+                lambda world, broker, allowed=allowed: setattr(world.policies, "current", TablePolicy(allowed))  # type: ignore[misc]
+            )
+    steps.append(replying(1000, 1))
+    return steps
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("block", range(4))
+def test_all_ways_do_the_same(form: Any, large: bool, block: int) -> None:
+    by_pump = 0
+    for seed in range(block * 20, block * 20 + 20):
+        worlds = []
+        quota = TIGHT if seed % 3 == 0 else PLENTY
+        for way in (GENERAL, SESSION, PUMP):
+            limits = Limits(in_flight_max=5 if seed % 4 == 0 else 100)
+            worlds.append((ShortWorld(way, form, allowed=ALLOWED, quota=quota, limits=limits), Broker(seed, large)))
+            worlds[-1][0].login()
+        for at, step in enumerate(script(seed, large)):
+            for world, broker in worlds:
+                if world.ended is None:
+                    step(world, broker)
+            (plain, base), *others = worlds
+            for world, broker in others:
+                where = (seed, at, world.way)
+                if plain.ended and plain.ended.reason.code == "upstream-protocol-error":
+                    continue
+                assert broker.up == base.up, where
+                if not world.session.short_way.streaming:
+                    assert broker.down == base.down, where
+                    assert picture(world) == picture(plain), where
+                else:
+                    assert broker.down.startswith(base.down), where
+        if plain.ended is None:
+            summed = [sums(world) for world, _ in worlds]
+            assert summed[1:] == summed[:1] * 2, seed
+        by_pump += worlds[2][0].by_pump
+    assert by_pump > 8_000  # the short way did take something
+
+
+def sums(world: ShortWorld) -> list[tuple[object, ...]]:
+    return sorted(tuple(event.fields.values()) for event in world.tally.drain(0.0))
