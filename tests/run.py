@@ -5,7 +5,7 @@
 
 ``make quick`` and ``make test`` call this. Each step writes to build/test/NAME.log; a failed one's end is shown. What
 the machine lacks is left out and listed with how to get it; ``REQUIRE_ALL=1`` makes each such line a failure. Ends
-with 0 if all went well, else 1. Standard library only.
+with 0 if all went well, else 1. Standard library only, tests.real.names included.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.real.names import with_names  # noqa: E402 - run as a script, so the path comes first
+
 OUT = ROOT / "build" / "test"
 BIN = Path(sys.executable).parent
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
@@ -90,10 +94,11 @@ CHECKS = (
 )
 
 
-def pytest(name: str, *arguments: str, coverage: bool = False) -> Step:
+def pytest(name: str, *arguments: str, coverage: bool = False, environment: dict[str, str] | None = None) -> Step:
     measured = ("-m", "coverage", "run", f"--data-file={COVERAGE_DATA}", "--source=gateway") if coverage else ()
     report = f"--junitxml={OUT / name}.xml"
-    return Step(name, (sys.executable, *measured, "-m", "pytest", "-q", report, *arguments), tests=True)
+    command = (sys.executable, *measured, "-m", "pytest", "-q", report, *arguments)
+    return Step(name, command, tests=True, environment=environment or {})
 
 
 def real_suites() -> list[Step]:
@@ -102,11 +107,11 @@ def real_suites() -> list[Step]:
     if any((ROOT / "tests/equivalence").glob("test_*.py")):
         suites.append(pytest("equivalence", "tests/equivalence"))
     proofs = [f"tests/real/{name}" for name in PROOFS]
-    suites.append(pytest("proofs", *proofs))
+    suites.append(pytest("proofs", *proofs, environment=with_names()))
     files = sorted(file for file in (ROOT / "tests/real").glob("test_*.py") if file.name not in PROOFS)
     for shard in range(min(REAL_SHARDS, len(files))):
         names = [str(file.relative_to(ROOT)) for file in files[shard::REAL_SHARDS]]
-        suites.append(pytest(f"real-{shard + 1}", *names))
+        suites.append(pytest(f"real-{shard + 1}", *names, environment=with_names()))
     return suites
 
 

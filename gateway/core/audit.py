@@ -11,7 +11,7 @@ from gateway.core.identity import Principal
 
 Event = Literal[
     "started", "stopping", "config-revision", "config-refused", "policy-revision", "policy-refused",
-    "connected", "authenticated", "refused", "reauthenticated",
+    "connected", "authenticated", "refused", "reauthenticated", "probed",
     "denied", "throttled", "closed", "allowed", "upstream", "keys", "warning", "admin", "worker",
 ]  # fmt: skip
 

@@ -52,8 +52,12 @@ class Surroundings:
 class ConnectionLog:
     """One connection's lines."""
 
-    def __init__(self, around: Surroundings, peer: Peer, fields: Mapping[str, FieldValue]) -> None:
-        """`fields`: what the protocol adds to the line about the connection's begin."""
+    def __init__(
+        self, around: Surroundings, peer: Peer, fields: Mapping[str, FieldValue], *, silent: bool = False
+    ) -> None:
+        """`fields`: what the protocol adds to the line about the connection's begin. `silent`: nothing is written
+        before `heard`, and if that is never called, nothing at all: the edge sums such connections
+        (core.session.Stranger)."""
         self._around = around
         self._peer = peer
         self._principal: Principal | None = None
@@ -62,11 +66,25 @@ class ConnectionLog:
         self._connections = around.meters.cell(around.named.connections, around.listener)
         self._connections.value += 1
         around.meters.cell(around.named.connections_total, around.listener).value += 1
-        self._write(
+        self._at = around.clock.wall()
+        self._fields = fields
+        self.silent = True
+        """Nothing was written yet, and nothing came from the client."""
+        if not silent:
+            self.heard()
+
+    def heard(self) -> None:
+        """The client speaks: from now on the connection has lines of its own, beginning with ``connected``."""
+        if not self.silent:
+            return
+        self.silent = False
+        peer = self._peer
+        self._write_at(
+            self._at,
             "connected",
             {
                 "port": peer.port,
-                **fields,
+                **self._fields,
                 "server_name": peer.server_name,
                 "tls_version": peer.tls_version,
                 "certificate": peer.certificate.fingerprint if peer.certificate else "",
@@ -90,7 +108,9 @@ class ConnectionLog:
         )
 
     def refused(self, reason: Reason, detail: str, mechanism: str, software: str) -> None:
-        """Authentication, or the connection before it, was refused."""
+        """Authentication, or the connection before it, was refused. Of a silent client the edge tells."""
+        if self.silent:
+            return
         self._count(mechanism or "none", "refused")
         self._write(
             "refused",
@@ -109,6 +129,8 @@ class ConnectionLog:
         around = self._around
         self._connections.value -= 1
         around.meters.cell(around.named.closed, around.listener, reason.code).value += 1
+        if self.silent:
+            return
         seconds = round(around.clock.monotonic() - self._began, 3)
         self._write("closed", {"reason": reason.code, "detail": detail, "seconds": seconds, **counts})
 
@@ -117,11 +139,14 @@ class ConnectionLog:
         around.meters.cell(around.named.authentications, around.listener, mechanism, result).value += 1
 
     def _write(self, event: Event, fields: Mapping[str, FieldValue]) -> None:
+        self._write_at(self._around.clock.wall(), event, fields)
+
+    def _write_at(self, at: float, event: Event, fields: Mapping[str, FieldValue]) -> None:
         around, peer = self._around, self._peer
         around.audit(
             AuditEvent(
                 event,
-                around.clock.wall(),
+                at,
                 peer.connection,
                 self._principal,
                 MappingProxyType(

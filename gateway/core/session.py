@@ -200,6 +200,21 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class Stranger(Protocol):
+    """What a session may offer besides, about a client that has not been authenticated."""
+
+    @property
+    def silent(self) -> bool:
+        """Nothing that the client sent was ever taken. `closed` writes nothing about such a client: the edge sums."""
+        ...
+
+    @property
+    def refused(self) -> bool:
+        """Its login was refused, and to say so at its time is all that is left: its place is the first to be taken."""
+        ...
+
+
+@runtime_checkable
 class Identified(Protocol):
     """What a session may offer besides, so that it can be looked at again what it proved when the configuration has
     changed: whether its issuer is still believed, and for the same audience."""

@@ -1,8 +1,8 @@
-"""A connection between its acceptance and its session: the balancer's header where there is one, the
-first bytes, then the TLS handshake, all under one deadline.
+"""A connection between its acceptance and its session: the balancer's header where there is one, the first bytes, then
+the TLS handshake in its turns, all under one deadline.
 
-Ends in exactly one of two calls: `arrived` with the stream and who is there, or `failed` with the reason. An alert that
-the handshake has sent is given time to reach the client (edge.ending).
+Ends in exactly one of two calls: `arrived` with the stream and who is there, or `failed` with the reason. Until its
+first bytes have come, and look like TLS, nothing is held for it but the socket.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gateway.core.identity import Certificate
 from gateway.core.reasons import Reason
@@ -17,14 +18,20 @@ from gateway.edge import reasons
 from gateway.edge.engine import HandshakeFailed, ServerTls
 from gateway.edge.proxied import HeaderGate
 from gateway.edge.sniff import PEEK, not_tls
+from gateway.edge.streams import abort, tune
+from gateway.edge.turns import Turns
 from gateway.wire.proxy_protocol import Header
 
-Arrived = Callable[[ServerTls, Certificate | None], None]
-Failed = Callable[[Reason, str, bool], None]
-"""reason, detail, and whether there is an alert that the client should still read."""
 
-Proxied = Callable[[Header], Reason | None]
-"""Told what a balancer's header says; gives the reason to end the connection for, if there is one."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whom an arrival tells. `failed` is given the stream if its handshake left an alert that the client should still
+    read (edge.ending); otherwise the socket is closed. `proxied` is told a balancer's header, and gives the reason to
+    end the connection for, if there is one."""
+
+    arrived: Callable[[ServerTls, Certificate | None], None]
+    failed: Callable[[Reason, str, ServerTls | None], None]
+    proxied: Callable[[Header], Reason | None]
 
 
 class Arrival:
@@ -34,73 +41,83 @@ class Arrival:
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        tls: ServerTls,
+        secure: Callable[[socket.socket], ServerTls],
+        turns: Turns,
         timeout: float,
-        arrived: Arrived,
-        failed: Failed,
+        outcome: Outcome,
         gate: HeaderGate | None = None,
-        proxied: Proxied | None = None,
     ) -> None:
-        """`gate`: the connection is a balancer's, whose header `proxied` is told."""
+        """`secure` begins TLS on the socket. `gate`: the connection is a balancer's, whose header comes first."""
+        self._loop = loop
         self._sock = sock
-        self._tls = tls
-        self._arrived: Arrived | None = arrived
-        self._failed = failed
+        self._secure = secure
+        self._turns = turns
+        self._outcome = outcome
         self._gate = gate
-        self._proxied = proxied
-        self._sniffed = False
+        self._tls: ServerTls | None = None
+        self._open = True
         self._timer = loop.call_later(timeout, self._late)
-        tls.start(self._go_on, self._go_on)
-        tls.watch_reading(True)
+        loop.add_reader(sock.fileno(), self._first_bytes)
 
-    def abort(self, reason: Reason) -> None:
-        """End it now."""
-        self._fail(reason, "", False)
+    def abort(self, reason: Reason, detail: str = "") -> None:
+        """End it now, by a reset."""
+        self._fail(reason, detail, reset=True)
 
     def _late(self) -> None:
-        self._fail(reasons.HANDSHAKE_TIMEOUT, "" if self._sniffed else "nothing was sent", False)
+        self._fail(reasons.HANDSHAKE_TIMEOUT, "" if self._tls is not None else "nothing was sent")
 
-    def _fail(self, reason: Reason, detail: str, alert: bool) -> None:
-        if self._arrived is not None:
-            self._stop()
-            self._failed(reason, detail, alert)
+    def _fail(self, reason: Reason, detail: str, *, alert: bool = False, reset: bool = False) -> None:
+        if not self._open:
+            return
+        tls = self._stop()
+        if not alert:
+            if tls is not None:
+                tls.close(reset)
+            elif reset:
+                abort(self._sock)
+            else:
+                self._sock.close()
+        self._outcome.failed(reason, detail, tls if alert else None)
 
-    def _stop(self) -> None:
-        self._arrived = None
+    def _stop(self) -> ServerTls | None:
+        self._open = False
         self._timer.cancel()
-        self._tls.watch_reading(False)
-        self._tls.watch_writing(False)
+        tls = self._tls
+        if tls is None:
+            self._loop.remove_reader(self._sock.fileno())
+        else:
+            tls.watch_reading(False)
+            tls.watch_writing(False)
+        return tls
 
-    def _go_on(self) -> None:
-        if self._arrived is None or (self._gate is not None and not self._pass(self._gate)):
+    # ---- before TLS -------------------------------------------------------------------------------------------
+
+    def _first_bytes(self) -> None:
+        if not self._open or (self._gate is not None and not self._pass(self._gate)) or not self._sniff():
             return
-        if not self._sniffed and not self._sniff():
-            return
+        self._loop.remove_reader(self._sock.fileno())
         try:
-            want = self._tls.handshake()
-            certificate = self._tls.certificate() if want == "done" else None
-        except HandshakeFailed as failed:
-            self._fail(failed.reason, failed.detail, failed.reason is not reasons.CLIENT_GAVE_UP)
+            tune(self._sock)
+            tls = self._tls = self._secure(self._sock)
+        except Exception as error:  # an error of ours ends this connection and no other
+            self._fail(reasons.SESSION_FAILED, type(error).__name__)
             return
-        self._tls.watch_writing(want == "write")
-        if want == "done":
-            arrived = self._arrived
-            self._stop()
-            arrived(self._tls, certificate)
+        tls.start(self._wait_turn, self._wait_turn)
+        self._turns.ask(self._turn)
 
     def _pass(self, gate: HeaderGate) -> bool:
         """Read the balancer's header. True when it is complete, or there is none."""
         try:
             header = gate.read()
         except HandshakeFailed as failed:
-            self._fail(failed.reason, failed.detail, False)
+            self._fail(failed.reason, failed.detail)
             return False
         if header is None:
             return False
         self._gate = None
-        reason = self._proxied(header) if self._proxied is not None else None
+        reason = self._outcome.proxied(header)
         if reason is not None:
-            self._fail(reason, "", False)
+            self._fail(reason, "")
         return reason is None
 
     def _sniff(self) -> bool:
@@ -109,15 +126,36 @@ class Arrival:
             first = self._sock.recv(PEEK, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return False
-        except OSError as error:
-            self._fail(reasons.CLIENT_GAVE_UP, error.strerror or "", False)
-            return False
-        if not first:
-            self._fail(reasons.CLIENT_GAVE_UP, "nothing was sent", False)
-            return False
-        reason = not_tls(first)
+        except OSError:
+            first = b""
+        reason = not_tls(first) if first else reasons.TCP_PROBE
         if reason is not None:
-            self._fail(reason, "", False)
-            return False
-        self._sniffed = True
-        return True
+            self._fail(reason, "")
+        return reason is None
+
+    # ---- the handshake ----------------------------------------------------------------------------------------
+
+    def _wait_turn(self) -> None:
+        """There is something to read or room to write: a step is due, in its turn."""
+        if self._open and self._tls is not None:
+            self._tls.watch_reading(False)
+            self._tls.watch_writing(False)
+            self._turns.ask(self._turn)
+
+    def _turn(self) -> None:
+        tls = self._tls
+        if not self._open or tls is None:
+            return
+        try:
+            want = tls.handshake()
+            certificate = tls.certificate() if want == "done" else None
+        except HandshakeFailed as failed:
+            self._fail(failed.reason, failed.detail, alert=failed.reason is not reasons.CLIENT_GAVE_UP)
+            return
+        if want == "done":
+            self._stop()
+            self._outcome.arrived(tls, certificate)
+        elif want == "write":
+            tls.watch_writing(True)
+        else:
+            tls.watch_reading(True)

@@ -160,7 +160,7 @@ class Inbox:
 class Outbox:
     """Bytes for one stream that it did not take yet."""
 
-    __slots__ = ("_budget", "_owner", "_parts", "_sent", "pending", "stream")
+    __slots__ = ("_budget", "_owner", "_parts", "_sealed", "_sent", "_waiting", "stream")
 
     def __init__(self, budget: Budget, sent: Cell, owner: Callable[[], Owner]) -> None:
         self._budget = budget
@@ -169,7 +169,14 @@ class Outbox:
         self._parts: deque[tuple[memoryview, Loan]] = deque()
         self.stream: Stream | None = None
         """None while it is being dialled."""
-        self.pending = 0
+        self._waiting = 0
+        self._sealed: Reservation | None = None
+        """For what the stream has taken and not sent, if there is any."""
+
+    @property
+    def pending(self) -> int:
+        """Octets that wait, together with those that the stream has taken and not sent."""
+        return self._waiting if self.stream is None else self._waiting + self.stream.unsent
 
     def send(self, parts: Sequence[Part], source: Inbox | None) -> None:
         """Write parts now as far as they are taken, keep the rest. Views in `parts` are not used after the return,
@@ -180,6 +187,18 @@ class Outbox:
                 taken = self._write(data)
             if taken < len(data):
                 self._keep(data, taken, source)
+        self._charge_sealed()
+
+    def _charge_sealed(self) -> None:
+        """What is inside the stream counts as well."""
+        unsent = 0 if self.stream is None else self.stream.unsent
+        if self._sealed is not None:
+            if self._sealed.octets == unsent:
+                return
+            self._sealed.release()
+            self._sealed = None
+        if unsent:
+            self._sealed = self._budget.charge(self._owner(), unsent)
 
     def _write(self, data: Part) -> int:
         stream = cast(Stream, self.stream)
@@ -205,26 +224,32 @@ class Outbox:
             loan = Loan(self._budget.charge(self._owner(), length))
         loan.begin()
         self._parts.append((rest, loan))
-        self.pending += length
+        self._waiting += length
 
     def flush(self) -> None:
         """Write on, until nothing is pending or nothing more is taken. Raises StreamLost."""
+        if self.stream is not None and self.stream.unsent:
+            self._write(b"")
         while self._parts:
             rest, loan = self._parts[0]
             taken = self._write(rest)
-            self.pending -= taken
+            self._waiting -= taken
             if taken < len(rest):
                 self._parts[0] = (rest[taken:], loan)
-                return
+                break
             self._parts.popleft()
             loan.end()
+        self._charge_sealed()
 
     def clear(self) -> None:
         """Drop what is pending."""
         for _, loan in self._parts:
             loan.end()
         self._parts.clear()
-        self.pending = 0
+        self._waiting = 0
+        if self._sealed is not None:
+            self._sealed.release()
+            self._sealed = None
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gateway.core.identity import Address, Certificate, Principal
 from gateway.core.session import Session
+from gateway.edge.admission import Place
 from gateway.edge.arrival import Arrival
 from gateway.edge.ending import Ending
 from gateway.edge.pump import Pump
@@ -25,6 +26,7 @@ class Open:
     address: Address
     since: float
     """Wall time."""
+    place: Place
     session: Session | None = None
     pump: Pump | None = None
     through: Address | None = None
@@ -33,7 +35,6 @@ class Open:
     """The private-link endpoint that the balancer named."""
     arrival: Arrival | None = None
     ending: Ending | None = None
-    authenticated: bool = False
     certificate: Certificate | None = None
 
     @property

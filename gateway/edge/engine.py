@@ -1,23 +1,16 @@
-"""The TLS engine: one client's TLS, by pyOpenSSL's `Connection` directly on the non-blocking socket.
+"""The TLS engine: one client's TLS. The handshake is pyOpenSSL's, the octets are moved by a channel (edge.channels).
 
-This is what will be compiled later; `ServerTls` is all that the rest of the edge knows of it, a `streams.Stream` with a
-handshake in front. On the socket itself it costs half of what memory BIOs driven from Python cost (facts behind this:
-620/1170 MB per CPU second up/down against 370/740).
-
-OpenSSL keeps one error queue per thread, and what one connection leaves in it can end another: the queue is cleared
-before every call. pyOpenSSL has no public name for that, and it reads through a copy, which a profile shows; these few
-calls are taken from the binding that pyOpenSSL itself uses. A binding without them stops the gateway at import, not
-later. What a call's failure means is left to pyOpenSSL.
+`ServerTls` is all that the rest of the edge knows of it, a `streams.Stream` with a handshake in front. What a failure
+means is left to pyOpenSSL. Which form of the channel is used, compiled or interpreted, edge.compiled says.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
 from typing import Literal, Protocol
 
-from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
 from gateway.core.certificates import BadCertificate, describe
@@ -25,17 +18,11 @@ from gateway.core.identity import Certificate
 from gateway.core.reasons import Reason
 from gateway.core.session import Part
 from gateway.edge import reasons
+from gateway.edge.channels import CIPHERTEXT, clear_errors
+from gateway.edge.compiled import tls_channel
 from gateway.edge.names import server_name
-from gateway.edge.streams import RECORD, SocketStream, Stream, StreamCut, StreamEnded, StreamLost
+from gateway.edge.streams import SocketStream, Stream
 from gateway.edge.tls import ClientVerdict, error_words
-
-WRITE_MAX = 256 * 1024
-"""Octets given to OpenSSL in one call, so that one large answer does not hold up the loop."""
-
-_clear_errors: Callable[[], None] = Binding().lib.ERR_clear_error
-_ssl_read: Callable[[object, object, int], int] = Binding().lib.SSL_read
-_ssl_write: Callable[[object, object, int], int] = Binding().lib.SSL_write
-_memory_of: Callable[[Part], object] = Binding.ffi.from_buffer
 
 Want = Literal["done", "read", "write"]
 
@@ -73,35 +60,47 @@ class ServerTls(Stream, Protocol):
 
 
 class SocketTls(SocketStream):
-    """ServerTls by pyOpenSSL on the socket."""
+    """ServerTls by pyOpenSSL, with a channel that moves the octets."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, context: SSL.Context) -> None:
         super().__init__(loop, sock)
         self._context = context
         """Kept though a server name may choose another: the handshake's callbacks are this one's."""
-        self._tls = SSL.Connection(context, sock)
+        self._tls = SSL.Connection(context)
         self._tls.set_accept_state()
-        self._ssl: object = self._tls._ssl
         self._verdict = ClientVerdict()
         self._tls.set_app_data(self._verdict)
-        self._read_blocked_by_write = False
-        self._write_blocked_by_read = False
-        self._wants_reading = False
-        self._wants_writing = False
-        self._end: StreamEnded | StreamLost | None = None
-        """How reading ended, to be said again and again."""
+        self.channel = tls_channel(self._tls, sock)
+        self._open = False
 
     def handshake(self) -> Want:
-        _clear_errors()
+        channel = self.channel
+        octets = CIPHERTEXT
+        while channel.flush():
+            if self._open:
+                return "done"
+            if octets < CIPHERTEXT:
+                return "read"
+            octets = channel.receive()
+            if octets < 0:
+                raise self._failure(SSL.SysCallError(-1, "Unexpected EOF"))
+            if octets:
+                self._go_on()
+        return "write"
+
+    def _go_on(self) -> None:
+        """Have OpenSSL look at what has come. Raises HandshakeFailed, with the alert sent if there is one."""
+        clear_errors()
         try:
             self._tls.do_handshake()
+            self._open = True
         except SSL.WantReadError:
-            return "read"
-        except SSL.WantWriteError:
-            return "write"
+            pass
         except SSL.Error as error:
-            raise self._failure(error) from None
-        return "done"
+            failure = self._failure(error)
+            self.channel.flush()
+            raise failure from None
+        self.channel.settle()
 
     def _failure(self, error: SSL.Error) -> HandshakeFailed:
         verdict = self._verdict
@@ -154,103 +153,28 @@ class SocketTls(SocketStream):
     def group(self) -> str:
         return self._tls.get_group_name() or ""
 
+    @property
+    def unsent(self) -> int:
+        return self.channel.unsent
+
     def read_into(self, room: memoryview) -> int:
-        if self._end is not None:
-            raise self._end
-        filled = records = 0
-        size = len(room)
-        try:
-            while filled < size:
-                _clear_errors()
-                octets = _ssl_read(self._ssl, _memory_of(room[filled:]), min(size - filled, RECORD))
-                if octets <= 0:
-                    self._tls._raise_ssl_error(self._ssl, octets)
-                filled += octets
-                records += 1
-                if octets < RECORD and not self._looks_further():
-                    return filled
-        except SSL.WantReadError:
-            self._looked(records)
-            return filled
-        except SSL.WantWriteError:
-            self._read_blocked_by_write = True
-            super().watch_writing(True)
-            return filled
-        except SSL.ZeroReturnError:
-            self._end = StreamEnded()
-        except SSL.Error as error:
-            self._end = _lost(error)
-        if not filled and self._end is not None:
-            raise self._end
-        return filled
+        return self.channel.read_into(room)
 
     def buffered(self) -> bool:
-        return self._end is not None or self._tls.pending() > 0
+        return self.channel.buffered()
 
     def write(self, data: Part) -> int:
-        _clear_errors()
-        try:
-            octets = _ssl_write(self._ssl, _memory_of(data), min(len(data), WRITE_MAX))
-            if octets <= 0:
-                self._tls._raise_ssl_error(self._ssl, octets)
-            return octets
-        except SSL.WantWriteError:
-            return 0
-        except SSL.WantReadError:
-            self._write_blocked_by_read = True
-            super().watch_reading(True)
-            return 0
-        except SSL.Error as error:
-            raise _lost(error) from None
+        return self.channel.write(data)
 
     def finish(self) -> bool:
-        _clear_errors()
-        try:
+        clear_errors()
+        with contextlib.suppress(SSL.Error):
             self._tls.shutdown()
-        except SSL.WantWriteError:
-            return False
-        except SSL.Error:
-            pass
-        return super().finish()
-
-    # Reading may have to wait until something can be written (a key update's answer), and the reverse.
-
-    def _on_readable(self) -> None:
-        if self._write_blocked_by_read:
-            self._write_blocked_by_read = False
-            if not self._wants_reading:
-                super().watch_reading(False)
-            self._writable()
-        if self._wants_reading:
-            self._readable()
-
-    def _on_writable(self) -> None:
-        if self._read_blocked_by_write:
-            self._read_blocked_by_write = False
-            if not self._wants_writing:
-                super().watch_writing(False)
-            self._readable()
-        if self._wants_writing:
-            self._writable()
-
-    def watch_reading(self, on: bool) -> None:
-        self._wants_reading = on
-        super().watch_reading(on or self._write_blocked_by_read)
-
-    def watch_writing(self, on: bool) -> None:
-        self._wants_writing = on
-        super().watch_writing(on or self._read_blocked_by_write)
+        return self.channel.flush() and super().finish()
 
     def close(self, reset: bool = False) -> None:
-        self._read_blocked_by_write = self._write_blocked_by_read = False
+        self.channel.close()
         super().close(reset)
-
-
-def _lost(error: SSL.Error) -> StreamLost:
-    if isinstance(error, SSL.SysCallError):
-        number, words = error.args
-        return StreamCut("without close_notify") if number == -1 else StreamLost(str(words))
-    return StreamLost(error_words(error))
 
 
 _HANDSHAKE_FAILURE, _PROTOCOL_VERSION, _CERTIFICATE_REQUIRED = 40, 70, 116

@@ -79,8 +79,8 @@ def _bind(listener: settings.Listener, port: int, together: bool) -> list[socket
         raise StartRefused(reasons.BIND_ADDRESS, f"{where}: {_words(error)}") from None
     socks: list[socket.socket] = []
     try:
-        for family, kind, protocol, _, address in found:
-            sock = socket.socket(family, kind, protocol)
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):  # a hosts file may say one twice
+            sock = socket.socket(family, socket.SOCK_STREAM)
             socks.append(sock)
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

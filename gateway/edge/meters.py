@@ -8,6 +8,14 @@ ACCEPTED = Meter("gateway_connections_accepted_total", "Connections accepted.", 
 REFUSED = Meter(
     "gateway_connections_refused_total", "Connections ended before a session began.", ("listener", "reason")
 )
+SHED = Meter(
+    "gateway_connections_shed_total",
+    "Connections of nobody yet that were ended to make room for others, by the limit that was reached.",
+    ("listener", "limit"),
+)
+PROBES = Meter(
+    "gateway_connections_probes_total", "Connections that ended without a byte: health checks.", ("listener", "reason")
+)
 CLOSED = Meter("gateway_connections_closed_total", "Connections ended after a session began.", ("listener", "reason"))
 OPEN = Meter("gateway_connections_open", "Connections open now, handshakes included.", ("listener",), "gauge")
 UNAUTHENTICATED = Meter("gateway_connections_unauthenticated", "Open connections of nobody yet.", (), "gauge")

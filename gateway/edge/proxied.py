@@ -53,7 +53,9 @@ class HeaderGate:
         try:
             if self._reader is None:
                 first = self._sock.recv(1, socket.MSG_PEEK)
-                if first and first not in _OPENINGS:
+                if not first:
+                    raise HandshakeFailed(reasons.TCP_PROBE, "")
+                if first not in _OPENINGS:
                     if self._required:
                         raise HandshakeFailed(reasons.PROXY_HEADER_MISSING, "")
                     return Header()
@@ -68,6 +70,8 @@ class HeaderGate:
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
+            if self._reader is None:
+                raise HandshakeFailed(reasons.TCP_PROBE, "") from None
             raise HandshakeFailed(reasons.CLIENT_GAVE_UP, error.strerror or "") from None
         except BadHeader as bad:
             raise HandshakeFailed(reasons.PROXY_HEADER_BAD, str(bad)) from None

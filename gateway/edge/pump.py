@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 
 from gateway.core.reasons import Reason
-from gateway.core.session import Drainable, Fact, Proving, Session
+from gateway.core.session import Drainable, Fact, Proving, Session, Stranger
 from gateway.edge import reasons
 from gateway.edge.buffers import SCRATCH, Inbox
 from gateway.edge.deadlines import Deadlines
@@ -39,8 +39,9 @@ log = logging.getLogger(__name__)
 
 
 class Pump:
-    """One open client connection. `authenticated` is called once there is a principal, `ended` when the session has
-    been told its end; the sockets may live on in an Ending for a moment."""
+    """One open client connection. `authenticated` is called once there is a principal, `refused` if there will be none
+    and only the answer is still due, `ended` when the session has been told its end; the sockets may live on in an
+    Ending for a moment."""
 
     def __init__(
         self,
@@ -49,7 +50,8 @@ class Pump:
         stream: Stream,
         session: Session,
         authenticated: Callable[[], None],
-        ended: Callable[[Reason, Ending], None],
+        refused: Callable[[], None],
+        ended: Callable[[Reason, str, Ending], None],
     ) -> None:
         self._process = process
         self._loop = process.loop
@@ -60,6 +62,8 @@ class Pump:
         self._times = Deadlines(process, session, self._client, self._upstream, self._time_came)
         self._errands = Errands(process, port.dial, self._dialled, self._not_dialled, self._fact_came, self._failed)
         self._authenticated: Callable[[], None] | None = authenticated
+        self._refused: Callable[[], None] | None = refused
+        self._stranger = session if isinstance(session, Stranger) else None
         self._ended = ended
         self._ending: Ending | None = None
         self._drainable = session if isinstance(session, Drainable) else None
@@ -277,9 +281,8 @@ class Pump:
             again = self._show_again() or self._see_ends()
         if not self._open:
             return
-        if self._authenticated is not None and self._session.principal is not None:
-            self._authenticated()
-            self._authenticated = None
+        if self._authenticated is not None:
+            self._see_who(self._authenticated)
         if self._draining is not None and self._owes_nothing():
             self._close(self._draining, "")
             return
@@ -288,6 +291,14 @@ class Pump:
         if self._upstream.watch(self._upstream_is_read()):
             self._loop.call_soon(self._upstream_readable)
         self._times.arm()
+
+    def _see_who(self, authenticated: Callable[[], None]) -> None:
+        if self._session.principal is not None:
+            authenticated()
+            self._authenticated = None
+        elif self._refused is not None and self._stranger is not None and self._stranger.refused:
+            self._refused()
+            self._refused = None
 
     def _show_again(self) -> bool:
         client, upstream = self._client, self._upstream
@@ -349,7 +360,7 @@ class Pump:
             self._loop, self._process.scratch, client.stream, client.outbox, upstream.stream, upstream.outbox,
             self._errands.stop_dialling if owed else None,
         )  # fmt: skip
-        self._ended(reason, ending)
+        self._ended(reason, detail, ending)
         ending.start(client_gone=client.gone)
 
 

@@ -56,6 +56,32 @@ CLOSED_BY_OPERATOR = reason(
     remedy="To keep the principal out, take its binding away or have its issuer refuse it; closing alone does not.",
 )
 
+SHED = reason(
+    "made-room",
+    cause="The gateway, or the share of an address, was full, and this connection had not yet said who it is: it made "
+    "room for another. The detail names the limit.",
+    client_sees=_RESET,
+    remedy="Under a flood nothing: who is known is never shed. Otherwise raise the limit that is named; many clients "
+    "behind one address need a larger limits.unauthenticated_max to come back all at once.",
+)
+
+# A connection that came only to see whether somebody answers. Not counted as refused.
+
+TCP_PROBE = reason(
+    "tcp-probe",
+    cause="A connection that was opened and ended without a byte (behind a balancer's header, where there is one).",
+    client_sees="What it wanted to see: the port takes connections.",
+    remedy="None: a health check of a balancer or of Kubernetes.",
+)
+TLS_PROBE = reason(
+    "tls-probe",
+    cause="A TLS handshake was completed, and the connection ended without a byte inside.",
+    client_sees="What it wanted to see: the port speaks TLS, with this certificate.",
+    remedy="None: a health check such as HAProxy's check-ssl.",
+)
+
+# A connection that a changed configuration ends.
+
 NO_LONGER_BELIEVED = reason(
     "no-longer-believed",
     cause="The configuration was reloaded, and what the client had proved does not count any more: its issuer was "
@@ -135,8 +161,8 @@ HANDSHAKE_TIMEOUT = reason(
 CLIENT_GAVE_UP = reason(
     "tls-client-gave-up",
     cause="The client ended the connection within the TLS handshake, without an alert.",
-    client_sees="Whatever made it give up; often its own timeout. TCP health checks look like this too.",
-    remedy="None for a health check; else read the client's log.",
+    client_sees="Whatever made it give up; often its own timeout.",
+    remedy="Read the client's log.",
 )
 NO_SHARED_CIPHER = reason(
     "tls-no-shared-cipher",
@@ -410,4 +436,11 @@ ACCOUNT_UNANSWERED = reason(
     cause="The broker ended the connection, or was silent, while the gateway logged in with its own account.",
     client_sees=_RETRIED,
     remedy="Check that the backend's port is one with SASL, and the broker's log; a port without SASL just hangs up.",
+)
+NOT_COMPILED = reason(
+    "not-compiled",
+    cause="A piece of the hot path would run interpreted, and `require_compiled: true` is set.",
+    client_sees=_NOT_STARTED,
+    remedy="Install with a C compiler, or a wheel; with an unknown TLS library, the gateway's newest release. Or set "
+    "`require_compiled: false`: everything works, at two to four times the CPU.",
 )

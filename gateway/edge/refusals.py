@@ -1,7 +1,7 @@
-"""Audit lines for connections that never became a session, a flood of them in few lines.
+"""Audit lines for connections of which nothing came, a flood of them in few lines.
 
-The first refusal of a kind (listener, reason, address) is written at once; later ones are summed and written every
-`INTERVAL` seconds. At most `KINDS_MAX` kinds are told apart, the rest is summed per listener and reason.
+The first of a kind (listener, reason, address) is written at once; later ones are summed and written at intervals. At
+most `KINDS_MAX` kinds are told apart, the rest is summed per listener and reason.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gateway.core.audit import Audit, AuditEvent
+from gateway.core.audit import Audit, AuditEvent, Event
 from gateway.core.clock import Clock
 from gateway.core.reasons import Reason
 
 INTERVAL = 10.0
+PROBES_INTERVAL = 600.0
+"""Of health checks, which come for ever: a line each ten minutes and balancer."""
 KINDS_MAX = 500
 
 
@@ -24,11 +26,12 @@ class _Sum:
 
 
 class Refusals:
-    """One per process; edge.reception calls `write` every `INTERVAL` seconds and at the end."""
+    """One per process and event; edge.reception calls `write` at its interval and at the end."""
 
-    def __init__(self, audit: Audit, clock: Clock) -> None:
+    def __init__(self, audit: Audit, clock: Clock, event: Event = "refused") -> None:
         self._audit = audit
         self._clock = clock
+        self._event: Event = event
         self._sums: dict[tuple[str, str, str], _Sum] = {}
 
     def add(self, listener: str, reason: Reason, address: str, detail: str = "") -> None:
@@ -56,4 +59,4 @@ class Refusals:
         fields: dict[str, str | int] = {"listener": listener, "reason": code, "address": address, "connections": count}
         if detail:
             fields["detail"] = detail
-        self._audit(AuditEvent("refused", self._clock.wall(), fields=MappingProxyType(fields)))
+        self._audit(AuditEvent(self._event, self._clock.wall(), fields=MappingProxyType(fields)))

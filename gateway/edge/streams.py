@@ -2,8 +2,7 @@
 
 The pump pulls: it reads into memory of its own choice until nothing is left, writes until no more is taken, and says
 which of the two it waits for; the stream calls back when that may go on. The interface hides where readiness comes
-from. The streams of today watch their socket (`SocketStream`); an engine over memory BIOs behind a transport fits
-as well: it calls `readable` when the transport brought ciphertext and `writable` when the transport drained.
+from: all streams of today watch their socket (`SocketStream`).
 
 Nothing here knows frames, limits or time.
 """
@@ -42,6 +41,11 @@ class Stream(Protocol):
 
     proven_until: float
     """Monotonic time until which the other side takes the gateway's own account for proven; NEVER without one."""
+
+    @property
+    def unsent(self) -> int:
+        """Octets that were taken and are not sent: `write` sends them on before it takes any other, also with b""."""
+        ...
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         """Whom to call from now on; nothing is watched yet."""
@@ -97,7 +101,6 @@ class SocketStream:
         self._reading = False
         self._writing = False
         self.proven_until = NEVER
-        self._looks_left_out = 0
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         self._readable = readable
@@ -107,7 +110,7 @@ class SocketStream:
         if on is not self._reading and self._fd >= 0:
             self._reading = on
             if on:
-                self._loop.add_reader(self._fd, self._on_readable)
+                self._loop.add_reader(self._fd, self._readable)
             else:
                 self._loop.remove_reader(self._fd)
 
@@ -115,34 +118,16 @@ class SocketStream:
         if on is not self._writing and self._fd >= 0:
             self._writing = on
             if on:
-                self._loop.add_writer(self._fd, self._on_writable)
+                self._loop.add_writer(self._fd, self._writable)
             else:
                 self._loop.remove_writer(self._fd)
 
-    def _on_readable(self) -> None:
-        self._readable()
-
-    def _on_writable(self) -> None:
-        self._writable()
+    @property
+    def unsent(self) -> int:
+        return 0
 
     def buffered(self) -> bool:
         return False
-
-    # To find out that nothing is behind a TLS record costs about as much as to read it. A client that waits for each
-    # answer has never more than one there: after such a reading the next `LOOKS_LEFT_OUT` end with their short record.
-    # If there was another one nevertheless, the socket's next event tells, and one that finds several looks again.
-
-    def _looks_further(self) -> bool:
-        """Whether to look behind a short record."""
-        if self._looks_left_out:
-            self._looks_left_out -= 1
-            return False
-        return True
-
-    def _looked(self, records: int) -> None:
-        """Nothing is there now, behind so many records."""
-        if records == 1:
-            self._looks_left_out = LOOKS_LEFT_OUT
 
     def finish(self) -> bool:
         shut_writing(self._sock)
@@ -173,33 +158,30 @@ class SocketStream:
             self._sock.close()
 
 
-class PlainStream(SocketStream):
-    """TCP without TLS: to a backend that is marked `insecure_plaintext`."""
-
-    def read_into(self, room: memoryview) -> int:
-        try:
-            octets = self._sock.recv_into(room)
-        except (BlockingIOError, InterruptedError):
-            return 0
-        except OSError as error:
-            raise StreamLost(error.strerror or type(error).__name__) from None
-        if not octets:
-            raise StreamEnded
-        return octets
-
-    def write(self, data: Part) -> int:
-        try:
-            return self._sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            return 0
-        except OSError as error:
-            raise StreamLost(error.strerror or type(error).__name__) from None
-
-
 class SslStream(SocketStream):
     """TLS as a client, by the standard library: to brokers. The handshake is complete, the name verified."""
 
     _sock: ssl.SSLSocket
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: ssl.SSLSocket) -> None:
+        super().__init__(loop, sock)
+        self._looks_left_out = 0
+
+    # To find out that nothing is behind a TLS record costs about as much as to read it. A client that waits for each
+    # answer has never more than one there: after such a reading the next `LOOKS_LEFT_OUT` end with their short record.
+    # If there was another one nevertheless, the socket's next event tells, and one that finds several looks again.
+
+    def _looks_further(self) -> bool:
+        """Whether to look behind a short record."""
+        if self._looks_left_out:
+            self._looks_left_out -= 1
+            return False
+        return True
+
+    def _looked(self, records: int) -> None:
+        """Nothing is there now, behind so many records."""
+        if records == 1:
+            self._looks_left_out = LOOKS_LEFT_OUT
 
     def read_into(self, room: memoryview) -> int:
         filled = records = 0

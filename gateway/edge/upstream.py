@@ -18,10 +18,11 @@ from gateway.core.meters import Cell
 from gateway.core.session import Endpoint
 from gateway.core.settings import Backend
 from gateway.edge import reasons
+from gateway.edge.plain import PlainStream
 from gateway.edge.private_files import check_permissions
 from gateway.edge.process import DialFailed
 from gateway.edge.reasons import StartRefused
-from gateway.edge.streams import PlainStream, SslStream, Stream, tune
+from gateway.edge.streams import SslStream, Stream, tune
 
 log = logging.getLogger(__name__)
 

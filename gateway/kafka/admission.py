@@ -71,6 +71,7 @@ class Admission:
         """Begin with the certificate's identity, or say why not."""
         identity, self._certificate = self._certificate, None
         assert identity is not None
+        self._log.heard()
         refused = self.proven(identity, CERTIFICATE, "", now)
         if refused is not None:
             self._log.refused(refused.reason, refused.detail, CERTIFICATE, "")

@@ -12,7 +12,7 @@ from gateway.core.limits import Account
 from gateway.core.meters import Cell
 from gateway.core.session import Effects
 from gateway.core.settings import Limits
-from gateway.kafka.produce_fetch import FETCH, PRODUCE
+from gateway.kafka.steps import FETCH, PRODUCE
 
 LARGE = 64 * 1024
 """Requests and answers of more bytes are charged for these, whatever their API."""

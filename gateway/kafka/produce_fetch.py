@@ -12,19 +12,16 @@ keeps sending topics that the request no longer names.
 from __future__ import annotations
 
 from gateway.kafka.errors import TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID
+from gateway.kafka.hot import scan_fetch, scan_produce
 from gateway.kafka.plan import ZERO_ID
-from gateway.kafka.scan import FetchWalk, ProduceScan, scan_fetch, scan_produce
+from gateway.kafka.scan import FetchWalk, ProduceScan
+from gateway.kafka.steps import FETCH_TOPIC_IDS, NO_REPLICA, PRODUCE_TOPIC_IDS
 from gateway.kafka.view import SessionView
 
-PRODUCE = 0
-FETCH = 1
-PRODUCE_IDS_FROM = 13
-FETCH_IDS_FROM = 13
 VERDICTS_MAX = 2000
 """Remembered per connection, direction and kind of key; when full it starts anew."""
 NAME_BYTES_MAX = 249
 """Of any topic that can exist; longer names are not remembered, since they would only fill memory."""
-NO_REPLICA = -1
 
 Verdicts = dict[bytes, list[int]]
 
@@ -82,7 +79,7 @@ class FastPath:
         scan = scan_produce(frame, body_offset, version)
         if scan.has_transactional_batch or scan.transactional_id is not None or scan.tagged:
             return None
-        by_id = version >= PRODUCE_IDS_FROM
+        by_id = version >= PRODUCE_TOPIC_IDS
         verdicts = self.write_ids if by_id else self.write_names
         topics = scan.topics
         if not topics or not self._all_allowed(verdicts, topics, by_id, "Write"):
@@ -98,7 +95,7 @@ class FastPath:
         scan = scan_fetch(frame, body_offset, version)
         if scan.replica_id != NO_REPLICA or scan.tagged:
             return False
-        by_id = version >= FETCH_IDS_FROM
+        by_id = version >= FETCH_TOPIC_IDS
         verdicts = self.read_ids if by_id else self.read_names
         if not self._all_allowed(verdicts, scan.topics, by_id, "Read"):
             return False
@@ -109,7 +106,7 @@ class FastPath:
     def tally_produced(self, frame: memoryview, body_offset: int, version: int) -> None:
         """Sum the bytes of a Produce request that the engine decided, for the topics that were allowed."""
         scan = scan_produce(frame, body_offset, version)
-        by_id = version >= PRODUCE_IDS_FROM
+        by_id = version >= PRODUCE_TOPIC_IDS
         verdicts = self.write_ids if by_id else self.write_names
         for topic, octets in zip(scan.topics, scan.topic_octets, strict=True):
             if self._all_allowed(verdicts, (topic,), by_id, "Write"):
@@ -117,7 +114,7 @@ class FastPath:
 
     def fetched(self, walk: FetchWalk, version: int) -> bool:
         """Sum an answer's bytes; whether it may go on as it is: every topic in it is still allowed."""
-        by_id = version >= FETCH_IDS_FROM
+        by_id = version >= FETCH_TOPIC_IDS
         verdicts = self.read_ids if by_id else self.read_names
         good = not walk.has_node_endpoints
         for topic, octets in zip(walk.topics, walk.topic_octets, strict=True):

@@ -19,8 +19,9 @@ from gateway.kafka.charging import Charging
 from gateway.kafka.errors import UNKNOWN_TOPIC_ID
 from gateway.kafka.outcomes import AS_IT_IS, AsItIs
 from gateway.kafka.plan import Body, Finish, Forward
-from gateway.kafka.produce_fetch import FETCH, PRODUCE, FastPath
+from gateway.kafka.produce_fetch import FastPath
 from gateway.kafka.scan import walk_fetch_response, walk_produce_response
+from gateway.kafka.steps import FETCH, PRODUCE
 from gateway.kafka.throttles import merge_throttle, milliseconds, patch_throttle
 from gateway.kafka.view import SessionView
 

@@ -92,6 +92,15 @@ class KafkaSession:
         return not len(self._queue) and self._waiting is None
 
     @property
+    def silent(self) -> bool:
+        """Nothing came from the client (core.session.Stranger)."""
+        return self._log.silent
+
+    @property
+    def refused(self) -> bool:
+        return self._ending is not None and self._admission.traffic is None
+
+    @property
     def mechanism(self) -> str:
         """How the principal was proven (core.session.Described)."""
         return self._admission.mechanism
@@ -113,6 +122,8 @@ class KafkaSession:
         """Take client bytes: every complete frame in `data`, until one waits, mutes or ends the connection."""
         if self._over:
             return len(data)
+        if not self._requests:
+            self._log.heard()
         now = self._clock.monotonic()
         if not self._open(now):
             return len(data)

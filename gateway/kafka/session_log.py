@@ -22,4 +22,4 @@ def session_log(context: ListenerContext, peer: Peer) -> ConnectionLog:
         context.clock,
         METERS,
     )
-    return ConnectionLog(around, peer, {"node_id": context.node_id})
+    return ConnectionLog(around, peer, {"node_id": context.node_id}, silent=True)

@@ -17,23 +17,36 @@ This is the interpreted form, and the specification of the compiled one. kafka.h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Protocol
 
 from gateway.core.clock import Clock
 from gateway.core.meters import Cell
+from gateway.core.rights import Policy
 from gateway.kafka.answers import FETCHES_MAX, AnswerQueue, Expected, walked_place
-from gateway.kafka.charging import LARGE
+from gateway.kafka.charging import LARGE, Charging
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.errors import UNKNOWN_TOPIC_ID
 from gateway.kafka.fetch_answer import Declined, FetchAnswer, Withheld, blank
 from gateway.kafka.primitives import Malformed
-from gateway.kafka.produce_fetch import FETCH, NO_REPLICA, PRODUCE, Verdicts
 from gateway.kafka.scan import scan_fetch, scan_produce
-from gateway.kafka.steps import FETCH_FLEXIBLE, FETCH_TOPIC_IDS, PRODUCE_FLEXIBLE, PRODUCE_TOPIC_IDS
-from gateway.kafka.traffic import Traffic
+from gateway.kafka.steps import (
+    FETCH,
+    FETCH_FLEXIBLE,
+    FETCH_TOPIC_IDS,
+    NO_REPLICA,
+    PRODUCE,
+    PRODUCE_FLEXIBLE,
+    PRODUCE_TOPIC_IDS,
+)
 from gateway.kafka.walk import walk_produce_response
 
+Verdicts = dict[bytes, list[int]]
+Sums = list[tuple[list[int], int]]
+
+FORM = 2
+"""Counts the changes after which a compiled form that was built before may not be used any more."""
 PREFIX = 4
 HEADER_OCTETS_MIN = 10
 """API key, version, correlation id and the client id's length."""
@@ -56,6 +69,41 @@ class Host(Protocol):
     parked: bool
 
 
+class Remembered(Protocol):
+    """What a connection remembers of its rights (kafka.produce_fetch.FastPath)."""
+
+    write_names: Verdicts
+    write_ids: Verdicts
+    read_names: Verdicts
+    read_ids: Verdicts
+    generation: int
+    collected: bool
+
+    def reads(self, topic: bytes, by_id: bool) -> list[int] | int: ...
+
+
+class Forgetting(Protocol):
+    """Who is told of topic ids that a broker does not know any more (kafka.relay.Relay)."""
+
+    def forget(self, unknown: Sequence[bytes]) -> None: ...
+
+
+class Followed(Protocol):
+    """Whose requests and answers they are (kafka.traffic.Traffic)."""
+
+    valid_until: float
+    tally_generation: int
+    cells: dict[int, Cell]
+    charging: Charging
+
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def fast(self) -> Remembered: ...
+    @property
+    def relay(self) -> Forgetting: ...
+
+
 class ShortWay:
     """One connection's."""
 
@@ -73,7 +121,7 @@ class ShortWay:
         self._places = queue.places
         self._from_client = from_client
         self._from_upstream = from_upstream
-        self._traffic: Traffic | None = None
+        self._traffic: Followed | None = None
         self._generation = -1
         self._ends_at = 0.0
         self._open = self._free = self._parked = False
@@ -86,7 +134,7 @@ class ShortWay:
         self.octets_in = 0
         self.octets_out = 0
 
-    def follow(self, traffic: Traffic | None, ends_at: float) -> None:
+    def follow(self, traffic: Followed | None, ends_at: float) -> None:
         """Whose traffic this is, and until when (monotonic); told whenever the session has looked at its rights."""
         if traffic is not self._traffic and traffic is not None:
             self._fetched = FetchAnswer(traffic.fast.reads)
@@ -99,7 +147,7 @@ class ShortWay:
         self._open = open
         self._parked = parked
 
-    def _current(self, traffic: Traffic, now: float) -> bool:
+    def _current(self, traffic: Followed, now: float) -> bool:
         """Whether what the session saw last still holds."""
         return (
             now < self._ends_at
@@ -125,12 +173,12 @@ class ShortWay:
         self._from_client.value += taken
         return taken
 
-    def _some_requests(self, traffic: Traffic, data: memoryview, now: float) -> int:
+    def _some_requests(self, traffic: Followed, data: memoryview, now: float) -> int:
         end = len(data)
         position = produced = 0
         wanted = PREFIX
         places: list[int] = []
-        sums: list[tuple[list[int], int]] = []
+        sums: Sums = []
         apis: list[int] = []
         room = min(self._in_flight_max - len(self._places), FRAMES_MAX)
         fetches = FETCHES_MAX - self._queue.fetches
@@ -171,7 +219,7 @@ class ShortWay:
         self._host.parked = self._queue.full
         return position
 
-    def _request(self, traffic: Traffic, frame: memoryview, sums: list[tuple[list[int], int]]) -> int | None:
+    def _request(self, traffic: Followed, frame: memoryview, sums: Sums) -> int | None:
         """The place of a request's answer, 0 if it has none; None if the request is not for the short way."""
         api_key, version, correlation_id, length = _HEADER(frame)
         offered = self._backend.offered.get(api_key)
@@ -195,12 +243,12 @@ class ShortWay:
 
     def _produce(
         self,
-        traffic: Traffic,
+        traffic: Followed,
         frame: memoryview,
         offset: int,
         version: int,
         correlation_id: int,
-        sums: list[tuple[list[int], int]],
+        sums: Sums,
     ) -> int | None:
         scan = scan_produce(frame, offset, version)
         unusual = scan.has_transactional_batch or scan.transactional_id is not None or scan.tagged
@@ -213,12 +261,12 @@ class ShortWay:
 
     def _fetch(
         self,
-        traffic: Traffic,
+        traffic: Followed,
         frame: memoryview,
         offset: int,
         version: int,
         correlation_id: int,
-        sums: list[tuple[list[int], int]],
+        sums: Sums,
     ) -> int | None:
         scan = scan_fetch(frame, offset, version)
         verdicts = traffic.fast.read_ids if version >= FETCH_TOPIC_IDS else traffic.fast.read_names
@@ -245,7 +293,7 @@ class ShortWay:
         self._from_upstream.value += taken
         return taken
 
-    def _some_answers(self, traffic: Traffic, data: memoryview, now: float) -> int:
+    def _some_answers(self, traffic: Followed, data: memoryview, now: float) -> int:
         """Whole answers, and the front of one that is large."""
         end = len(data)
         position = 0
@@ -270,7 +318,7 @@ class ShortWay:
                 break
             frame = data[position:stop]
             if api_key == PRODUCE:
-                good = size <= LARGE and _produced(frame, version)
+                good = size <= LARGE and produced_may_go_on(frame, version)
             else:
                 good = bool(self._begin(traffic, frame, size, version, now))
             if not good:
@@ -280,7 +328,7 @@ class ShortWay:
         self._host.upstream_wanted = wanted
         return position
 
-    def _begin(self, traffic: Traffic, data: memoryview, size: int, version: int, now: float) -> int:
+    def _begin(self, traffic: Followed, data: memoryview, size: int, version: int, now: float) -> int:
         """Walk what there is of an answer to Fetch. 0: it goes the general way."""
         fetched = self._fetched
         fetched.begin(PREFIX + size, version)
@@ -297,7 +345,7 @@ class ShortWay:
         self._host.upstream_wanted = fetched.wanted
         return taken
 
-    def _go_on(self, traffic: Traffic, data: memoryview) -> int:
+    def _go_on(self, traffic: Followed, data: memoryview) -> int:
         """The next part of the answer that is streamed."""
         fetched, fast = self._fetched, traffic.fast
         verdicts = fast.read_ids if fetched.by_id else fast.read_names
@@ -350,7 +398,10 @@ class ShortWay:
 
 
 def _all_found(
-    verdicts: Verdicts, topics: tuple[bytes, ...], octets: tuple[int, ...], sums: list[tuple[list[int], int]]
+    verdicts: Verdicts,
+    topics: tuple[bytes, ...],
+    octets: tuple[int, ...],
+    sums: Sums,
 ) -> bool:
     for topic, each in zip(topics, octets, strict=True):
         pair = verdicts.get(topic)
@@ -360,7 +411,7 @@ def _all_found(
     return True
 
 
-def _produced(frame: memoryview, version: int) -> bool:
+def produced_may_go_on(frame: memoryview, version: int) -> bool:
     """Whether a whole answer to Produce, its length prefix included, may go on as it is."""
     offset = PREFIX
     if version >= PRODUCE_FLEXIBLE:

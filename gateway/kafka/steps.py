@@ -11,10 +11,14 @@ from struct import error as StructError
 
 from gateway.kafka.primitives import TEXT_MAX, Malformed, varint
 
+PRODUCE = 0
+FETCH = 1
 PRODUCE_FLEXIBLE = 9
 PRODUCE_TOPIC_IDS = 13
 FETCH_FLEXIBLE = 12
 FETCH_TOPIC_IDS = 13
+NO_REPLICA = -1
+"""The replica id of a client that is none."""
 PRODUCE_VERSIONS = range(3, 14)
 FETCH_VERSIONS = range(4, 19)
 

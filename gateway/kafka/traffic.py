@@ -21,13 +21,14 @@ from gateway.kafka.answers import AnswerQueue, Expected
 from gateway.kafka.api_versions import API_VERSIONS, framed, respond
 from gateway.kafka.charging import Charging
 from gateway.kafka.context import ListenerContext
+from gateway.kafka.hot import scan_produce
 from gateway.kafka.meters import OWN_ANSWERS, REQUESTS, THROTTLE_SECONDS
 from gateway.kafka.outcomes import AS_IT_IS, LATER, AsItIs, Outcome
 from gateway.kafka.plan import Answer, Body, Forward, Plan, Refuse, TopicId, TopicsToCreate, Wait
-from gateway.kafka.produce_fetch import FETCH, PRODUCE, FastPath
+from gateway.kafka.produce_fetch import FastPath
 from gateway.kafka.quirks import without_excess
 from gateway.kafka.relay import Relay
-from gateway.kafka.scan import scan_produce
+from gateway.kafka.steps import FETCH, PRODUCE
 from gateway.kafka.throttles import merge_throttle, milliseconds
 from gateway.kafka.view import SessionView
 

@@ -138,7 +138,11 @@ def _version(chosen: argparse.Namespace) -> int:
     del chosen
     from cryptography.hazmat.backends.openssl.backend import backend
 
+    from gateway.ops import compiled_pieces
+
     print(f"gateway {__version__}")
     print(f"Python {platform.python_version()} ({platform.python_implementation()}, {platform.machine()})")
     print(backend.openssl_version_text())
+    for line in compiled_pieces.lines():
+        print(line)
     return OK

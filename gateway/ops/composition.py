@@ -33,7 +33,7 @@ from gateway.kafka.backend import BackendState
 from gateway.kafka.control import KafkaControl
 from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
-from gateway.ops import config_policies
+from gateway.ops import compiled_pieces, config_policies
 from gateway.ops.certificate_reload import GivenContext, LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.listening import Listening, Shared
@@ -99,6 +99,7 @@ class Gateway:
         self.configuration = configuration
         self.given = given
         self.settings = settings = configuration.settings
+        compiled_pieces.check(settings.require_compiled)
         self.clock = SystemClock()
         self.started_at = self.clock.wall()
         self.meters = Meters()
@@ -337,6 +338,7 @@ class Gateway:
         """Gauges that are looked up when Prometheus asks."""
         self.server.sample()
         yield READY, (), float(not self.missing())
+        yield from compiled_pieces.readings()
         for name, state in self.backends.items():
             yield BACKEND_READY, (name,), float(state.ready)
         yield from self.keys.readings()
@@ -357,7 +359,7 @@ def announce_start(announce: Announce, configuration: Configuration, workers: in
     names = tuple(each.name for each in configuration.settings.listeners)
     announce("started", version=__version__, listeners=names, workers=workers)
     announce("config-revision", revision=configuration.revision, file=str(configuration.file))
-    for warning in configuration.warnings:
+    for warning in (*configuration.warnings, *compiled_pieces.warnings()):
         log.warning("%s", warning)
         announce("warning", warning=warning)
 

@@ -140,7 +140,10 @@ def shown(name: str, value: float) -> str:
 def constants(module: str) -> Iterator[tuple[str, str, str]]:
     """(name, value, docstring) of a module's own ``..._MAX`` numbers."""
     loaded = importlib.import_module(module)
-    tree = ast.parse(Path(str(loaded.__file__)).read_text(encoding="utf-8"))
+    source = Path(str(loaded.__file__))
+    if source.suffix != ".py":  # a compiled piece, whose numbers are those of its interpreted form
+        return
+    tree = ast.parse(source.read_text(encoding="utf-8"))
     for position, node in enumerate(tree.body):
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []

@@ -15,6 +15,7 @@ from gateway import __version__
 from gateway.core.identity import Principal
 from gateway.core.keys import KeyRing
 from gateway.core.meters import Meters
+from gateway.core.pieces import pieces
 from gateway.core.session import Described
 from gateway.core.settings import Settings
 from gateway.edge.connections import Open
@@ -57,6 +58,7 @@ def status(gateway: Gateway) -> dict[str, object]:
         "missing": missing,
         "notes": gateway.notes(),
         "log_level": log_level(),
+        "interpreted": {piece.name: piece.why for piece in pieces() if not piece.compiled},
         "configuration": configuration(gateway, now),
         "policy": policy(gateway, now),
         "listeners": list(_listeners(gateway)),

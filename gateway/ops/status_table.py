@@ -22,6 +22,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  ! {plain(words)}"
     for words in found["notes"]:
         yield f"  note: {plain(words)}"
+    for name, why in found.get("interpreted", {}).items():
+        yield f"  note: {name} runs interpreted: {plain(why)}"
     yield from _files(found)
     yield from _parts(found)
     yield from _workers(found)

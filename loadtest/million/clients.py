@@ -69,6 +69,8 @@ class Client(threading.Thread):
         self._stop_asked = stop
         self.errors: Counter[str] = Counter()
         """What the library told of by the way: brokers down, connections lost."""
+        self.examples: dict[str, str] = {}
+        """The first words that came with each."""
         self.failure: str | None = None
         """Why the thread ended before its work was done."""
 
@@ -82,9 +84,13 @@ class Client(threading.Thread):
         raise NotImplementedError
 
     def _error(self, error: KafkaError) -> None:
-        self.errors[error.name()] += 1
+        self._note(error.name(), error)
         if error.fatal():
             self.failure = f"{self.name}: fatal: {error.str()}"
+
+    def _note(self, kind: str, error: KafkaError) -> None:
+        self.errors[kind] += 1
+        self.examples.setdefault(kind, error.str())
 
 
 class Pace:
@@ -144,7 +150,7 @@ class IdempotentProducer(Client):
 
     def _delivered(self, number: int, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self.errors[f"delivery: {error.name()}"] += 1
+            self._note(f"delivery: {error.name()}", error)
             self._stream.settle(range(number, number + 1), FAILED)
             return
         offset = message.offset()
@@ -172,6 +178,10 @@ class TransactionalProducer(Client):
         self.aborted = 0
         self.restarted = 0
 
+    def _error(self, error: KafkaError) -> None:
+        """A fatal one is raised besides, by the call that met it, and ends that instance alone."""
+        self._note(error.name(), error)
+
     def work(self) -> None:
         while self._stream.acknowledged < self._count and not self._stop_asked.is_set():
             producer = Producer(self._settings)
@@ -184,7 +194,6 @@ class TransactionalProducer(Client):
                 if not error.args[0].fatal():
                     raise
                 self.restarted += 1  # another instance fences this one off, and the coordinator ends what it left
-                self.failure = None
 
     def _transaction(self, producer: Producer) -> None:
         stream = self._stream
@@ -207,7 +216,7 @@ class TransactionalProducer(Client):
                 _patiently(self._stop_asked, lambda: producer.abort_transaction(COMMIT_SECONDS))
         except KafkaException as failed:
             error = failed.args[0]
-            self.errors[f"transaction: {error.name()}"] += 1
+            self._note(f"transaction: {error.name()}", error)
             numbers = range(first, len(stream.states))
             if not error.txn_requires_abort():
                 if asked:
@@ -255,7 +264,7 @@ class GroupReader(Client):
                 for message in consumer.consume(500, timeout=0.2):
                     error = message.error()
                     if error is not None:
-                        self.errors[f"message: {error.name()}"] += 1
+                        self._note(f"message: {error.name()}", error)
                         continue
                     look(self._reading, message)
         finally:

@@ -30,6 +30,8 @@ class Result:
     """What the audit says of logins and connections."""
     client_errors: dict[str, int] = field(default_factory=dict)
     """Told to the applications by the way; the libraries went on by themselves."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """The words of one of each."""
     about: dict[str, str] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
 

@@ -23,7 +23,7 @@ from cryptography import x509
 from loadtest.million.clients import Tokens
 from tests.certificates import make_ca
 from tests.real.gateway import GatewayProcess
-from tests.real.kafka import KafkaCluster
+from tests.real.kafka import KafkaCluster, KafkaFailed
 from tests.real.wire import RawClient
 
 EFFECT_SECONDS_MAX = 20.0
@@ -174,7 +174,8 @@ class Storm:
         self._down = (node, time.monotonic() + down)
 
     def _move_leaders(self) -> None:
-        """Every partition's replicas in another order, and the first of them elected."""
+        """Every partition's replicas in another order, and the first of them elected. While the controllers elect one
+        of their own, it is asked again."""
         topics = {name: topic for name, topic in self._admin.list_topics(timeout=10).topics.items() if name[0] != "_"}
         orders = {
             name: {
@@ -183,7 +184,15 @@ class Storm:
             }
             for name, topic in topics.items()
         }
-        self._cluster.move_leaders(orders)
+
+        def moved() -> bool:
+            try:
+                self._cluster.move_leaders(orders)
+            except KafkaFailed:
+                return False
+            return True
+
+        self._until(moved, "the leaders have moved")
 
     # --- the gateway
 

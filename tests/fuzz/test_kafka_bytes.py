@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 
 from gateway.kafka import codec, scan
 from gateway.kafka.codec import Malformed
+from tests.forms import FORMS
 from tests.property.kafka_bodies import cases, shape_of, some_body
 
 ALL = cases()
-SCANS = (scan.scan_produce, scan.scan_fetch, scan.walk_produce_response, scan.walk_fetch_response)
+SCANS = (
+    *(each.values[0].scan_produce for each in FORMS),
+    *(each.values[0].scan_fetch for each in FORMS),
+    scan.walk_produce_response,
+    scan.walk_fetch_response,
+)
 
 
 @settings(max_examples=1000, deadline=2000)

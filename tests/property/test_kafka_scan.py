@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.kafka import codec, scan, steps
+from gateway.kafka import codec, hot, scan, steps
 from gateway.kafka.codec import Malformed
+from tests.forms import FORMS
 from tests.property.kafka_bodies import shape_of, some_body
 
 Body = dict[str, Any]
@@ -118,26 +119,28 @@ def check_fetch_walk(walk: scan.FetchWalk, body: Body, frame: bytes, version: in
     assert walk.error_codes == codes(body["responses"], "partitions")
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("version", steps.PRODUCE_VERSIONS)
-def test_produce_requests(version: int) -> None:
+def test_produce_requests(form: hot.Form, version: int) -> None:
     dice = random.Random(version)
     shape = shape_of(("request", PRODUCE, version))
     for _ in range(150):
         body = with_batches(some_body(shape, dice), dice)
         header = dice.choice(HEADERS)
         frame = header + codec.encode_request(PRODUCE, version, body)
-        assert scan.scan_produce(memoryview(frame), len(header), version) == expected_produce(body, version)
+        assert form.scan_produce(memoryview(frame), len(header), version) == expected_produce(body, version)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("version", steps.FETCH_VERSIONS)
-def test_fetch_requests(version: int) -> None:
+def test_fetch_requests(form: hot.Form, version: int) -> None:
     dice = random.Random(version)
     shape = shape_of(("request", FETCH, version))
     for _ in range(150):
         body = some_body(shape, dice)
         header = dice.choice(HEADERS)
         frame = header + codec.encode_request(FETCH, version, body)
-        assert scan.scan_fetch(memoryview(frame), len(header), version) == expected_fetch(body, version)
+        assert form.scan_fetch(memoryview(frame), len(header), version) == expected_fetch(body, version)
 
 
 @pytest.mark.parametrize("version", steps.PRODUCE_VERSIONS)
@@ -164,9 +167,10 @@ def test_fetch_answers(version: int) -> None:
         check_fetch_walk(walk, body, frame, version, bool(body.get("nodeEndpoints")))
 
 
+BOTH: list[hot.Form] = [each.values[0] for each in FORMS]
 SCANS = [
-    *(("request", PRODUCE, version, scan.scan_produce) for version in steps.PRODUCE_VERSIONS),
-    *(("request", FETCH, version, scan.scan_fetch) for version in steps.FETCH_VERSIONS),
+    *(("request", PRODUCE, version, form.scan_produce) for form in BOTH for version in steps.PRODUCE_VERSIONS),
+    *(("request", FETCH, version, form.scan_fetch) for form in BOTH for version in steps.FETCH_VERSIONS),
     *(("response", PRODUCE, version, scan.walk_produce_response) for version in steps.PRODUCE_VERSIONS),
     *(("response", FETCH, version, scan.walk_fetch_response) for version in steps.FETCH_VERSIONS),
 ]

@@ -11,9 +11,9 @@ import pytest
 
 from gateway.core.rights import Quota
 from gateway.core.settings import Limits
-from gateway.kafka import codec
+from gateway.kafka import codec, hot
 from gateway.kafka.plan import TopicFacts
-from gateway.kafka.short_way import ShortWay
+from tests.forms import FORMS
 from tests.property.short_ways import GENERAL, PUMP, SESSION, ShortWorld, cut, picture
 from tests.scenarios.kafka_world import (
     ALL_TOPICS,
@@ -30,7 +30,6 @@ from tests.scenarios.kafka_world import (
     versions,
 )
 
-FORMS: list[Any] = [ShortWay]
 TOPICS: dict[str, bytes] = {"a": TOPIC_A, "b": TOPIC_B, "c": b"c" * 16, "new": TOPIC_NEW}
 ALLOWED = (*ALL_TOPICS, ("topic", "Read", "c"), ("topic", "Write", "c"))
 FEWER = ALL_TOPICS
@@ -251,14 +250,16 @@ def script(seed: int, large: bool) -> list[Step]:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("block", range(4))
-def test_all_ways_do_the_same(form: Any, large: bool, block: int) -> None:
+def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
     by_pump = 0
     for seed in range(block * 20, block * 20 + 20):
         worlds = []
         quota = TIGHT if seed % 3 == 0 else PLENTY
         for way in (GENERAL, SESSION, PUMP):
             limits = Limits(in_flight_max=5 if seed % 4 == 0 else 100)
-            worlds.append((ShortWorld(way, form, allowed=ALLOWED, quota=quota, limits=limits), Broker(seed, large)))
+            worlds.append(
+                (ShortWorld(way, form.short_way, allowed=ALLOWED, quota=quota, limits=limits), Broker(seed, large))
+            )
             worlds[-1][0].login()
         for at, step in enumerate(script(seed, large)):
             for world, broker in worlds:

@@ -1,14 +1,19 @@
-"""The sites of the client suites: one broker and three, each behind a gateway of its own."""
+"""The sites of the client suites: one broker and three, each behind a gateway of its own.
+
+The gateway before the three has both ways of telling them apart at once, a port each and a host name each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
+from tests.real.names import need_names
 from tests.real.site import DIRECT, POLICY, Site
 
 HERE = Path(__file__).parent
@@ -23,10 +28,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", params=["one", "three"])
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Every test that asks for it runs with one broker and with three."""
-    cluster: KafkaCluster = request.getfixturevalue(f"kafka_{request.param}")
-    yield from _site(cluster, tmp_path_factory.mktemp(f"gateway-{request.param}"))
+def site(request: pytest.FixtureRequest) -> Site:
+    """Every test that asks for it runs with one broker and with three; ADDRESSED ones by host names, too."""
+    if request.param == "one":
+        return cast(Site, request.getfixturevalue("site_one"))
+    if request.param == "names":
+        if DIRECT:
+            pytest.skip("REAL_DOOR=direct: the names are the gateway's (unset it)")
+        need_names()
+    cluster, gateway = request.getfixturevalue("three")
+    return Site(cluster, gateway, "names" if request.param == "names" else "main")
+
+
+@pytest.fixture(scope="session")
+def three(
+    kafka_three: KafkaCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[KafkaCluster, GatewayProcess | None]]:
+    """Three brokers behind one gateway with two listeners, `main` by ports and `names` by host names."""
+    if DIRECT:
+        yield kafka_three, None
+        return
+    gateway = GatewayProcess(tmp_path_factory.mktemp("gateway-three"), {"main": kafka_three.bootstrap}, policy=POLICY)
+    gateway.add_names()
+    with gateway:
+        yield kafka_three, gateway
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ Every backend gets one listener with a bootstrap port and ten broker ports. Real
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from typing import IO, Any, Self
 import yaml
 
 from tests.certificates import Ca, make_ca
+from tests.real.names import without_names
 from tests.real.ports import free_ports
 from tests.tokens import TokenIssuer
 
@@ -62,6 +64,8 @@ class GatewayProcess:
         self.ca: Ca = make_ca(folder / "certificates")
         self.issuer = issuer or TokenIssuer()
         self.ports = {name: free_ports(12, consecutive=True) for name in backends}
+        self._hosts: dict[str, str] = {}
+        """Doors with a host name per broker, and the name clients start with."""
         self.admin_port = free_ports(1)[0]
         self.policy_path = folder / "policy.yaml"
         self.policy_path.write_text(policy)
@@ -82,7 +86,32 @@ class GatewayProcess:
         return self.ports[backend][0]
 
     def bootstrap(self, backend: str = "main") -> str:
-        return f"localhost:{self.port(backend)}"
+        return f"{self._hosts.get(backend, 'localhost')}:{self.port(backend)}"
+
+    def broker_address(self, node: int, door: str = "main") -> tuple[str, int]:
+        """Under which host name and port clients are told of a broker."""
+        if door in self._hosts:
+            return f"b{node}.{self._hosts[door]}", self.port(door)
+        return "localhost", self.ports[door][1] + node
+
+    def add_names(self, door: str = "names", host: str = "kafka.test", bind: str = "127.0.0.1", **more: Any) -> None:
+        """One more listener for the first backend: one port, a host name per broker (tests/real/hosts has them), and a
+        certificate of their own for the bootstrap name, for broker 1, and for the others. Before `start`."""
+        self.ports[door] = free_ports(1)
+        self._hosts[door] = host
+        pairs = [self.ca.server(door, hosts=[host]), self.ca.server(door, hosts=[f"b1.{host}"])]
+        pairs.append(self.ca.server(door, hosts=[f"*.{host}"], rsa=True))
+        first, *others = [{"certificate": str(certificate), "key": str(key)} for certificate, key in pairs]
+        listener = {name: copy.deepcopy(self.config["listeners"][0][name]) for name in ("backend", "authentication")}
+        self.config["listeners"].append(
+            listener
+            | {
+                "name": f"{door}-listener", "bind": bind, "port": self.ports[door][0],
+                "addressing": {"sni": {"pattern": f"b{{node_id}}.{host}", "bootstrap": host, "node_ids": NODE_IDS}},
+                "tls": {**first, "certificates": others},
+                **more,
+            }
+        )  # fmt: skip
 
     @property
     def ca_file(self) -> str:
@@ -142,7 +171,7 @@ class GatewayProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "run", "--config", str(self.config_path)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env=without_names(PYTHONPATH=str(Path(__file__).parents[2])),
         )  # fmt: skip
         try:
             self._wait_ready()

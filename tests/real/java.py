@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.real.jars import java, tools_libs
+from tests.real.names import HOSTS
 
 CONSOLE_PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
 CONSOLE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
@@ -48,7 +49,8 @@ def run(
     log4j = folder / "log4j2-tools.properties"
     log4j.write_text(_LOG4J)
     tokens = sorted(folder.glob("token-*"))
-    flags = ["-Xmx192m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={log4j}"]
+    flags = [f"-Djdk.net.hosts.file={HOSTS}"]
+    flags += ["-Xmx192m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={log4j}"]
     if tokens:
         flags += [
             f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={','.join(path.as_uri() for path in tokens)}",

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from tests.real.jars import java, kafka_libs
+from tests.real.names import without_names
 from tests.real.ports import free_ports
 
 START_SECONDS_MAX = 90.0
@@ -229,12 +230,21 @@ class KafkaCluster:
         preferred_of_all = b"\0\0"
         for key, version, body in ((45, 0, timeout + compact(topics)), (43, 2, preferred_of_all + timeout)):
             header = struct.pack(">hhih", key, version, 7, -1) + b"\0"
-            answer = _asked(self.port(min(self._processes)), header + body + b"\0")
+            answer = self._ask_any(header + body + b"\0")
             (code,) = struct.unpack_from(">h", answer, 9)
             if code:
                 raise KafkaFailed(f"API {key} was answered with error {code}")
 
     # --- how
+
+    def _ask_any(self, request: bytes) -> bytes:
+        """Ask the first broker that takes a connection. Raises OSError if none does."""
+        for node in sorted(self._processes):
+            try:
+                return _asked(self.port(node), request)
+            except ConnectionError:  # it is starting
+                continue
+        raise ConnectionError("no broker takes a connection")
 
     def _tail(self, node: int) -> str:
         return "\n" + "\n".join(self.log(node).splitlines()[-30:])
@@ -327,6 +337,7 @@ class KafkaCluster:
         self._processes[node] = subprocess.Popen(
             self._command("kafka.Kafka", str(self._config(node))),
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            env=without_names(),
         )  # fmt: skip
 
     def _command(self, *arguments: str) -> list[str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -22,6 +23,9 @@ from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
 
 DIRECT = os.environ.get("REAL_DOOR") == "direct"
+
+ADDRESSED = pytest.mark.parametrize("site", ["one", "three", "names"], indirect=True)
+"""One broker, three by their ports, three by their host names."""
 
 POLICY = """\
 version: 1
@@ -52,15 +56,21 @@ def unique(prefix: str) -> str:
 
 @dataclass
 class Site:
-    """A cluster and, unless DIRECT, the gateway in front of it."""
+    """A cluster and, unless DIRECT, the gateway in front of it. `door`: which of its listeners clients come by."""
 
     cluster: KafkaCluster
     gateway: GatewayProcess | None
+    door: str = "main"
     _admin: AdminClient | None = None
 
     @property
     def bootstrap(self) -> str:
-        return self.gateway.bootstrap() if self.gateway else self.cluster.bootstrap
+        return self.gateway.bootstrap(self.door) if self.gateway else self.cluster.bootstrap
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """What clients are told of the brokers, in the order of their ids."""
+        assert self.gateway is not None
+        return [self.gateway.broker_address(node, self.door) for node in self.cluster.nodes]
 
     @property
     def admin(self) -> AdminClient:
@@ -120,6 +130,7 @@ class App:
         gateway = self.site.gateway
         if gateway is None:
             return {"bootstrap.servers": self.site.bootstrap, **more}
+        more = {"bootstrap.servers": self.site.bootstrap, **more}
         return gateway.confluent_plain(self.token(), **more) if plain else gateway.confluent(self.token, **more)
 
     def aiokafka(self, *, plain: bool = False, **more: Any) -> dict[str, Any]:

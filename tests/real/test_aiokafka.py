@@ -16,8 +16,9 @@ from aiokafka.errors import (
     for_code,
 )
 
-from tests.real.site import App, Site, unique
+from tests.real.site import ADDRESSED, App, Site, unique
 
+pytestmark = ADDRESSED
 BOTH = pytest.mark.parametrize("plain", [False, True], ids=["oauthbearer", "plain"])
 
 

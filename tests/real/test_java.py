@@ -11,7 +11,8 @@ import pytest
 from tests.real import java
 from tests.real.site import App, Site, unique
 
-pytestmark = pytest.mark.parametrize("site", ["three"], indirect=True)
+THREE = pytest.mark.parametrize("site", ["three"], indirect=True)
+ADDRESSED = pytest.mark.parametrize("site", ["three", "names"], indirect=True)
 """Each tool is a JVM: three brokers only, which is the harder case."""
 BOTH = pytest.mark.parametrize("plain", [False, True], ids=["oauthbearer", "plain"])
 
@@ -42,6 +43,7 @@ def tool(app: App, name: str, folder: Path, *arguments: str) -> java.Ran:
     )
 
 
+@ADDRESSED
 @BOTH
 def test_produces_and_consumes_in_a_group(site: Site, tmp_path: Path, plain: bool) -> None:
     """The producer is idempotent, as Java's is by default."""
@@ -52,6 +54,7 @@ def test_produces_and_consumes_in_a_group(site: Site, tmp_path: Path, plain: boo
     assert sorted(found.out.split()) == ["one", "three", "two"], found.text
 
 
+@THREE
 def test_the_new_group_protocol(site: Site, tmp_path: Path) -> None:
     """KIP-848: ConsumerGroupHeartbeat instead of JoinGroup."""
     app, topic = site.app(), site.topic()
@@ -60,6 +63,7 @@ def test_the_new_group_protocol(site: Site, tmp_path: Path) -> None:
     assert sorted(found.out.split()) == ["one", "two"], found.text
 
 
+@ADDRESSED
 def test_topics_and_groups(site: Site, tmp_path: Path) -> None:
     app, name, group = site.app(), unique("app.made"), unique("app-g")
     made = tool(app, java.TOPICS, tmp_path, "--create", "--topic", name, "--partitions", "2")
@@ -75,6 +79,7 @@ def test_topics_and_groups(site: Site, tmp_path: Path) -> None:
     assert gone.code == 0, gone.text
 
 
+@ADDRESSED
 def test_transactional_performance(site: Site, tmp_path: Path) -> None:
     app, topic = site.app(), site.topic()
     settings = app.java(tmp_path)
@@ -94,6 +99,7 @@ def test_transactional_performance(site: Site, tmp_path: Path) -> None:
 # --- denied
 
 
+@ADDRESSED
 def test_a_denied_topic_raises(guarded: Site, tmp_path: Path) -> None:
     denied, at = guarded.topic("closed.pay"), guarded.audited()
     done = produce(guarded.app(), denied, tmp_path, "x")
@@ -103,17 +109,20 @@ def test_a_denied_topic_raises(guarded: Site, tmp_path: Path) -> None:
     assert "TopicAuthorizationException" in found.text
 
 
+@ADDRESSED
 def test_a_denied_group_raises(guarded: Site, tmp_path: Path) -> None:
     found = consume(guarded.app(), guarded.topic(), tmp_path, 1, unique("other"))
     assert "GroupAuthorizationException" in found.text
 
 
+@ADDRESSED
 def test_creating_elsewhere_raises(guarded: Site, tmp_path: Path) -> None:
     done = tool(guarded.app(), java.TOPICS, tmp_path, "--create", "--topic", unique("closed.made"))
     assert "TopicAuthorizationException" in done.text
     assert done.code != 0
 
 
+@THREE
 def test_a_denied_transactional_id_raises(guarded: Site, tmp_path: Path) -> None:
     settings = guarded.app().java(tmp_path)
     done = java.run(
@@ -124,6 +133,7 @@ def test_a_denied_transactional_id_raises(guarded: Site, tmp_path: Path) -> None
     assert "TransactionalIdAuthorizationException" in done.text
 
 
+@THREE
 def test_more_partitions_and_what_is_refused(guarded: Site, tmp_path: Path) -> None:
     """kafka-topics alters its own topic, not another's; kafka-acls finds its API not offered at all."""
     app, mine, other = guarded.app(), guarded.topic(), guarded.topic("closed.pay")
@@ -136,6 +146,7 @@ def test_more_partitions_and_what_is_refused(guarded: Site, tmp_path: Path) -> N
     assert "UnsupportedVersionException" in acls.text, acls.text
 
 
+@THREE
 def test_a_consumer_outlives_its_tokens(guarded: Site, tmp_path: Path) -> None:
     """The Java client fetches a new token before the old one ends and re-authenticates on its connections."""
     app, topic = guarded.app("svc-java", lifetime=8), guarded.topic()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.site import Site, unique, until
+from tests.real.site import ADDRESSED, Site, unique, until
 
 with warnings.catch_warnings():  # it reads its schemas by importlib.resources.read_text, deprecated since Python 3.11
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -19,6 +19,7 @@ with warnings.catch_warnings():  # it reads its schemas by importlib.resources.r
         TransactionalIdAuthorizationFailedError,
     )
 
+pytestmark = ADDRESSED
 BOTH = pytest.mark.parametrize("plain", [False, True], ids=["oauthbearer", "plain"])
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.real.node import kafkajs
-from tests.real.site import Site, unique
+from tests.real.site import ADDRESSED, Site, unique
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, ADDRESSED]
 BOTH = pytest.mark.parametrize("plain", [False, True], ids=["oauthbearer", "plain"])
 VALUES = [str(number) for number in range(10)]
 
@@ -58,8 +58,7 @@ def test_admin(site: Site) -> None:
     assert shown["configs"] > 5
     assert shown["groups"] == ["Empty"]
     if site.gateway:
-        first = site.gateway.ports["main"][1]
-        assert shown["brokers"] == [f"localhost:{first + node}" for node in site.cluster.nodes]
+        assert shown["brokers"] == [f"{host}:{port}" for host, port in site.addresses()]
 
 
 # --- denied

@@ -11,6 +11,7 @@ import pytest
 from gateway.core.identity import Principal
 from gateway.core.limits import Quotas
 from gateway.core.policy import DEFAULT_QUOTA
+from gateway.edge.admission import Place
 from gateway.edge.connections import Open
 from gateway.ops import admin, status, status_table
 from gateway.ops.admin_changes import parse_principal
@@ -27,7 +28,7 @@ class Known:
 
 
 def line(number: int, name: str, expires_at: float = 2000.0) -> Open:
-    made = Open(f"c-{number}", "front", ip_address("192.0.2.1"), 900.0)
+    made = Open(f"c-{number}", "front", ip_address("192.0.2.1"), 900.0, Place((False, 4, 1), 900.0))
     made.session = Known(name, expires_at)  # type: ignore[assignment]
     return made
 

@@ -15,9 +15,10 @@ class Limits(Model):
     connections_max: Annotated[int, Field(gt=0)] = 4000
     """Client connections at one time, over all listeners."""
     connections_per_address_max: Annotated[int, Field(gt=0)] = 400
-    """Client connections at one time from one address."""
+    """Client connections at one time from one address; of IPv6 from one /64."""
     unauthenticated_max: Annotated[int, Field(gt=0)] = 1000
-    """Client connections at one time that have not yet said who they are."""
+    """Client connections at one time that have not yet said who they are. At this limit, as at the two above, those
+    make room for others: of the address with the most of them first."""
     handshake_timeout: Duration = 10.0
     """From the accepted connection to the end of the TLS handshake."""
     authentication_timeout: Duration = 20.0

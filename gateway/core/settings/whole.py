@@ -34,3 +34,6 @@ class Settings(Model):
     admin: Admin = Admin()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the process's own log on standard error; the audit is apart from it."""
+    require_compiled: bool = False
+    """Refuse to start where a piece of the hot path would run interpreted, at two to four times the CPU (`gateway
+    version` says which do)."""

@@ -7,7 +7,7 @@ const { Kafka, logLevel, CompressionTypes } = require('kafkajs')
 function connect ({ brokers, ca, mechanism, token }) {
   const settings = { clientId: 'kafkajs-suite', brokers, logLevel: logLevel.NOTHING, retry: { retries: 3 } }
   if (ca) {
-    settings.ssl = { ca: [fs.readFileSync(ca, 'utf-8')], servername: 'localhost' }
+    settings.ssl = { ca: [fs.readFileSync(ca, 'utf-8')] }
     settings.sasl = mechanism === 'plain'
       ? { mechanism, username: 'token', password: token }
       : { mechanism, oauthBearerProvider: async () => ({ value: token }) }

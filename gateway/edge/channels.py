@@ -1,0 +1,354 @@
+"""Octets between one socket and one connection's memory: the interpreted form, and what the compiled one must do.
+
+A `TlsChannel` drives the `SSL*` that pyOpenSSL made, over memory: ciphertext is received into memory of the process, as
+much as there is, and given to OpenSSL where it lies; what OpenSSL has sealed is sent from the memory it lies in. So a
+record costs no system call of its own, and an event costs one for reading and one for writing. A `PlainChannel` is the
+same over bare TCP.
+
+pyOpenSSL has no public name for these calls; they are taken from the binding that it uses itself (`FUNCTIONS`). OpenSSL
+keeps one error queue per thread, and what one connection leaves in it can end another: it is cleared before every call.
+
+`channels_compiled.pyx` is the same in C; `edge.compiled` chooses. Both are tested by the same tests. Used by the
+streams of edge.engine and edge.plain, which add readiness.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from cryptography.hazmat.bindings._rust import _openssl
+from OpenSSL import SSL
+
+from gateway.core.session import Part
+from gateway.edge.streams import RECORD, StreamCut, StreamEnded, StreamLost
+from gateway.edge.tls import error_words
+
+CIPHERTEXT = 128 * 1024
+"""Octets of ciphertext that are received at once."""
+SEAL = 64 * 1024
+"""Octets sealed before they are sent: four full records for one system call."""
+WRITE_MAX = 256 * 1024
+"""Octets taken in one call, so that one large answer does not hold up the loop."""
+UNSENT_MAX = 256 * 1024
+"""Sealed octets that nobody takes while only reading goes on (answers to key updates): beyond it the stream is lost."""
+SMALL = 4096
+"""Connections that have sealed more than this at once hold memory for it."""
+GROWN_MAX = 64
+"""So many of them may keep it, those that grew last; the memory of any other is given back when it is empty."""
+
+FUNCTIONS = (
+    "BIO_free", "BIO_get_mem_data", "BIO_new", "BIO_new_mem_buf", "BIO_read", "BIO_s_mem", "BIO_set_mem_eof_return",
+    "BIO_write", "ERR_clear_error", "SSL_get_error", "SSL_pending", "SSL_read", "SSL_set_bio", "SSL_write",
+)  # fmt: skip
+"""What is called of OpenSSL, by its own names. A binding without one of them stops the gateway at import, not later."""
+_lib: Any = _openssl.lib
+_ffi: Any = _openssl.ffi
+for _name in FUNCTIONS:
+    getattr(_lib, _name)
+
+clear_errors: Callable[[], None] = _lib.ERR_clear_error
+_WANT_READ = 2
+_WANTS = frozenset({2, 3})
+_RETRY = -1
+
+_cipher = bytearray(CIPHERTEXT)
+_cipher_view = memoryview(_cipher)
+_cipher_at = _ffi.from_buffer("char[]", _cipher)
+_sent = _ffi.new("char[]", SEAL + RECORD)
+"""Where sealed octets go that were sent: OpenSSL's memory is emptied by reading it."""
+_where = _ffi.new("char **")
+
+
+class Channel(Protocol):
+    """One open connection's octets. After `close` it reads and writes nothing any more."""
+
+    @property
+    def unsent(self) -> int:
+        """Octets that were taken, and sealed, and that the socket did not take."""
+        ...
+
+    def read_into(self, room: memoryview) -> int:
+        """As `streams.Stream.read_into`."""
+        ...
+
+    def buffered(self) -> bool:
+        """As `streams.Stream.buffered`."""
+        ...
+
+    def write(self, data: Part) -> int:
+        """As `streams.Stream.write`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class HandshakeChannel(Channel, Protocol):
+    """What TLS's handshake and its goodbye need besides."""
+
+    def receive(self) -> int:
+        """Give OpenSSL what has come. Octets; 0: nothing is there now; -1: the other side ended, or it broke."""
+        ...
+
+    def settle(self) -> None:
+        """After each call into OpenSSL that may have left received octets untaken: keep them for later."""
+        ...
+
+    def flush(self) -> bool:
+        """Send what is sealed. False: some of it is left. Never raises; a broken stream has nothing left to send."""
+        ...
+
+
+class PlainChannel:
+    """Bare TCP."""
+
+    unsent = 0
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock: socket.socket | None = sock
+
+    def read_into(self, room: memoryview) -> int:
+        if self._sock is None:
+            raise StreamLost("closed")
+        try:
+            octets = self._sock.recv_into(room)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise StreamLost(_words(error.errno)) from None
+        if not octets:
+            raise StreamEnded
+        return octets
+
+    def buffered(self) -> bool:
+        return False
+
+    def write(self, data: Part) -> int:
+        if self._sock is None:
+            raise StreamLost("closed")
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise StreamLost(_words(error.errno)) from None
+
+    def close(self) -> None:
+        self._sock = None
+
+
+class TlsChannel:
+    """TLS over OpenSSL's memory. `tls` was made without a socket, and is spoken to by nobody else in between."""
+
+    def __init__(self, tls: SSL.Connection, sock: socket.socket) -> None:
+        self._tls = tls
+        self._ssl, self._into, self._out = tls._ssl, tls._into_ssl, tls._from_ssl
+        tls._into_ssl = None  # it is replaced below; pyOpenSSL must not use it again
+        self._sock: socket.socket | None = sock
+        self.unsent = 0
+        self._held = False
+        """OpenSSL may hold octets that no event announces."""
+        self._end: StreamEnded | StreamLost | None = None
+        """How reading ended, to be said again and again."""
+        self._broken = ""
+        """Why nothing can be sent any more."""
+        self._grown = False
+
+    # ---- reading ----------------------------------------------------------------------------------------------
+
+    def receive(self) -> int:
+        return self._receive(CIPHERTEXT)
+
+    def _receive(self, most: int) -> int:
+        """OpenSSL has taken all that came before: show it the next octets where they lie."""
+        if self._end is not None or self._sock is None:
+            return -1
+        try:
+            octets = self._sock.recv_into(_cipher_view, min(most, CIPHERTEXT))
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            self._end = StreamLost(_words(error.errno))
+            return -1
+        if not octets:
+            self._end = StreamCut("without close_notify")
+            return -1
+        self._show(_lib.BIO_new_mem_buf(_cipher_at, octets))
+        return octets
+
+    def _show(self, bio: object) -> None:
+        """Have OpenSSL read from this memory from now on; what it had before is freed."""
+        if bio == _ffi.NULL:
+            raise MemoryError
+        _lib.BIO_set_mem_eof_return(bio, _RETRY)
+        _lib.SSL_set_bio(self._ssl, bio, self._out)
+        self._into = bio
+
+    def settle(self) -> None:
+        left = _lib.BIO_get_mem_data(self._into, _where)
+        if left > 0:
+            own = _lib.BIO_new(_lib.BIO_s_mem())
+            if own == _ffi.NULL or _lib.BIO_write(own, _where[0], left) != left:
+                raise MemoryError
+            self._show(own)
+        self._held = left > 0 or _lib.SSL_pending(self._ssl) > 0
+
+    def read_into(self, room: memoryview) -> int:
+        size = len(room)
+        at = _ffi.from_buffer("char[]", room)
+        filled = 0
+        last = False
+        while filled < size and self._end is None:
+            if not self._held:
+                asked = min(size - filled + RECORD, CIPHERTEXT)
+                octets = 0 if last else self._receive(asked)
+                if octets <= 0:
+                    break
+                last = octets < asked  # the socket has no more: to ask it again would be for nothing
+            clear_errors()
+            got = _lib.SSL_read(self._ssl, at + filled, size - filled)
+            if got > 0:
+                filled += got
+                self._held = filled == size or _lib.BIO_get_mem_data(self._into, _where) > 0
+            elif _lib.SSL_get_error(self._ssl, got) == _WANT_READ:
+                self._held = False
+            else:
+                self._end = end_of(self._tls, got)
+        if self._held or self._end is not None:
+            self.settle()
+        if _lib.BIO_get_mem_data(self._out, _where) > 0:
+            self._answer()
+        if not filled and self._end is not None:
+            raise again(self._end)
+        return filled
+
+    def _answer(self) -> None:
+        """OpenSSL itself has something to say, to a key update or a forbidden renegotiation."""
+        if not self.flush() and self.unsent > UNSENT_MAX and self._end is None:
+            self._end = StreamLost("it asks and does not read the answers")
+
+    def buffered(self) -> bool:
+        return self._held or self._end is not None
+
+    # ---- writing ----------------------------------------------------------------------------------------------
+
+    def write(self, data: Part) -> int:
+        if self._broken or self._sock is None:
+            raise StreamLost(self._broken or "closed")
+        size = min(len(data), WRITE_MAX)
+        taken = 0
+        if not self.unsent or self.flush():
+            at = _ffi.from_buffer("char[]", data)
+            while taken < size:
+                piece = min(size - taken, SEAL)
+                clear_errors()
+                got = _lib.SSL_write(self._ssl, at + taken, piece)
+                if got <= 0:
+                    if _lib.SSL_get_error(self._ssl, got) in _WANTS:
+                        break
+                    raise lost(end_of(self._tls, got))
+                taken += got
+                if got > SMALL and not self._grown:
+                    keep_memory_of(self)
+                if not self.flush():
+                    break
+        if self._broken:
+            raise StreamLost(self._broken)
+        return taken
+
+    def flush(self) -> bool:
+        while True:
+            left = min(_lib.BIO_get_mem_data(self._out, _where), len(_sent))
+            if left <= 0 or self._broken or self._sock is None:
+                self.unsent = 0
+                return True
+            try:
+                octets = self._sock.send(_ffi.buffer(_where[0], left))
+            except (BlockingIOError, InterruptedError):
+                octets = 0
+            except OSError as error:
+                self._broken = _words(error.errno)
+                continue
+            if octets:
+                _lib.BIO_read(self._out, _sent, octets)
+            if octets < left:
+                self.unsent = _lib.BIO_get_mem_data(self._out, _where)
+                return False
+
+    def shrink(self) -> bool:
+        """Give back the memory that large writings have left. False: it is in use."""
+        if _lib.BIO_get_mem_data(self._out, _where) > 0:
+            return False
+        self._grown = False
+        if self._sock is not None:
+            fresh = _lib.BIO_new(_lib.BIO_s_mem())
+            if fresh == _ffi.NULL:
+                raise MemoryError
+            _lib.SSL_set_bio(self._ssl, self._into, fresh)
+            self._out = fresh
+        return True
+
+    def grow(self) -> None:
+        self._grown = True
+
+    def close(self) -> None:
+        self._sock = None
+        self.unsent = 0
+        if self._grown:
+            forget_memory_of(self)
+            self._grown = False
+
+
+class _Grown(Protocol):
+    """Either form's TlsChannel."""
+
+    def grow(self) -> None: ...
+    def shrink(self) -> bool: ...
+
+
+_grown: deque[_Grown] = deque()
+
+
+def keep_memory_of(channel: _Grown) -> None:
+    """It has memory for large writings from now on; of too many the oldest gives its own back."""
+    channel.grow()
+    _grown.append(channel)
+    if len(_grown) > GROWN_MAX:
+        oldest = _grown.popleft()
+        if not oldest.shrink():
+            _grown.append(oldest)
+
+
+def forget_memory_of(channel: _Grown) -> None:
+    """It is closed."""
+    _grown.remove(channel)
+
+
+def end_of(tls: SSL.Connection, result: int) -> StreamEnded | StreamLost:
+    """What a call's failure means, which pyOpenSSL says."""
+    try:
+        tls._raise_ssl_error(tls._ssl, result)
+    except SSL.ZeroReturnError:
+        return StreamEnded()
+    except SSL.SysCallError as error:
+        number, words = error.args
+        return StreamCut("without close_notify") if number == -1 else StreamLost(str(words))
+    except SSL.Error as error:
+        return StreamLost(error_words(error))
+    return StreamLost("the TLS library failed without a reason")
+
+
+def again(end: StreamEnded | StreamLost) -> StreamEnded | StreamLost:
+    """The same once more, without the traceback of the last time: its frames would hold the connection in a circle."""
+    return type(end)(*end.args)
+
+
+def lost(end: StreamEnded | StreamLost) -> StreamLost:
+    return end if isinstance(end, StreamLost) else StreamLost("the other side has ended")
+
+
+def _words(number: int | None) -> str:
+    return os.strerror(number) if number else "the connection broke"

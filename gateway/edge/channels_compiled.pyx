@@ -1,0 +1,322 @@
+"""The compiled form of edge.channels, which is its specification: the same classes, the same behaviour, the same tests.
+
+It drives the `SSL*` and the memory BIOs that pyOpenSSL made, by the addresses of the functions that pyOpenSSL's binding
+has (`channels.FUNCTIONS`), so that it works on whatever OpenSSL the `cryptography` wheel brought, without headers. Every
+piece of memory is a pointer and a length, and nothing is written behind either. Handshakes, failures and the goodbye
+stay with pyOpenSSL. What is sealed or opened in one call is bounded, so the interpreter's lock is kept.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uintptr_t
+
+import os
+
+from gateway.edge import channels
+from gateway.edge.streams import RECORD as _RECORD
+from gateway.edge.streams import StreamCut, StreamEnded, StreamLost
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void *data, size_t size, int flags)
+    ssize_t send(int fd, const void *data, size_t size, int flags)
+    int MSG_NOSIGNAL
+
+cdef enum:
+    CIPHERTEXT_MAX = 128 * 1024
+    SENT_MAX = 80 * 1024
+    WANT_READ = 2
+    WANT_WRITE = 3
+
+cdef Py_ssize_t RECORD = _RECORD
+cdef Py_ssize_t CIPHERTEXT = min(channels.CIPHERTEXT, CIPHERTEXT_MAX)
+cdef Py_ssize_t SEAL = channels.SEAL
+cdef Py_ssize_t WRITE_MAX = channels.WRITE_MAX
+cdef Py_ssize_t UNSENT_MAX = channels.UNSENT_MAX
+cdef Py_ssize_t SMALL = channels.SMALL
+
+cdef char cipher[CIPHERTEXT_MAX]
+cdef char sent[SENT_MAX]
+"""As in the interpreted form: what is received lies in the one, what is sent is read out into the other."""
+
+ctypedef void *Bio
+ctypedef void *Ssl
+
+cdef int (*BIO_free)(Bio)
+cdef long (*BIO_get_mem_data)(Bio, char **)
+cdef Bio (*BIO_new)(void *)
+cdef Bio (*BIO_new_mem_buf)(void *, int)
+cdef int (*BIO_read)(Bio, void *, int)
+cdef void *(*BIO_s_mem)()
+cdef long (*BIO_set_mem_eof_return)(Bio, int)
+cdef int (*BIO_write)(Bio, void *, int)
+cdef void (*ERR_clear_error)()
+cdef int (*SSL_get_error)(Ssl, int)
+cdef int (*SSL_pending)(Ssl)
+cdef int (*SSL_read)(Ssl, void *, int)
+cdef void (*SSL_set_bio)(Ssl, Bio, Bio)
+cdef int (*SSL_write)(Ssl, void *, int)
+
+
+cdef uintptr_t _address(str name) except 0:
+    ffi, lib = channels._ffi, channels._lib
+    return int(ffi.cast("uintptr_t", ffi.addressof(lib, name)))
+
+
+BIO_free = <int (*)(Bio)> _address("BIO_free")
+BIO_get_mem_data = <long (*)(Bio, char **)> _address("BIO_get_mem_data")
+BIO_new = <Bio (*)(void *)> _address("BIO_new")
+BIO_new_mem_buf = <Bio (*)(void *, int)> _address("BIO_new_mem_buf")
+BIO_read = <int (*)(Bio, void *, int)> _address("BIO_read")
+BIO_s_mem = <void *(*)()> _address("BIO_s_mem")
+BIO_set_mem_eof_return = <long (*)(Bio, int)> _address("BIO_set_mem_eof_return")
+BIO_write = <int (*)(Bio, void *, int)> _address("BIO_write")
+ERR_clear_error = <void (*)()> _address("ERR_clear_error")
+SSL_get_error = <int (*)(Ssl, int)> _address("SSL_get_error")
+SSL_pending = <int (*)(Ssl)> _address("SSL_pending")
+SSL_read = <int (*)(Ssl, void *, int)> _address("SSL_read")
+SSL_set_bio = <void (*)(Ssl, Bio, Bio)> _address("SSL_set_bio")
+SSL_write = <int (*)(Ssl, void *, int)> _address("SSL_write")
+
+
+cdef inline bint _later(int number):
+    """The socket has nothing, or takes nothing, now."""
+    return number == EAGAIN or number == EINTR
+
+
+cdef class Channel:
+    """What is called from Python with memory of Python's."""
+
+    cdef Py_ssize_t take(self, char *room, Py_ssize_t size) except -1:
+        raise NotImplementedError
+
+    cdef Py_ssize_t put(self, const char *data, Py_ssize_t size) except -1:
+        raise NotImplementedError
+
+    cdef bint held(self):
+        return False
+
+    def read_into(self, room) -> int:
+        cdef Py_buffer buffer
+        PyObject_GetBuffer(room, &buffer, PyBUF_WRITABLE)
+        try:
+            return self.take(<char *> buffer.buf, buffer.len)
+        finally:
+            PyBuffer_Release(&buffer)
+
+    def write(self, data) -> int:
+        cdef Py_buffer buffer
+        PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
+        try:
+            return self.put(<const char *> buffer.buf, buffer.len)
+        finally:
+            PyBuffer_Release(&buffer)
+
+    def buffered(self) -> bool:
+        return self.held()
+
+    def close(self) -> None:
+        self.fd = -1
+
+
+cdef class PlainChannel(Channel):
+    """Bare TCP."""
+
+    def __init__(self, sock) -> None:
+        self.fd = sock.fileno()
+
+    cdef Py_ssize_t take(self, char *room, Py_ssize_t size) except -1:
+        if self.fd < 0:
+            raise StreamLost("closed")
+        cdef ssize_t octets = recv(self.fd, room, size, 0)
+        if octets > 0:
+            return octets
+        if octets == 0:
+            raise StreamEnded
+        if _later(errno):
+            return 0
+        raise StreamLost(os.strerror(errno))
+
+    cdef Py_ssize_t put(self, const char *data, Py_ssize_t size) except -1:
+        if self.fd < 0:
+            raise StreamLost("closed")
+        cdef ssize_t octets = send(self.fd, data, size, MSG_NOSIGNAL)
+        if octets >= 0:
+            return octets
+        if _later(errno):
+            return 0
+        raise StreamLost(os.strerror(errno))
+
+
+cdef class TlsChannel(Channel):
+    """TLS over OpenSSL's memory."""
+
+    cdef object tls
+    """pyOpenSSL's Connection, which `ssl` and both BIOs live as long as."""
+    cdef Ssl ssl
+    cdef Bio into
+    cdef Bio out
+    cdef bint inside
+    """`_held` of the interpreted form."""
+    cdef object end
+    cdef object broken
+    cdef bint grown
+
+    def __init__(self, tls, sock) -> None:
+        ffi = channels._ffi
+        self.tls = tls
+        self.ssl = <Ssl> <uintptr_t> int(ffi.cast("uintptr_t", tls._ssl))
+        self.into = <Bio> <uintptr_t> int(ffi.cast("uintptr_t", tls._into_ssl))
+        self.out = <Bio> <uintptr_t> int(ffi.cast("uintptr_t", tls._from_ssl))
+        tls._into_ssl = None
+        self.fd = sock.fileno()
+
+    # ---- reading ----------------------------------------------------------------------------------------------
+
+    def receive(self) -> int:
+        return self._receive(CIPHERTEXT)
+
+    cdef Py_ssize_t _receive(self, Py_ssize_t most) except -2:
+        if self.end is not None or self.fd < 0:
+            return -1
+        cdef ssize_t octets = recv(self.fd, cipher, min(most, CIPHERTEXT), 0)
+        if octets > 0:
+            self._show(BIO_new_mem_buf(cipher, <int> octets))
+            return octets
+        if octets < 0 and _later(errno):
+            return 0
+        self.end = StreamLost(os.strerror(errno)) if octets < 0 else StreamCut("without close_notify")
+        return -1
+
+    cdef int _show(self, Bio bio) except -1:
+        if bio == NULL:
+            raise MemoryError
+        BIO_set_mem_eof_return(bio, -1)
+        SSL_set_bio(self.ssl, bio, self.out)
+        self.into = bio
+        return 0
+
+    def settle(self) -> None:
+        self._settle()
+
+    cdef int _settle(self) except -1:
+        cdef char *where = NULL
+        cdef long left = BIO_get_mem_data(self.into, &where)
+        cdef Bio own
+        if left > 0:
+            own = BIO_new(BIO_s_mem())
+            if own == NULL or BIO_write(own, where, <int> left) != left:
+                raise MemoryError
+            self._show(own)
+        self.inside = left > 0 or SSL_pending(self.ssl) > 0
+        return 0
+
+    cdef Py_ssize_t take(self, char *room, Py_ssize_t size) except -1:
+        cdef Py_ssize_t filled = 0, octets, asked
+        cdef bint last = False
+        cdef int got
+        cdef char *where = NULL
+        while filled < size and self.end is None:
+            if not self.inside:
+                asked = min(size - filled + RECORD, CIPHERTEXT)
+                octets = 0 if last else self._receive(asked)
+                if octets <= 0:
+                    break
+                last = octets < asked
+            ERR_clear_error()
+            got = SSL_read(self.ssl, room + filled, <int> min(size - filled, 1 << 30))
+            if got > 0:
+                filled += got
+                self.inside = filled == size or BIO_get_mem_data(self.into, &where) > 0
+            elif SSL_get_error(self.ssl, got) == WANT_READ:
+                self.inside = False
+            else:
+                self.end = channels.end_of(self.tls, got)
+        if self.inside or self.end is not None:
+            self._settle()
+        if BIO_get_mem_data(self.out, &where) > 0:
+            self._answer()
+        if not filled and self.end is not None:
+            raise channels.again(self.end)
+        return filled
+
+    cdef int _answer(self) except -1:
+        if not self._flush() and self.unsent > UNSENT_MAX and self.end is None:
+            self.end = StreamLost("it asks and does not read the answers")
+        return 0
+
+    cdef bint held(self):
+        return self.inside or self.end is not None
+
+    # ---- writing ----------------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t put(self, const char *data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t taken = 0
+        cdef int got, code
+        if self.broken is not None or self.fd < 0:
+            raise StreamLost(self.broken or "closed")
+        size = min(size, WRITE_MAX)
+        if not self.unsent or self._flush():
+            while taken < size:
+                ERR_clear_error()
+                got = SSL_write(self.ssl, <void *> (data + taken), <int> min(size - taken, SEAL))
+                if got <= 0:
+                    code = SSL_get_error(self.ssl, got)
+                    if code == WANT_READ or code == WANT_WRITE:
+                        break
+                    raise channels.lost(channels.end_of(self.tls, got))
+                taken += got
+                if got > SMALL and not self.grown:
+                    channels.keep_memory_of(self)
+                if not self._flush():
+                    break
+        if self.broken is not None:
+            raise StreamLost(self.broken)
+        return taken
+
+    def flush(self) -> bool:
+        return self._flush()
+
+    cdef bint _flush(self) except -1:
+        cdef char *where = NULL
+        cdef long left
+        cdef ssize_t octets
+        while True:
+            left = min(BIO_get_mem_data(self.out, &where), SENT_MAX)
+            if left <= 0 or self.broken is not None or self.fd < 0:
+                self.unsent = 0
+                return True
+            octets = send(self.fd, where, left, MSG_NOSIGNAL)
+            if octets < 0:
+                if not _later(errno):
+                    self.broken = os.strerror(errno)
+                    continue
+                octets = 0
+            if octets:
+                BIO_read(self.out, sent, <int> octets)
+            if octets < left:
+                self.unsent = BIO_get_mem_data(self.out, &where)
+                return False
+
+    def shrink(self) -> bool:
+        cdef char *where = NULL
+        cdef Bio fresh
+        if BIO_get_mem_data(self.out, &where) > 0:
+            return False
+        self.grown = False
+        if self.fd >= 0:
+            fresh = BIO_new(BIO_s_mem())
+            if fresh == NULL:
+                raise MemoryError
+            SSL_set_bio(self.ssl, self.into, fresh)
+            self.out = fresh
+        return True
+
+    def grow(self) -> None:
+        self.grown = True
+
+    def close(self) -> None:
+        self.fd = -1
+        self.unsent = 0
+        if self.grown:
+            channels.forget_memory_of(self)
+            self.grown = False

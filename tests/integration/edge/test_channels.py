@@ -1,0 +1,374 @@
+"""The channels under the TLS engine, in both forms: octets as they come, ends, resets, refusals of the socket."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from OpenSSL import SSL
+
+from gateway.core import pieces
+from gateway.core.settings import ListenerTls
+from gateway.edge import channels, compiled
+from gateway.edge.streams import StreamCut, StreamEnded, StreamLost
+from gateway.edge.tls import server_context
+from tests.certificates import make_ca
+
+ROOM = 1 << 18
+
+
+def module(form: str) -> Any:
+    """The channels in one form; where the compiled one is not built, its tests are left out."""
+    if form == "interpreted":
+        return channels
+    return pytest.importorskip("gateway.edge.channels_compiled", reason="C compiler (gcc, or a wheel of the gateway)")
+
+
+@dataclass
+class Pair:
+    """A channel of ours, and a client of the standard library at the other end."""
+
+    form: str
+    tls: SSL.Connection
+    channel: channels.TlsChannel
+    ours: socket.socket
+    client: ssl.SSLSocket
+
+    def read(self, most: int = ROOM) -> bytes:
+        room = bytearray(most)
+        return bytes(room[: self.channel.read_into(memoryview(room))])
+
+    def read_all(self, size: int, most: int = ROOM) -> bytes:
+        data = b""
+        while len(data) < size:
+            came = self.read(most)
+            assert came
+            data += came
+        return data
+
+    def close(self) -> None:
+        self.channel.close()
+        self.ours.close()
+        self.client.close()
+
+
+@pytest.fixture(params=["interpreted", "compiled"])
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["1.2", "1.3"])
+def pair(form: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
+    made = make_pair(form, tmp_path, request.param)
+    yield made
+    made.close()
+
+
+def make_pair(form: str, folder: Path, version: str = "1.3", early: bytes = b"") -> Pair:
+    """After the handshake; `early`: sent by the client together with the handshake's last message."""
+    ca = make_ca(folder)
+    certificate, key = ca.server()
+    context = server_context(ListenerTls(certificate=str(certificate), key=str(key), versions=(version,)), "localhost")
+    ours, theirs = socket.socketpair()
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+    tls = SSL.Connection(context)
+    tls.set_accept_state()
+    channel = module(form).TlsChannel(tls, ours)
+    client = ssl.create_default_context(cafile=str(ca.path)).wrap_socket(
+        theirs, server_hostname="localhost", do_handshake_on_connect=False
+    )
+    greeted = False
+    for _ in range(10):
+        try:
+            client.do_handshake()
+            if early and not greeted:
+                client.send(early)
+                greeted = True
+        except ssl.SSLWantReadError:
+            pass
+        if channel.receive() > 0:
+            try:
+                tls.do_handshake()
+            except SSL.WantReadError:
+                continue
+            finally:
+                channel.settle()
+                assert channel.flush()
+    return Pair(form, tls, channel, ours, client)
+
+
+def test_octets_both_ways(pair: Pair) -> None:
+    for size in (1, 100, 16_384, 16_385, 60_000):
+        data = os.urandom(size)
+        sent = pair.client.send(data)
+        assert pair.read_all(sent) == data[:sent]
+        assert pair.channel.write(data) == size
+        received = b""
+        while len(received) < size:
+            received += pair.client.recv(size)
+        assert received == data
+    assert pair.read() == b""
+    assert not pair.channel.buffered()
+
+
+def test_a_room_smaller_than_a_record_leaves_the_rest_inside(pair: Pair) -> None:
+    data = os.urandom(16_000)
+    pair.client.send(data)
+    pair.client.send(b"next")
+    assert pair.read(7) == data[:7]
+    assert pair.channel.buffered()
+    assert pair.read(100) == data[7:107]
+    assert pair.channel.buffered()
+    assert pair.read() == data[107:] + b"next"
+    assert not pair.channel.buffered()
+
+
+def test_what_is_left_of_one_connection_is_not_shown_to_another(form: str, tmp_path: Path) -> None:
+    one = make_pair(form, tmp_path / "one")
+    two = make_pair(form, tmp_path / "two")
+    one.client.send(b"a" * 1000)
+    one.client.send(b"b" * 1000)
+    two.client.send(b"c" * 1000)
+    assert one.read(10) == b"a" * 10
+    assert two.read() == b"c" * 1000
+    assert one.read() == b"a" * 990 + b"b" * 1000
+    one.close()
+    two.close()
+
+
+def test_a_record_that_comes_in_pieces(pair: Pair) -> None:
+    """Octet by octet, through a second pair of sockets."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with near, far:
+        sealed = sealed_by(pair, b"in pieces")
+        os.dup2(near.fileno(), pair.ours.fileno())  # the channel reads from `near` now
+        for at in range(len(sealed) - 1):
+            far.send(sealed[at : at + 1])
+            assert pair.read() == b""
+            assert not pair.channel.buffered()
+        far.send(sealed[-1:])
+        assert pair.read() == b"in pieces"
+
+
+def sealed_by(pair: Pair, data: bytes) -> bytes:
+    """The client's record of this, which it cannot send to the channel any more."""
+    left, right = socket.socketpair()
+    with left, right:
+        os.dup2(left.fileno(), pair.client.fileno())
+        pair.client.send(data)
+        return right.recv(1 << 16)
+
+
+def test_octets_right_behind_the_handshake(form: str, tmp_path: Path) -> None:
+    pair = make_pair(form, tmp_path, early=b"first")
+    assert pair.read() == b"first"
+    pair.close()
+
+
+def test_the_end_in_good_order(pair: Pair) -> None:
+    pair.client.send(b"last words")
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.client.unwrap()
+    assert pair.read() == b"last words"
+    assert pair.channel.buffered()
+    for _ in range(2):
+        with pytest.raises(StreamEnded):
+            pair.read()
+    assert pair.channel.write(b"an answer") == 9  # one direction has ended, the other has not
+
+
+def test_an_end_without_goodbye(pair: Pair) -> None:
+    pair.client.send(b"last words")
+    pair.client.shutdown(socket.SHUT_WR)
+    assert pair.read() == b"last words"
+    for _ in range(2):
+        with pytest.raises(StreamCut):
+            pair.read()
+
+
+def test_a_reset(form: str, tmp_path: Path) -> None:
+    pair = make_pair(form, tmp_path)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        with socket.create_connection(listening.getsockname()) as far:
+            near, _ = listening.accept()
+            with near:
+                near.setblocking(False)
+                os.dup2(near.fileno(), pair.ours.fileno())
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with pytest.raises(StreamLost, match="reset"):
+            pair.read()
+        with pytest.raises(StreamLost):
+            pair.channel.write(b"x")
+    pair.close()
+
+
+def test_a_damaged_record_ends_the_stream_and_says_so_to_the_client(form: str, tmp_path: Path) -> None:
+    pair = make_pair(form, tmp_path)
+    broken = os.dup(pair.client.fileno())
+    with socket.socket(fileno=broken) as raw:
+        raw.send(b"\x17\x03\x03\x00\x30" + bytes(48))
+    for _ in range(2):
+        with pytest.raises(StreamLost, match=r"decryption|mac"):
+            pair.read()
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
+        pair.client.recv(10)
+    pair.close()
+
+
+def test_a_client_that_does_not_read(pair: Pair) -> None:
+    data = os.urandom(1 << 20)
+    taken = 0
+    while more := pair.channel.write(data[taken:]):
+        taken += more
+    assert 0 < taken < len(data)
+    assert 0 < pair.channel.unsent <= channels.SEAL + 16_384
+    assert pair.channel.write(b"") == 0
+    received = b""
+    while len(received) < len(data):
+        try:
+            received += pair.client.recv(1 << 16)
+        except ssl.SSLWantReadError:
+            taken += pair.channel.write(data[taken:])
+    assert received == data
+    assert pair.channel.unsent == 0
+
+
+def test_a_closed_channel_touches_no_socket(pair: Pair) -> None:
+    pair.client.send(b"x")
+    pair.channel.close()
+    assert pair.channel.unsent == 0
+    with pytest.raises(StreamLost):
+        pair.channel.write(b"x")
+    assert pair.read() == b""
+    pair.channel.close()
+
+
+def test_few_connections_keep_memory_for_large_writings(form: str, tmp_path: Path) -> None:
+    one = make_pair(form, tmp_path / "one")
+    channels._grown.clear()
+    others = [Grown() for _ in range(channels.GROWN_MAX)]
+    one.channel.write(b"x" * (channels.SMALL + 1))
+    one.channel.write(b"x" * (channels.SMALL + 1))
+    assert list(channels._grown) == [one.channel]
+    for other in others:
+        channels.keep_memory_of(other)
+    assert len(channels._grown) == channels.GROWN_MAX
+    assert one.channel not in channels._grown
+    one.channel.write(b"y" * 20_000)
+    assert others[0].grown is False
+    one.close()
+    assert one.channel not in channels._grown
+    channels._grown.clear()
+
+
+class Grown:
+    grown = False
+
+    def grow(self) -> None:
+        self.grown = True
+
+    def shrink(self) -> bool:
+        self.grown = False
+        return True
+
+
+def test_an_end_leaves_no_circle_behind(pair: Pair) -> None:
+    pair.client.shutdown(socket.SHUT_WR)
+    for _ in range(3):
+        with pytest.raises(StreamCut):
+            pair.read()
+    gc.collect()
+    found = [each for each in gc.get_objects() if isinstance(each, StreamCut) and each.__traceback__ is not None]
+    assert not found
+
+
+@pytest.mark.parametrize("form", ["interpreted", "compiled"])
+def test_bare_tcp(form: str) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        channel = module(form).PlainChannel(ours)
+        room = memoryview(bytearray(100))
+        assert channel.read_into(room) == 0
+        theirs.send(b"octets")
+        assert channel.read_into(room[:3]) == 3
+        assert channel.read_into(room) == 3
+        assert channel.write(b"answer") == 6
+        assert theirs.recv(100) == b"answer"
+        while channel.write(bytes(1 << 20)):
+            pass
+        assert channel.unsent == 0
+        theirs.close()
+        with pytest.raises((StreamEnded, StreamLost)):
+            channel.read_into(room)
+        with pytest.raises(StreamLost, match="pipe"):
+            channel.write(b"x")
+        channel.close()
+        with pytest.raises(StreamLost):
+            channel.write(b"x")
+
+
+# ---- which form is used ----------------------------------------------------------------------------------------
+
+
+def test_both_forms_pass_the_check_at_the_start(form: str) -> None:
+    compiled.check(module(form).TlsChannel)
+
+
+def test_a_form_that_reads_wrongly_does_not_pass() -> None:
+    class Wrong(channels.TlsChannel):
+        def read_into(self, room: memoryview) -> int:
+            octets = super().read_into(room)
+            if octets > 1:
+                room[1] ^= 1
+            return octets
+
+    with pytest.raises(pieces.NotUsable, match="check"):
+        compiled.check(Wrong)
+
+
+@pytest.mark.parametrize(
+    ("release", "number", "words", "why"),
+    [
+        ("44.0.1", 0x30000000, b"OpenSSL 3.0.0", "cryptography 44"),
+        ("99.0", 0x30000000, b"OpenSSL 3.0.0", "cryptography 99"),
+        ("46.0", 0x20000000, b"LibreSSL 3.9", "LibreSSL"),
+        ("46.0", 0x30000000, b"BoringSSL", "BoringSSL"),
+        ("46.0", 0x50000000, b"OpenSSL 5.0", "OpenSSL 5.0"),
+    ],
+)
+def test_an_unknown_library_is_not_used(release: str, number: int, words: bytes, why: str) -> None:
+    with pytest.raises(pieces.NotUsable, match=why):
+        compiled.check_versions(release, number, words)
+
+
+def test_a_piece_that_is_not_built_or_not_usable_runs_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "_pieces", {})
+
+    def absent() -> str:
+        raise ImportError
+
+    def unusable() -> str:
+        raise pieces.NotUsable("for a reason")
+
+    assert pieces.choose("a", lambda: "compiled", "interpreted") == "compiled"
+    assert pieces.choose("b", absent, "interpreted") == "interpreted"
+    assert pieces.choose("c", unusable, "interpreted") == "interpreted"
+    monkeypatch.setenv(pieces.INTERPRETED, "1")
+    assert pieces.choose("d", lambda: "compiled", "interpreted") == "interpreted"
+    found = {piece.name: (piece.compiled, piece.why) for piece in pieces.pieces()}
+    assert found["a"] == (True, "")
+    assert [found[name][0] for name in "bcd"] == [False, False, False]
+    assert found["c"][1] == "for a reason"
