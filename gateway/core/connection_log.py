@@ -107,15 +107,15 @@ class ConnectionLog:
             },
         )
 
-    def refused(self, reason: Reason, detail: str, mechanism: str, software: str) -> None:
-        """Authentication, or the connection before it, was refused. Of a silent client the edge tells."""
+    def refused(self, reason: Reason, detail: str, mechanism: str, software: str, told_in: float = 0.0) -> None:
+        """Authentication, or the connection before it, was refused. Of a silent client the edge tells. `told_in`: the
+        seconds for which the client's answer is held back."""
         if self.silent:
             return
         self._count(mechanism or "none", "refused")
-        self._write(
-            "refused",
-            {"reason": reason.code, "detail": detail, "mechanism": mechanism, "client_software": software},
-        )
+        fields: dict[str, FieldValue] = {"reason": reason.code, "detail": detail}
+        fields |= {"mechanism": mechanism, "client_software": software}
+        self._write("refused", fields | ({"told_in": round(told_in, 3)} if told_in else {}))
 
     def throttled(self, seconds: float, now: float) -> bool:
         """At most one line per interval. True if one was written."""

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 
 from gateway.core.identity import Address
 from gateway.core.meters import Cell
+from gateway.core.origin import origin as _origin
 from gateway.core.reasons import Reason
 from gateway.core.settings import Limits
 from gateway.edge import reasons
@@ -31,14 +31,11 @@ GRACE_SECONDS = 3.0
 """What an honest client needs at most, over a slow network, from its connection to its authentication."""
 
 Origin = tuple[bool, int, int]
-"""Whose a connection is for fairness: a balancer's own, IP version, the address (of version 6 its /64)."""
-_LOW_64 = (1 << 64) - 1
+"""Whose a connection is for fairness: whether it is a balancer's own, and its core.origin."""
 
 
 def origin(address: Address, balancer: bool = False) -> Origin:
-    if isinstance(address, IPv6Address):
-        return balancer, 6, int(address) & ~_LOW_64
-    return balancer, 4, int(address)
+    return balancer, *_origin(address)
 
 
 def _nobody(limit: str) -> None:

@@ -20,6 +20,7 @@ from gateway.core.identity import Identity
 from gateway.core.reasons import Reason
 from gateway.core.session import Close, KeysWanted, Peer
 from gateway.core.tokens import Accepted
+from gateway.core.tokens.reasons import KEYS_UNAVAILABLE
 from gateway.kafka import codec, reasons
 from gateway.kafka.api_versions import (
     API_VERSIONS,
@@ -56,6 +57,7 @@ class Step:
     """What one frame came to. Any part may be absent.
 
     refused: why the token was refused, while the exchange still goes on (OAUTHBEARER tells it in two steps).
+    failed: the login failed; the configured issuer that its token claims to be of, "" for none of them.
     close: the connection ends, after `answer`.
     """
 
@@ -63,6 +65,7 @@ class Step:
     proven: Identity | None = None
     ask: KeysWanted | None = None
     refused: Close | None = None
+    failed: str | None = None
     close: Close | None = None
 
 
@@ -193,15 +196,17 @@ class Authentication:
         if isinstance(outcome, Done):
             return self._done(outcome, wall, wrapped)
         if isinstance(outcome, Failed):
-            return self._failed(outcome.reason, outcome.detail, outcome.message, wrapped)
-        refused = Close(outcome.refused.reason, outcome.refused.detail)
-        return Step(_reply(wrapped, outcome.data, 0), refused=refused)
+            return self._failed(outcome.reason, outcome.detail, outcome.message, wrapped, outcome.issuer)
+        refused = outcome.refused
+        close = Close(refused.reason, refused.detail)
+        return Step(_reply(wrapped, outcome.data, 0), refused=close, failed=_blamed(refused.reason, refused.issuer))
 
     def _done(self, done: Done, wall: float, wrapped: tuple[int, int] | None) -> Step:
         accepted: Accepted = done.accepted
         before = self._established
         if before is not None and before.principal != accepted.principal:
-            return self._failed(reasons.PRINCIPAL_CHANGED, str(accepted.principal), "", wrapped)
+            issuer = accepted.principal.issuer
+            return self._failed(reasons.PRINCIPAL_CHANGED, str(accepted.principal), "", wrapped, issuer)
         identity = proofs.by_token(accepted, self._peer, self._context.listener.authentication.session_max, wall)
         lifetime_ms = int((identity.expires_at - wall) * 1000)
         if lifetime_ms <= 0:  # 0 would mean 'never ends' (KIP-368)
@@ -212,18 +217,21 @@ class Authentication:
         self.state = State.COMPLETE
         return Step(_reply(wrapped, done.data, lifetime_ms), proven=identity)
 
-    def _failed(self, reason: Reason, detail: str, message: str, wrapped: tuple[int, int] | None) -> Step:
+    def _failed(
+        self, reason: Reason, detail: str, message: str, wrapped: tuple[int, int] | None, issuer: str = ""
+    ) -> Step:
         """Outwardly failures are alike, in the words of Kafka's broker; `message` where the mechanism has its own."""
-        close = Close(reason, detail)
+        close, failed = Close(reason, detail), _blamed(reason, issuer)
+        self._exchange = None
         if wrapped is None:
-            return Step(close=close)
+            return Step(close=close, failed=failed)
         version, correlation_id = wrapped
         during = "re-authentication" if self._established is not None else "authentication"
         if not message:
             message = f"Authentication failed during {during} due to invalid credentials with SASL mechanism "
             message += self.mechanism
         body: Body = {"errorCode": SASL_AUTHENTICATION_FAILED, "errorMessage": message, "authBytes": b""}
-        return Step(framed(SASL_AUTHENTICATE, version, correlation_id, body), close=close)
+        return Step(framed(SASL_AUTHENTICATE, version, correlation_id, body), close=close, failed=failed)
 
     def _illegal(self, api_key: int, version: int, correlation_id: int) -> Step:
         close = Close(reasons.ILLEGAL_SASL_STATE, f"API key {api_key} where SaslAuthenticate was due")
@@ -241,6 +249,11 @@ class Authentication:
             return None
         header = codec.parse_request_header(frame)
         return codec.decode_request(api_key, version, frame[header.body_offset :])
+
+
+def _blamed(reason: Reason, issuer: str) -> str | None:
+    """The issuer that a failed login counts for; None where the gateway itself had no keys to see by."""
+    return None if reason is KEYS_UNAVAILABLE else issuer
 
 
 def _end(reason: Reason, detail: str = "") -> Step:

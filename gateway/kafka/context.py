@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.core.accounts import UpstreamAccount
 from gateway.core.audit import AllowedTally, Audit
 from gateway.core.clock import Clock
+from gateway.core.failed_logins import FailedLogins
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
@@ -37,5 +38,7 @@ class ListenerContext:
     clock: Clock
     account: UpstreamAccount | None = None
     """The gateway's own, None where the brokers ask for none."""
+    failures: FailedLogins | None = None
+    """By which the refusals of failed logins are held back; None: not at all."""
     own_names: frozenset[str] = frozenset()
     """What brokers may call the gateway by its certificate: no client may be called so."""

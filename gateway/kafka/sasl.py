@@ -77,6 +77,8 @@ class Failed:
     detail: str
     message: str
     data: bytes = b""
+    issuer: str = ""
+    """The configured issuer that the credential claims to be of, "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +138,10 @@ class SaslExchange:
         match outcome:
             case Accepted(principal=principal):
                 if credentials.authzid not in {"", principal.name, *credentials.allowed_ids}:
-                    return self._failed(Refused(SASL_AUTHZID, "authzid"))
+                    return self._failed(Refused(SASL_AUTHZID, "authzid", principal.issuer))
                 return Done(outcome)
             case KeyMissing(issuer=issuer, no_keys=no_keys):
-                return self._refuse(Refused(KEYS_UNAVAILABLE if no_keys else KEY_UNKNOWN, issuer))
+                return self._refuse(Refused(KEYS_UNAVAILABLE if no_keys else KEY_UNKNOWN, issuer, issuer))
             case Refused():
                 return self._refuse(outcome)
 
@@ -161,7 +163,7 @@ class SaslExchange:
             message = "Authentication failed: Client requested an authorization id that is different from its name"
         else:
             message = INVALID_TOKEN.decode() if self.mechanism == "OAUTHBEARER" else WRONG_PASSWORD
-        return Failed(refused.reason, refused.detail, message)
+        return Failed(refused.reason, refused.detail, message, issuer=refused.issuer)
 
 
 def _bearer(data: bytes) -> _Credentials:

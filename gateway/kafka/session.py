@@ -35,6 +35,7 @@ from gateway.kafka.hot import ShortWay
 from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
 from gateway.kafka.outcomes import AS_IT_IS, LATER, AsItIs, Outcome
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
+from gateway.kafka.refusal import Refusal
 from gateway.kafka.renewal import Renewal
 from gateway.kafka.session_log import session_log
 from gateway.kafka.traffic import Traffic
@@ -70,7 +71,7 @@ class KafkaSession:
         self._ending: Close | None = None
         self._over = False
         self._untouched = True
-        self._refusal_written = False
+        self._refusal = Refusal(context, peer, self._log)
         self._admission = Admission(context, peer, self._log, self._queue, self.effects)
         self.deadline = self._admission.ends_at
         if self._admission.by_certificate:
@@ -98,7 +99,8 @@ class KafkaSession:
 
     @property
     def refused(self) -> bool:
-        return self._ending is not None and self._admission.traffic is None
+        over = self._ending is not None or self._refusal.step is not None
+        return over and self._admission.traffic is None
 
     @property
     def mechanism(self) -> str:
@@ -266,12 +268,16 @@ class KafkaSession:
         close = step.close
         if step.proven is not None:
             close = self._admission.proven(step.proven, self._sasl.mechanism, self._sasl.software, now)
-        if step.answer is not None and (close is None or step.proven is None):
-            self._queue.own(step.answer, self.effects.to_client)
         refused = step.refused or close
-        if refused is not None and not self._refusal_written:
-            self._refusal_written = True
-            self._log.refused(refused.reason, refused.detail, self._sasl.mechanism, self._sasl.software)
+        ends_at = self._admission.ends_at
+        if refused is not None and self._refusal.held_back(refused, step, self._sasl, now, ends_at):
+            return None
+        return self._say(None if step.proven is not None and close is not None else step.answer, close, now)
+
+    def _say(self, answer: bytes | None, close: Close | None, now: float) -> Close | None:
+        """Answer, and end the connection behind it."""
+        if answer is not None:
+            self._queue.own(answer, self.effects.to_client)
         if close is not None:
             if not len(self._queue):
                 return close
@@ -417,6 +423,10 @@ class KafkaSession:
             self._expired()
         elif self._admission.by_certificate:
             self._admit_certificate(now)
+        elif now >= self._refusal.due:
+            step = self._refusal.take()
+            if (close := self._say(step.answer, step.close, now)) is not None:
+                self._close(close)
         elif self._ending is None and (close := self._renewal.tick(now)) is not None:
             self._close(close)
         self._after(now)
@@ -451,7 +461,8 @@ class KafkaSession:
     @property
     def _held(self) -> bool:
         """No further request is taken: nowhere to put it, the end is near, or the gateway renews its own login."""
-        return self._queue.full or self._ending is not None or self._renewal.under_way
+        ending = self._ending is not None or self._refusal.step is not None
+        return ending or self._queue.full or self._renewal.under_way
 
     def _wait(self, ask: Ask) -> None:
         self._waiting = ask
@@ -480,7 +491,8 @@ class KafkaSession:
             self._close(self._ending)
         self._renewal.settle(now)
         self.parked = self._waiting is not None or self._held
-        self.deadline = NEVER if self._over else min(self._admission.ends_at, self._renewal.deadline)
+        times = (self._admission.ends_at, self._renewal.deadline, self._refusal.due)
+        self.deadline = NEVER if self._over else min(times)
         self._octets_out += sum(map(len, self.effects.to_client))
         traffic = self._admission.traffic
         if traffic is not None:
@@ -493,7 +505,8 @@ class KafkaSession:
         """Tell the short way what it may do until this class is called again."""
         if traffic is None:
             return
-        held = self._over or self._ending is not None or self._renewal.under_way
+        ending = self._ending is not None or self._refusal.step is not None
+        held = self._over or ending or self._renewal.under_way
         free = not held and not traffic.charging.throttle_seconds
         waiting = self._waiting is not None
         self.short_way.follow(traffic, self._admission.ends_at)

@@ -17,6 +17,7 @@ from OpenSSL import SSL
 
 from gateway import __version__
 from gateway.core.audit import AllowedTally, AuditEvent, Event, FieldValue
+from gateway.core.failed_logins import FailedLogins
 from gateway.core.keys import KeyRing
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meter, Meters, Reading
@@ -109,6 +110,7 @@ class Gateway:
         except OSError as error:
             raise NoAudit(f"audit to {settings.audit.output}: {error.strerror or type(error).__name__}") from None
         self.quotas = given.quotas if given.quotas is not None else Quotas()
+        self.failures = FailedLogins()
         self.ring = KeyRing()
         self.keeper: KeyKeeper | None = None
         """Who fetches the keys, where it is not another process."""
@@ -131,7 +133,9 @@ class Gateway:
         self.controls = {
             backend.name: self._control(backend) for backend in settings.backends if backend.system == "kafka"
         }
-        self._shared = Shared(self.policies, self.ring, self.quotas, self.audit, self.tally, self.meters, self.clock)
+        self._shared = Shared(
+            self.policies, self.ring, self.quotas, self.failures, self.audit, self.tally, self.meters, self.clock
+        )
         self.listenings = {listener.name: self.listening(listener) for listener in settings.listeners}
         certificate_files = watched_files(settings.listeners)
         seen_certificates = fingerprint(certificate_files)

@@ -14,6 +14,7 @@ from OpenSSL import SSL
 
 from gateway.core.audit import AllowedTally, Audit
 from gateway.core.clock import Clock
+from gateway.core.failed_logins import FailedLogins
 from gateway.core.keys import KeyRing
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
@@ -35,6 +36,7 @@ class Shared:
     policies: PolicySource
     ring: KeyRing
     quotas: Quotas
+    failures: FailedLogins
     audit: Audit
     tally: AllowedTally
     meters: Meters
@@ -110,6 +112,7 @@ class Listening:
                 meters=shared.meters,
                 clock=shared.clock,
                 account=self._upstream.account,
+                failures=shared.failures,
                 own_names=self._upstream.names,
             )
         return partial(_session, context)

@@ -30,7 +30,8 @@ UNSENDABLE = {"an empty token", "a newline after it"}
 def gateway(kafka_one: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway that believes the corpus's issuers."""
     folder = tmp_path_factory.mktemp("refusals")
-    made = GatewayProcess(folder, {"main": kafka_one.bootstrap}, policy=POLICY)
+    soon = {"failed_login_delay_max": "1 ms"}  # many fail here, one after the other
+    made = GatewayProcess(folder, {"main": kafka_one.bootstrap}, policy=POLICY, limits=soon)
     for issuer in corpus.issuers()[:2]:
         file = folder / f"{issuer.name}.json"
         file.write_bytes(corpus.jwks(issuer.name))

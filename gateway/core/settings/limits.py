@@ -23,6 +23,9 @@ class Limits(Model):
     """From the accepted connection to the end of the TLS handshake."""
     authentication_timeout: Duration = 20.0
     """From the end of the TLS handshake to a successful authentication."""
+    failed_login_delay_max: Duration = 5.0
+    """The longest that the refusal of a failed login is held back; it begins with 100 ms and grows with each failure
+    from the same address or in the same issuer's name. A valid login never waits."""
     frame_timeout: Duration = 30.0
     """From a frame's first byte to its last."""
     idle_timeout: Duration = 600.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.core.identity import ClaimValue, Principal
 from gateway.core.reasons import Reason
@@ -21,10 +21,14 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """`detail` is for the audit: names of checks and members, never a part of the token."""
+    """`detail` is for the audit: names of checks and members, never a part of the token.
+
+    issuer: the configured issuer that the token claims to be of, "" for none.
+    """
 
     reason: Reason
     detail: str = ""
+    issuer: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ verify and the issuer is configured for; a header's word for it only has to agre
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -94,8 +95,9 @@ class Validator:
         for check in self._claim_checks:
             refused = check(issuer, parts, wall)
             if refused is not None:
-                return refused
-        return self._verify(issuer, parts, token)
+                return replace(refused, issuer=issuer.name)
+        outcome = self._verify(issuer, parts, token)
+        return replace(outcome, issuer=issuer.name) if isinstance(outcome, Refused) else outcome
 
     def _issuer(self, parts: Parts, issuers: Collection[str]) -> Issuer | Refused:
         """RFC 8725 section 3.8, exact to the last character; a list or a prefix is no issuer."""
