@@ -76,8 +76,8 @@ class Account:
     """One principal's use. Each taking method returns the seconds to wait from now, 0.0 for none."""
 
     __slots__ = (
-        "_consume", "_deciding", "_denials", "_kept", "_principal", "_produce", "_quota", "_quotas", "_requests",
-        "connections", "owing",
+        "_consume", "_deciding", "_denials", "_handles", "_kept", "_principal", "_produce", "_quota", "_quotas",
+        "_requests", "connections", "owing",
     )  # fmt: skip
 
     def __init__(self, quotas: Quotas, principal: Principal, quota: Quota, now: float) -> None:
@@ -90,6 +90,7 @@ class Account:
         self._deciding = Bucket(DECIDING_SHARE, now)
         self._denials = Bucket(DENIALS_WRITTEN, now)
         self._kept = 0
+        self._handles: dict[str, int] = {}
         self.owing = False
         """Whether anything may be owed: as long as it is False no bucket has to be looked at."""
         self.connections = 0
@@ -123,6 +124,18 @@ class Account:
         self.connections -= 1
         if self.connections == 0:
             self._quotas.rest(self._principal, self)
+
+    def open_handle(self, kind: str) -> bool:
+        """Count a producer or consumer; False, and not counted, if the principal has all it may have."""
+        most = self._quota.producers if kind == "producer" else self._quota.consumers
+        if self._handles.get(kind, 0) >= most:
+            return False
+        self._handles[kind] = self._handles.get(kind, 0) + 1
+        return True
+
+    def close_handle(self, kind: str) -> None:
+        """Give back what `open_handle` counted."""
+        self._handles[kind] -= 1
 
     def request(self, now: float) -> float:
         return self._noted(self._requests.take(1.0, now))
