@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from OpenSSL import SSL
 
 from gateway.core import settings
-from gateway.core.audit import Audit
+from gateway.core.audit import Audit, AuditEvent
 from gateway.core.clock import Clock
 from gateway.core.identity import Address, Principal
 from gateway.core.meters import Meters
@@ -33,6 +35,7 @@ from gateway.edge.buffers import SCRATCH
 from gateway.edge.connections import Connections, Open
 from gateway.edge.front import Front, ListenerSetup
 from gateway.edge.listener import Acceptor, BoundPort, Held, bind_more, close_new
+from gateway.edge.open_files import permitted
 from gateway.edge.process import Answer, Process
 from gateway.edge.reasons import StartRefused
 from gateway.edge.reception import Reception
@@ -45,6 +48,8 @@ DRAIN_PACE_SECONDS = 0.02
 Ports = dict[str, list[BoundPort]]
 """By listener."""
 _random = random.SystemRandom()
+
+log = logging.getLogger(__name__)
 
 
 class Server:
@@ -61,6 +66,7 @@ class Server:
     ) -> None:
         """Raises StartRefused if the limits contradict each other."""
         self._limits = limits
+        self._asked = limits.connections_max
         self._audit = audit
         self._meters = meters
         self._clock = clock
@@ -82,9 +88,32 @@ class Server:
         ports = given if given is not None else self.prepare([front.setup.settings for front in self._fronts])
         for front in self._fronts:
             front.bound = ports[front.name]
+        try:
+            self._limits = self.fitting(self._limits)
+        except StartRefused:
+            for front in self._fronts:
+                for bound in front.bound:
+                    bound.sock.close()
+                front.bound = []
+            raise
+
+    def fitting(self, limits: settings.Limits) -> settings.Limits:
+        """These limits, with as many connections as open files permit. Raises StartRefused."""
+        connections = permitted(limits.connections_max)
+        self._meters.cell(named.CONNECTIONS_MAX).value = connections
+        return limits.model_copy(update={"connections_max": connections})
+
+    def _tell_if_lowered(self) -> None:
+        fitting = self._limits.connections_max
+        if fitting < self._asked:
+            detail = f"{fitting} client connections instead of limits.connections_max: {self._asked}"
+            log.warning("%s: open files permit %s", reasons.OPEN_FILES_FEW.code, detail)
+            fields = MappingProxyType({"reason": reasons.OPEN_FILES_FEW.code, "detail": detail})
+            self._audit(AuditEvent("warning", self._clock.wall(), fields=fields))
 
     def start(self) -> None:
         """Accept from now on. Needs a running loop."""
+        self._tell_if_lowered()
         loop = self._loop = asyncio.get_running_loop()
         process = Process(
             loop,

@@ -42,6 +42,7 @@ from gateway.ops.listening import Listening, Shared
 from gateway.ops.live_configuration import Apply, Done, LiveConfiguration, Outcome
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
+from gateway.pulsar.asks import BrokerWanted
 from gateway.pulsar.backend import PulsarBackend
 from gateway.pulsar.control import PulsarControl
 
@@ -256,7 +257,9 @@ class Gateway:
         state, upstream = self.backends[backend.name], self.upstreams[backend.name]
         control: Control
         if isinstance(state, PulsarBackend):
-            control = PulsarControl(state, lambda: upstream.account, pulsar.by_certificate(backend))
+            control = PulsarControl(
+                state, upstream.account, pulsar.by_certificate(backend), backend.clients_as == "own-token"
+            )
         else:
             control = KafkaControl(state, backend)
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)
@@ -315,7 +318,7 @@ class Gateway:
         """What sessions ask for: keys of an issuer, topics of a backend."""
         if isinstance(ask, KeysWanted):
             return await self.keys.refresh(ask)
-        if isinstance(ask, TopicFactsWanted | TopicsToCreate) and ask.backend in self.controls:
+        if isinstance(ask, TopicFactsWanted | TopicsToCreate | BrokerWanted) and ask.backend in self.controls:
             return await self.controls[ask.backend].answer(ask)
         return Unavailable(ask)
 

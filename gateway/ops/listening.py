@@ -26,7 +26,7 @@ from gateway.edge.front import ListenerSetup
 from gateway.kafka.backend import BackendState
 from gateway.kafka.context import ListenerContext as KafkaContext
 from gateway.kafka.session import KafkaSession
-from gateway.ops.pulsar_parts import by_certificate
+from gateway.ops import pulsar_parts
 from gateway.ops.upstreams import Upstream
 from gateway.pulsar.backend import PulsarBackend
 from gateway.pulsar.context import ListenerContext as PulsarContext
@@ -91,8 +91,6 @@ class Listening:
         for context in self._contexts.values():
             context.account = self._upstream.account
             context.own_names = self._upstream.names
-            if isinstance(context, PulsarContext):
-                context.by_certificate = by_certificate(self._upstream.way.backend)
 
     def setup(self, context: SSL.Context) -> ListenerSetup:
         """As the edge takes it."""
@@ -113,21 +111,9 @@ class Listening:
         shared, state, upstream = self._shared, self._state, self._upstream
         validator = self._validator if self._taken else None
         if isinstance(state, PulsarBackend):
-            return PulsarContext(
-                listener=self.listener,
-                backend=state,
-                policies=shared.policies,
-                validator=validator,
-                quotas=shared.quotas,
-                limits=self._limits,
-                audit=shared.audit,
-                tally=shared.tally,
-                meters=shared.meters,
-                clock=shared.clock,
-                account=upstream.account,
-                own_names=upstream.names,
-                by_certificate=by_certificate(upstream.way.backend),
-            )
+            backend, names = upstream.way.backend, upstream.names
+            account = upstream.account
+            return pulsar_parts.context(shared, self.listener, state, backend, validator, self._limits, account, names)
         return KafkaContext(
             listener=self.listener,
             node_id=node_id,
