@@ -24,6 +24,7 @@ from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.policy import PolicySet
 from gateway.core.session import Ask, Fact, KeysWanted, Unavailable
 from gateway.core.settings import Backend, Listener
+from gateway.edge.admission import Others
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import Control, ControlDriver
@@ -93,6 +94,7 @@ class Given:
     keys: Callable[[KeyRing], Keys] | None = None
     turns: Turns | None = None
     quotas: Quotas | None = None
+    others: Others | None = None
     workers: int = 1
 
 
@@ -158,6 +160,8 @@ class Gateway:
             self.meters,
             self.clock,
             self.answer,
+            given.others,
+            given.workers,
         )
         self.certificate_watch = Watch(
             certificate_files, self._certificates_changed, settings.policies.poll, seen_certificates
