@@ -14,7 +14,7 @@ from gateway.edge import reasons
 from gateway.edge.reasons import StartRefused
 
 COMPILED = Meter(
-    "gateway_compiled", "1 where a piece of the hot path runs compiled, 0 where interpreted.", ("piece",), "gauge", "least",
+    "gateway_compiled", "1 where a piece of the hot path runs compiled, 0 where interpreted.", ("piece",), "gauge",
     over_workers="least",
 )  # fmt: skip
 
