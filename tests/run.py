@@ -118,7 +118,7 @@ def real_suites() -> list[Step]:
     return suites
 
 
-PROOFS = ("test_million.py",)
+PROOFS = ("test_million.py", "test_account_on_three.py", "test_secrets.py")
 """Suites of tests/real with a step of their own: they share three brokers, or take long."""
 REAL_SHARDS = 2
 """Processes that share the files of tests/real between them; each starts its own brokers."""
