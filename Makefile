@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIRE_ALL ?= 0
 export REQUIRE_ALL
 
-.PHONY: help demo test quick docs lock audit sbom bench hostile million clean
+.PHONY: help demo test quick docs lock audit sbom wheel bench hostile million clean
 
 help:
 	@echo "make demo         the gateway, a broker and a client, shown step by step"
@@ -21,6 +21,7 @@ help:
 	@echo "make lock         resolve requirements/*.txt anew, with hashes"
 	@echo "make audit        known vulnerabilities in what the gateway runs on"
 	@echo "make sbom         build/sbom.json (CycloneDX): what the gateway runs on"
+	@echo "make wheel        build/wheels/*.whl, compiled, for this Python and system"
 	@echo "make clean        remove what these leave behind"
 
 demo: $(VENV)/.demo
@@ -63,6 +64,12 @@ sbom: $(VENV)/.audit
 	@$(BIN)/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --output-format JSON --output-file build/sbom.json
 	@echo build/sbom.json
+
+# For all Pythons and systems at once: cibuildwheel, whose settings are in pyproject.toml.
+wheel: $(VENV)/.demo
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --wheel-dir build/wheels .
+	@ls build/wheels
 
 clean:
 	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -30,6 +30,7 @@ from gateway.core.identity import Address, Principal
 from gateway.core.meters import Meters
 from gateway.edge import meters as named
 from gateway.edge import reasons
+from gateway.edge.admission import Others
 from gateway.edge.budget import Budget
 from gateway.edge.buffers import SCRATCH
 from gateway.edge.connections import Connections, Open
@@ -44,7 +45,7 @@ from gateway.edge.spares import Spares
 DRAIN_SHARE = 0.5
 """The part of limits.shutdown_timeout over which the closes of a stopping gateway are spread."""
 DRAIN_PACE_SECONDS = 0.02
-"""Between two such closes; less where there are so many that they would not fit."""
+"""Between two such closes, in whichever worker; less where there are so many that they would not fit."""
 _random = random.SystemRandom()
 
 log = logging.getLogger(__name__)
@@ -61,14 +62,21 @@ class Server:
         meters: Meters,
         clock: Clock,
         answer: Answer,
+        others: Others | None = None,
+        workers: int = 1,
     ) -> None:
-        """Raises StartRefused if the limits contradict each other."""
+        """`others`: the other workers of this gateway; `workers`: how many there are with this one.
+
+        Raises StartRefused if the limits contradict each other.
+        """
         self._limits = limits
         self._asked = limits.connections_max
         self._audit = audit
         self._meters = meters
         self._clock = clock
         self._answer = answer
+        self._others = others
+        self._workers = workers
         self._fronts = [Front(setup, meters) for setup in setups]
         self._budget = Budget(limits.buffered_bytes_max, self._soon)
         if limits.frame_bytes_max > self._budget.large_max:
@@ -122,7 +130,7 @@ class Server:
             self._answer,
             self._meters.cell(named.EXCEPTIONS),
         )
-        reception = self._reception = Reception(process, self._connections, self._audit, self._meters)
+        reception = self._reception = Reception(process, self._connections, self._audit, self._meters, self._others)
         for front in self._fronts:
             for bound in front.bound:
                 taker = _taker(reception, front, bound)
@@ -207,7 +215,9 @@ class Server:
         waiting = list(self._connections)
         _random.shuffle(waiting)
         begun = self._clock.monotonic()
-        pace = min(DRAIN_PACE_SECONDS, self._limits.shutdown_timeout * DRAIN_SHARE / max(1, len(waiting)))
+        pace = min(
+            DRAIN_PACE_SECONDS * self._workers, self._limits.shutdown_timeout * DRAIN_SHARE / max(1, len(waiting))
+        )
         for index, line in enumerate(waiting):
             early = begun + index * pace - self._clock.monotonic()
             if early > 0:  # a turn that came late is made up for: the time stated holds

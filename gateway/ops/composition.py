@@ -25,6 +25,7 @@ from gateway.core.policy import PolicySet
 from gateway.core.session import Ask, Fact, KeysWanted, Peer, Session, SessionFactory, Unavailable
 from gateway.core.settings import Backend, Listener
 from gateway.core.tokens import Validator
+from gateway.edge.admission import Others
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import Control, ControlDriver
@@ -44,6 +45,7 @@ from gateway.ops.certificate_reload import GivenContext, LiveCertificates, liste
 from gateway.ops.config import Configuration
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
+from gateway.pulsar.asks import BrokerWanted
 from gateway.pulsar.backend import PulsarBackend
 from gateway.pulsar.control import PulsarControl
 
@@ -94,6 +96,7 @@ class Given:
     keys: Callable[[KeyRing], Keys] | None = None
     turns: Turns | None = None
     quotas: Quotas | None = None
+    others: Others | None = None
     workers: int = 1
 
 
@@ -152,6 +155,8 @@ class Gateway:
             self.meters,
             self.clock,
             self.answer,
+            given.others,
+            given.workers,
         )
         self.certificate_watch = Watch(
             self.certificate_files, self._certificates_changed, settings.policies.poll, seen_certificates
@@ -183,7 +188,9 @@ class Gateway:
         control: Control
         renew = None
         if isinstance(state, PulsarBackend):
-            control = PulsarControl(state, upstream.account, pulsar.by_certificate(backend))
+            control = PulsarControl(
+                state, upstream.account, pulsar.by_certificate(backend), backend.clients_as == "own-token"
+            )
         else:
             control = KafkaControl(state, backend)
             renew = upstream.account.prove if upstream.account is not None else None
@@ -227,7 +234,7 @@ class Gateway:
         """What sessions ask for: keys of an issuer, topics of a backend."""
         if isinstance(ask, KeysWanted):
             return await self.keys.refresh(ask)
-        if isinstance(ask, TopicFactsWanted | TopicsToCreate) and ask.backend in self.controls:
+        if isinstance(ask, TopicFactsWanted | TopicsToCreate | BrokerWanted) and ask.backend in self.controls:
             return await self.controls[ask.backend].answer(ask)
         return Unavailable(ask)
 

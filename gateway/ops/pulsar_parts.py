@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import partial
 from typing import Protocol
 
 from gateway.core.accounts import UpstreamAccount
 from gateway.core.audit import AllowedTally, Audit
 from gateway.core.clock import Clock
+from gateway.core.failed_logins import FailedLogins
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
@@ -15,8 +17,13 @@ from gateway.core.session import Endpoint, Peer, Session, SessionFactory
 from gateway.core.settings import Backend, Listener, Settings
 from gateway.core.tokens import Validator
 from gateway.pulsar.backend import PulsarBackend
+from gateway.pulsar.broker_names import BrokerNames
 from gateway.pulsar.context import ListenerContext
 from gateway.pulsar.session import PulsarSession
+
+NAMES_KEY = secrets.token_bytes(32)
+"""For the names of brokers that clients are told. Made as this is imported, which is before workers are forked, so that
+a client may come back with a name to any of them."""
 
 
 class Whole(Protocol):
@@ -36,12 +43,14 @@ class Whole(Protocol):
     def meters(self) -> Meters: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def failures(self) -> FailedLogins: ...
 
 
 def state(backend: Backend, clock: Clock) -> PulsarBackend:
     """What is known of a cluster before any broker of it was reached."""
     brokers = [_endpoint(each) for each in backend.bootstrap]
-    return PulsarBackend(backend.name, brokers, clock, backend.insecure_plaintext)
+    return PulsarBackend(backend.name, brokers, BrokerNames(NAMES_KEY, backend.name, clock), backend.insecure_plaintext)
 
 
 def by_certificate(backend: Backend) -> bool:
@@ -70,9 +79,11 @@ def factory(
         tally=whole.tally,
         meters=whole.meters,
         clock=whole.clock,
+        failures=whole.failures,
         account=account,
         own_names=own_names,
         by_certificate=by_certificate(backend),
+        tokens_passed=backend.clients_as == "own-token",
     )
     return partial(_session, context)
 

@@ -21,13 +21,13 @@ from gateway.core.identity import Identity, Principal
 from gateway.core.session import Close, Endpoint, KeysWanted, Peer
 from gateway.core.tokens import KeyMissing, Refused
 from gateway.pulsar import flags, reasons, replies
-from gateway.pulsar.backend import endpoint
 from gateway.pulsar.commands import Body, framed
 from gateway.pulsar.context import ListenerContext
 
 TOKEN = "token"  # noqa: S105 - the method's name
 TLS = "tls"
 SOFTWARE_CHARS_MAX = 120
+"""Of what a client says of itself, in the audit."""
 REFRESH = b"PulsarAuthRefresh"
 """What a challenge says when nothing is wrong but the time: clients then show a new token."""
 
@@ -40,6 +40,8 @@ class Step:
     ask: KeysWanted | None = None
     close: Close | None = None
     answer: bytes = b""
+    failed: str | None = None
+    """The login failed; the configured issuer that its token claims to be of, "" for none of them."""
 
 
 class Login:
@@ -52,6 +54,8 @@ class Login:
         self._flags: dict[str, bool] = {}
         self._version = 0
         self.software = ""
+        self._shown = b""
+        """The client's last good token, kept only where brokers are shown it."""
         self.mechanism = ""
         self.broker: Endpoint | None = None
         """The one that the client asked for, None for any."""
@@ -63,14 +67,13 @@ class Login:
 
     def connect(self, body: Body, wall: float) -> Step:
         """The client's CONNECT."""
-        self.software = "".join(each for each in body.client_version if each.isprintable())[:SOFTWARE_CHARS_MAX]
+        self.software = _printable(body.client_version)
         if any(body.HasField(each) for each in _OF_PROXIES):
             return Step(close=Close(reasons.COMMAND_FORGED, "connect as a proxy"))
         if body.proxy_to_broker_url:
-            found = endpoint(body.proxy_to_broker_url)
-            if found is None or not self._context.backend.knows(found):
-                return Step(close=Close(reasons.BROKER_NOT_DISCOVERED, str(found or "not host:port")))
-            self.broker = found
+            self.broker = self._context.backend.names.broker(body.proxy_to_broker_url)
+            if self.broker is None:
+                return Step(close=Close(reasons.BROKER_NOT_DISCOVERED, _printable(body.proxy_to_broker_url)))
         self._flags = flags.common_flags(body)
         self._version = flags.common_version(body.protocol_version)
         method = body.auth_method_name
@@ -78,7 +81,7 @@ class Login:
             self.mechanism = TOKEN
             return self._token(bytes(body.auth_data), None, wall)
         identity = proofs.by_certificate(self._peer, self._context.listener.tls.client_ca_name)
-        if identity is None or method not in ("", TLS, "none"):
+        if identity is None or method not in ("", TLS, "none") or self._context.tokens_passed:
             shown = method if method.isascii() and method.isalnum() and len(method) <= 30 else "another"
             return Step(close=Close(reasons.AUTHENTICATION_METHOD, shown or "none"), answer=replies.not_authenticated())
         self.mechanism = CERTIFICATE
@@ -103,10 +106,13 @@ class Login:
             return Step(close=Close(reasons.FACT_UNAVAILABLE, "key"), answer=replies.not_authenticated())
         self._waited = False
         if isinstance(outcome, Refused):
-            return Step(close=Close(outcome.reason, outcome.detail), answer=replies.not_authenticated())
+            close = Close(outcome.reason, outcome.detail)
+            return Step(close=close, answer=replies.not_authenticated(), failed=outcome.issuer)
         if before is not None and before != outcome.principal:
             close = Close(reasons.PRINCIPAL_CHANGED, str(outcome.principal))
-            return Step(close=close, answer=replies.not_authenticated())
+            return Step(close=close, answer=replies.not_authenticated(), failed=outcome.principal.issuer)
+        if self._context.tokens_passed:
+            self._shown = token
         session_max = self._context.listener.authentication.session_max
         return Step(proven=proofs.by_token(outcome, self._peer, session_max, wall))
 
@@ -114,14 +120,20 @@ class Login:
 
     def to_broker(self, principal: Principal) -> bytes | None:
         """The gateway's own CONNECT, for this client; None while the gateway has no credential."""
-        proof = own_proof(self._context.account, self._context.by_certificate)
+        proof = self._proof()
         if proof is None:
             return None
-        return greeting(proof, self.software, self._version, self._flags, principal.name)
+        original = "" if self._context.tokens_passed else principal.name
+        return greeting(proof, self.software, self._version, self._flags, original)
+
+    def _proof(self) -> dict[str, Any] | None:
+        if self._context.tokens_passed:
+            return {"auth_method_name": TOKEN, "auth_data": self._shown}
+        return own_proof(self._context.account, self._context.by_certificate)
 
     def to_broker_again(self) -> bytes | None:
         """AUTH_RESPONSE to a broker that wants the gateway's credential anew; None if there is none."""
-        proof = own_proof(self._context.account, self._context.by_certificate)
+        proof = self._proof()
         if not proof or "auth_data" not in proof:
             return None
         told = {"client_version": replies.SERVER_VERSION, "response": proof, "protocol_version": self._version}
@@ -151,6 +163,11 @@ class Login:
         )
 
 
+def _printable(text: str) -> str:
+    """What a client says of itself, as the audit takes it."""
+    return "".join(each for each in text[: 2 * SOFTWARE_CHARS_MAX] if each.isprintable())[:SOFTWARE_CHARS_MAX]
+
+
 MESSAGE_BYTES = 5 << 20
 """The largest message where the broker does not say (its default)."""
 _OF_PROXIES = ("original_principal", "original_auth_data", "original_auth_method", "proxy_version")
@@ -160,7 +177,7 @@ def greeting(
     proof: Mapping[str, Any], software: str, version: int, common: Mapping[str, bool], principal: str
 ) -> bytes:
     """CONNECT with the gateway's own role, in the name of `principal` where brokers authenticate at all."""
-    told: dict[str, Any] = {**proof, "original_principal": principal} if proof else {}
+    told: dict[str, Any] = {**proof, "original_principal": principal if proof else ""}
     shown = {**common, flags.AUTH_REFRESH: True}
     return framed("connect", client_version=software, protocol_version=version, feature_flags=shown, **told)
 

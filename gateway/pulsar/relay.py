@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from gateway.core.session import Close, Effects
+from gateway.core.session import Close, Effects, Endpoint, Fact, Unavailable
 from gateway.pulsar import meters, names, reasons, replies
+from gateway.pulsar.asks import BrokerFound, BrokerWanted
 from gateway.pulsar.backend import endpoint
-from gateway.pulsar.commands import Command
+from gateway.pulsar.commands import Command, framed
 from gateway.pulsar.context import ListenerContext
-from gateway.pulsar.requests import OWN_IDS
+from gateway.pulsar.requests import OWN_IDS, Waiting
 from gateway.pulsar.table import ROWS, SERVICE_NOT_READY, FromBroker
 from gateway.pulsar.traffic import Traffic
 
@@ -39,8 +40,9 @@ class Relay:
         self._context = context
         self._traffic = traffic
         self._effects = effects
+        self._redirected: dict[BrokerWanted, list[int]] = {}
+        """Lookups that are being followed, and who waits for them."""
         self._rewrites = {
-            "lookup_response": self._lookup,
             "get_topics_of_namespace_response": self._topics,
             "watch_topic_list_success": self._watched,
         }
@@ -86,6 +88,8 @@ class Relay:
         self._settle(name, waiting.command, waiting.handle_id, waiting.opens)
         if request_id >= OWN_IDS:
             return Told.DONE
+        if name == "lookup_response":
+            return self._lookup(command, waiting)
         rewrite = self._rewrites.get(name)
         return rewrite(command) if rewrite is not None else Told.FORWARD
 
@@ -101,21 +105,50 @@ class Relay:
         elif asked == "close_consumer" or (asked == "unsubscribe" and answer == "success"):
             traffic.consumers.forget(handle_id)
 
-    def _lookup(self, command: Command) -> Outcome:
+    def _lookup(self, command: Command, waiting: Waiting) -> Outcome:
         body, backend = command.body, self._context.backend
         if body.response not in (REDIRECT, CONNECT):
             return Told.FORWARD
         found = endpoint(body.broker_url if backend.plaintext else body.broker_url_tls)
-        if found is None or body.response == REDIRECT:
-            words = "the broker sends to another one, whose address the gateway cannot use"
-            self._effects.to_client.append(replies.refused("lookup", body.request_id, SERVICE_NOT_READY, words))
+        if found is not None and body.response == REDIRECT:
+            principal = self._traffic.view.identity.principal.name
+            ask = BrokerWanted(backend.name, found, waiting.topic, principal, body.authoritative, waiting.listener)
+            self._redirected.setdefault(ask, []).append(body.request_id)
+            self._traffic.requests.add(body.request_id, waiting)  # it is still in use
+            self._effects.asks.append(ask)
             return Told.DONE
-        backend.learn(found)
-        body.broker_url = f"pulsar://{found}"
-        body.broker_url_tls = f"pulsar+ssl://{found}"
-        body.proxy_through_service_url = True
-        command.changed()
-        return Told.FORWARD
+        self._found(body.request_id, found, body.authoritative)
+        return Told.DONE
+
+    def told(self, fact: Fact) -> None:
+        """Where a lookup that was sent on has ended."""
+        ask = fact.ask if isinstance(fact, BrokerFound | Unavailable) else None
+        if not isinstance(ask, BrokerWanted):
+            return
+        for request_id in self._redirected.pop(ask, []):
+            self._traffic.requests.answered(request_id)
+            if isinstance(fact, BrokerFound) and fact.broker is None:
+                self._effects.to_client.append(replies.refused("lookup", request_id, fact.code, fact.words))
+            else:
+                self._found(request_id, fact.broker if isinstance(fact, BrokerFound) else None, True)
+
+    def _found(self, request_id: int, broker: Endpoint | None, authoritative: bool) -> None:
+        """Tell the client a broker, by a name that leads it back here."""
+        name = self._context.backend.names.name(broker) if broker is not None else None
+        if name is None:
+            words = "the broker of this topic cannot be reached now"
+            self._effects.to_client.append(replies.refused("lookup", request_id, SERVICE_NOT_READY, words))
+            return
+        answer = framed(
+            "lookup_response",
+            broker_url=f"pulsar://{name}",
+            broker_url_tls=f"pulsar+ssl://{name}",
+            response=CONNECT,
+            request_id=request_id,
+            authoritative=authoritative,
+            proxy_through_service_url=True,
+        )
+        self._effects.to_client.append(answer)
 
     # ---- lists of topics ----------------------------------------------------------------------------------------
 

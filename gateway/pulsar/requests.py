@@ -20,6 +20,8 @@ class Waiting:
     handle_id: int = -1
     opens: bool = False
     topic: str = ""
+    """What a lookup is for, as it was written."""
+    listener: str = ""
 
 
 class Requests:

@@ -17,7 +17,19 @@ from gateway.core.identity import Identity, Principal
 from gateway.core.limits import Account
 from gateway.core.reasons import Reason, place_of
 from gateway.core.rights import Policy, Rights
-from gateway.core.session import NEVER, Ask, Close, Effects, Endpoint, Fact, Part, Peer
+from gateway.core.session import (
+    NEVER,
+    Ask,
+    Close,
+    Effects,
+    Endpoint,
+    Fact,
+    KeysRefreshed,
+    KeysWanted,
+    Part,
+    Peer,
+    Unavailable,
+)
 from gateway.pulsar import commands, meters, reasons, replies
 from gateway.pulsar.charging import Charging
 from gateway.pulsar.commands import HEADER, SIZE, Command, Malformed
@@ -36,7 +48,8 @@ FRAME_PADDING = 10 << 10
 """What a frame may be larger than the largest message, for command and metadata; Pulsar's own figure."""
 REFRESH_SECONDS = 60.0
 """So long before a token ends the client is asked for a new one; of a short-lived token, half its time."""
-EMPTY = memoryview(b"")
+LAST_SECOND = 1.0
+"""Before the connection's time is over a refusal is told, so that it is not a silent end that the client sees."""
 
 
 class PulsarSession:
@@ -68,6 +81,9 @@ class PulsarSession:
         self._ends_at = now + context.limits.authentication_timeout
         self._challenge_at = NEVER
         self._challenged = False
+        self._refusal: tuple[bytes, Close] | None = None
+        """A failed login's answer and end, which wait for their time."""
+        self._refusal_at = NEVER
         self._client_alive = KeepAlive(now)
         self._broker_alive = KeepAlive(now)
         self.deadline = self._ends_at
@@ -84,6 +100,20 @@ class PulsarSession:
     def idle(self) -> bool:
         """Nothing is owed to the client (core.session.Drainable)."""
         return self._waiting is None and (self._traffic is None or not len(self._traffic.requests))
+
+    @property
+    def silent(self) -> bool:
+        """Nothing came from the client (core.session.Stranger)."""
+        return self._log.silent
+
+    @property
+    def refused(self) -> bool:
+        return self._refusal is not None and self._identity is None
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who is on the connection (core.session.Identified)."""
+        return self._identity
 
     @property
     def mechanism(self) -> str:
@@ -110,6 +140,7 @@ class PulsarSession:
             if end - position < HEADER:
                 break
             total, size = commands.sizes(data, position)
+            self._log.heard()
             bad = self._size_refused(total, size, data[position : position + SIZE])
             if bad is not None:
                 self._close(bad)
@@ -208,12 +239,26 @@ class PulsarSession:
         close = step.close
         if step.proven is not None:
             close = self._proven(step.proven, now)
-        if close is not None:
-            self._log.refused(close.reason, close.detail, self._login.mechanism, self._login.software)
-            if step.answer or step.proven is not None:
-                self.effects.to_client.append(step.answer or replies.not_authenticated())
-            return close
-        return Taken.DONE
+        if close is None:
+            return Taken.DONE
+        delay = self._delay(step, now)
+        self._log.refused(close.reason, close.detail, self._login.mechanism, self._login.software, delay)
+        answer = step.answer or (replies.not_authenticated() if step.proven is not None else b"")
+        if delay:
+            self._refusal, self._refusal_at = (answer, close), now + delay
+            return Taken.DONE
+        if answer:
+            self.effects.to_client.append(answer)
+        return close
+
+    def _delay(self, step: Step, now: float) -> float:
+        """For how long a failed login is not told so, longer with each failure (core.failed_logins)."""
+        failures = self._context.failures
+        if step.failed is None or failures is None:
+            return 0.0
+        most = self._context.limits.failed_login_delay_max
+        delay = failures.delay(self._peer.address, step.failed, now, most)
+        return max(0.0, min(delay, self._ends_at - LAST_SECOND - now))
 
     def _proven(self, identity: Identity, now: float) -> Close | None:
         """Begin, or go on with, this identity; or say why not."""
@@ -381,8 +426,11 @@ class PulsarSession:
         return True
 
     def told(self, fact: Fact) -> None:
-        """The keys that a token waited for, or that they could not be had: the same frame is looked at again."""
-        self._waiting = None
+        """What was asked for. With the keys that a token waited for, or without, the same frame is looked at again."""
+        if isinstance(fact, KeysRefreshed) or (isinstance(fact, Unavailable) and isinstance(fact.ask, KeysWanted)):
+            self._waiting = None
+        elif self._relay is not None and not self._over:
+            self._relay.told(fact)
         self._after(self._clock.monotonic())
 
     def tick(self) -> None:
@@ -390,7 +438,12 @@ class PulsarSession:
         now = self._clock.monotonic()
         if not self._open(now):
             return
-        if now >= self._challenge_at and not self._challenged:
+        if self._refusal is not None and now >= self._refusal_at:
+            answer, close = self._refusal
+            if answer:
+                self.effects.to_client.append(answer)
+            self._close(close)
+        elif now >= self._challenge_at and not self._challenged:
             self._challenged = True
             self._challenge_at = NEVER
             self.effects.to_client.append(self._login.challenge())
@@ -436,7 +489,9 @@ class PulsarSession:
     @property
     def _held(self) -> bool:
         """No further frame of the client's is taken: a fact is awaited, or the broker has not answered yet."""
-        return self._waiting is not None or (self._traffic is not None and not self._connected)
+        if self._waiting is not None or self._refusal is not None:
+            return True
+        return self._traffic is not None and not self._connected
 
     def _close(self, close: Close) -> None:
         if not self._over:
@@ -446,7 +501,7 @@ class PulsarSession:
     def _after(self, now: float) -> None:
         """At the end of a call: what the pump looks at next, and what is counted per call."""
         self.parked = self._held
-        deadline = min(self._ends_at, self._challenge_at)
+        deadline = min(self._ends_at, self._challenge_at, self._refusal_at)
         if self._connected:
             deadline = min(deadline, self._client_alive.deadline, self._broker_alive.deadline)
         self.deadline = NEVER if self._over else deadline
@@ -467,4 +522,4 @@ def _log(context: ListenerContext, peer: Peer) -> ConnectionLog:
         context.clock,
         meters.OF_CONNECTIONS,
     )
-    return ConnectionLog(around, peer, {})
+    return ConnectionLog(around, peer, {}, silent=True)

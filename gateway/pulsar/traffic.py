@@ -17,7 +17,7 @@ from gateway.core.rights import Rights
 from gateway.core.session import Close, Effects
 from gateway.pulsar import authorize, meters, names, reasons, replies
 from gateway.pulsar.authorize import BROKERS_OWN, Asked, BrokersOwn, Needs, Unnameable
-from gateway.pulsar.commands import Command, framed
+from gateway.pulsar.commands import Body, Command, framed
 from gateway.pulsar.context import ListenerContext
 from gateway.pulsar.handles import Handle, Handles, Kind
 from gateway.pulsar.requests import OWN_IDS, Requests, Waiting
@@ -63,7 +63,7 @@ class Traffic:
         self.watchers: dict[int, str] = {}
         """Watcher -> its namespace."""
         self.requests = Requests(context.limits.in_flight_max)
-        self._transactions = context.account is not None or context.by_certificate
+        self._transactions = context.account is not None or context.by_certificate or context.tokens_passed
         """Brokers hold transactions to their owner, so they must know who that is."""
         self._decide = {
             FromClient.TOPIC: self._topic,
@@ -116,7 +116,7 @@ class Traffic:
             if body.original_principal or body.original_auth_data or body.original_auth_method:
                 return Close(reasons.COMMAND_FORGED, f"{name} for somebody else")
             if self._transactions and names.topic(body.topic) == names.TRANSACTION_COORDINATORS:
-                return self._ask(command)
+                return self._ask(command, _looked_up(body) if name == "lookup" else None)
         asked = authorize.of_topic(name, body)
         refused = self._refused(command, asked)
         if refused is not None:
@@ -126,7 +126,7 @@ class Traffic:
         if name == "partitioned_metadata" and not creates:
             body.metadata_auto_creation_enabled = False
             command.changed()
-        return self._ask(command)
+        return self._ask(command, _looked_up(body) if name == "lookup" else None)
 
     def _namespace(self, command: Command) -> Outcome:
         body = command.body
@@ -195,8 +195,9 @@ class Traffic:
 
     def _close(self, command: Command, handles: Handles, handle_id: int) -> Outcome:
         handle = handles.get(handle_id)
-        if handle is None:
-            return self._no(command, METADATA_ERROR, f"{handles.kind.capitalize()} not found")
+        if handle is None:  # brokers say so too
+            self._effects.to_client.append(framed("success", request_id=command.body.request_id))
+            return Taken.DONE
         handle.closing = True
         return self._ask(command, Waiting(command.name, handle_id))
 
@@ -284,6 +285,11 @@ class Traffic:
         self.producers.clear()
         self.consumers.clear()
         self.view.denials.close()
+
+
+def _looked_up(body: Body) -> Waiting:
+    """A lookup that may have to be followed from broker to broker."""
+    return Waiting("lookup", topic=body.topic, listener=body.advertised_listener_name)
 
 
 def _request_id(command: Command) -> int | None:

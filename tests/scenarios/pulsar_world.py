@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.core.accounts import Credential, LoginFailed
 from gateway.core.audit import AllowedTally, AuditEvent
+from gateway.core.failed_logins import FailedLogins
 from gateway.core.identity import Certificate
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
@@ -20,6 +21,7 @@ from gateway.core.session import Close, Endpoint, Peer
 from gateway.core.settings import Authentication, Limits, Listener, ListenerTls
 from gateway.pulsar import commands, schema
 from gateway.pulsar.backend import PulsarBackend
+from gateway.pulsar.broker_names import BrokerNames
 from gateway.pulsar.commands import Command
 from gateway.pulsar.context import ListenerContext
 from gateway.pulsar.session import PulsarSession
@@ -66,12 +68,14 @@ class PulsarWorld(World):
         certificate: Certificate | None = None,
         account: bool = True,
         quotas: Quotas | None = None,
+        tokens_passed: bool = False,
+        failures: FailedLogins | None = None,
     ) -> None:
         self.clock = HandClock()
         self.events: list[AuditEvent] = []
         self.tokens = NamedTokens(self.clock)
         self.policies = Policies(TablePolicy(allowed, quota))
-        self.backend = PulsarBackend("main", [BROKER], self.clock, plaintext=True)
+        self.backend = PulsarBackend("main", [BROKER], BrokerNames(b"k" * 32, "main", self.clock), plaintext=True)
         self.backend.reached = True
         self.meters = Meters()
         self.tally = AllowedTally()
@@ -95,6 +99,8 @@ class PulsarWorld(World):
             meters=self.meters,
             clock=self.clock,
             account=self.account if account else None,
+            tokens_passed=tokens_passed,
+            failures=failures,
         )  # fmt: skip
         self.certificate = certificate
         self.connect()

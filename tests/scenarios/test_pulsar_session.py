@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from gateway.core.failed_logins import FailedLogins
 from gateway.core.identity import Certificate
 from gateway.core.limits import Quotas
-from gateway.core.session import KeysRefreshed
+from gateway.core.session import Endpoint, KeysRefreshed, Unavailable
 from gateway.pulsar import commands, reasons, schema
+from gateway.pulsar.asks import BrokerFound, BrokerWanted
 from gateway.pulsar.keepalive import PING_SECONDS, SILENCE_SECONDS_MAX
 from gateway.pulsar.replies import NO_REQUEST
 from gateway.pulsar.requests import OWN_IDS
@@ -90,6 +92,33 @@ def test_a_bad_token_is_told_no_more_than_that() -> None:
     assert [line.fields["reason"] for line in world.lines("refused")] == ["test-bad-token"]
 
 
+def test_a_failed_login_is_told_later_and_a_good_one_never_waits() -> None:
+    world = PulsarWorld(failures=FailedLogins())
+    for _ in range(3):
+        seen = world.greet("bad")
+        assert (seen.down, seen.close) == (b"", None)
+        assert world.session.parked
+        assert world.session.refused
+        seen = world.advance(5)
+        assert only(seen.down).error == 3
+        assert seen.close is not None
+        world.connect()
+    told_in = [line.fields["told_in"] for line in world.lines("refused")]
+    assert told_in == sorted(set(told_in))
+    world.login()
+
+
+def test_who_says_nothing_has_no_lines() -> None:
+    world = PulsarWorld()
+    assert world.session.silent
+    world.advance(world.limits.authentication_timeout)
+    assert world.ended is not None
+    assert not world.events
+    world.connect()
+    world.greet()
+    assert [line.event for line in world.events] == ["connected", "authenticated"]
+
+
 def test_a_key_that_is_not_there_is_waited_for_once() -> None:
     world = PulsarWorld()
     seen = world.greet("newkey")
@@ -120,23 +149,62 @@ def test_no_proof_is_no_login() -> None:
     assert seen.close.reason is reasons.AUTHENTICATION_METHOD
 
 
-def test_only_brokers_that_brokers_named_are_dialled() -> None:
+@pytest.mark.parametrize("named", ["169.254.169.254:80", "broker1.internal:6650", "broker7.internal:6650"])
+def test_only_brokers_that_brokers_named_are_dialled(named: str) -> None:
     """CVE-2022-24280."""
     world = PulsarWorld()
-    seen = world.greet(proxy_to_broker_url="169.254.169.254:80")
+    seen = world.greet(proxy_to_broker_url=named)
     assert seen.close is not None
     assert seen.close.reason is reasons.BROKER_NOT_DISCOVERED
-    world.connect()
+    assert not seen.up
+
+
+def test_a_lookup_leads_back_through_the_gateway() -> None:
+    world = PulsarWorld()
     world.login()
     world.ask("lookup", topic="orders", request_id=1)
-    answer = only(
-        world.say("lookup_response", request_id=1, response=1, broker_url="pulsar://broker7.internal:6650").down
-    )
+    seen = world.say("lookup_response", request_id=1, response=1, broker_url="pulsar://broker7.internal:6650")
+    answer = only(seen.down)
     assert answer.proxy_through_service_url
-    assert answer.broker_url_tls == "pulsar+ssl://broker7.internal:6650"
+    assert b"internal" not in seen.down
     world.connect()
-    world.login(proxy_to_broker_url="broker7.internal:6650")
+    world.login(proxy_to_broker_url=answer.broker_url_tls.removeprefix("pulsar+ssl://"))
     assert str(world.session.upstream_endpoint()) == "broker7.internal:6650"
+
+
+def test_a_lookup_that_is_sent_on_is_followed_by_the_gateway() -> None:
+    world = PulsarWorld()
+    world.login()
+    for request in (1, 2, 3):
+        world.ask("lookup", topic="orders", request_id=request)
+    asks = []
+    for request in (1, 2):
+        seen = world.say("lookup_response", request_id=request, response=0, broker_url="pulsar://b2:6650")
+        assert not seen.down
+        asks += seen.asks
+    assert asks == [BrokerWanted("main", Endpoint("b2", 6650), "orders", "alice", False)] * 2
+    assert world.ask("lookup", topic="orders", request_id=1).close is not None, "its id is still in use"
+    world = PulsarWorld()
+    world.login()
+    world.ask("lookup", topic="orders", request_id=1)
+    (ask,) = world.say("lookup_response", request_id=1, response=0, broker_url="pulsar://b2:6650").asks
+    answer = only(world.tell(BrokerFound(ask, Endpoint("b3", 6650))).down)
+    assert (answer.request_id, answer.response) == (1, 1)
+    assert world.backend.names.broker(answer.broker_url.removeprefix("pulsar://")) == Endpoint("b3", 6650)
+    world.ask("lookup", topic="orders", request_id=4)
+    (ask,) = world.say("lookup_response", request_id=4, response=0, broker_url="pulsar://b2:6650").asks
+    answer = only(world.tell(Unavailable(ask)).down)
+    assert (answer.request_id, answer.response, answer.error) == (4, 2, 6)
+
+
+def test_the_clients_own_token_is_passed_on_where_that_is_set() -> None:
+    world = PulsarWorld(tokens_passed=True)
+    told = only(world.greet("alice").up)
+    assert (told.auth_method_name, told.auth_data) == ("token", b"alice")
+    assert not told.HasField("original_principal")
+    world.say("connected", server_version="x", protocol_version=21)
+    seen = world.say("auth_challenge", server_version="x", challenge={"auth_method_name": "token"})
+    assert only(seen.up).response.auth_data == b"alice"
 
 
 def test_the_broker_refuses_the_gateway() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.core.session import Endpoint
 from gateway.pulsar import names
-from gateway.pulsar.backend import BROKERS_MAX, NAMED_SECONDS_MAX, PulsarBackend, endpoint
+from gateway.pulsar.backend import endpoint
+from gateway.pulsar.broker_names import BrokerNames
 from tests.scenarios.kafka_world import HandClock
 
 
@@ -75,6 +76,7 @@ def test_no_namespaces(name: str) -> None:
         ("::1:6650", None),
         ("b1:\u0661", None),
         ("b1:6650/x", None),
+        ("b|1:6650", None),
         ("", None),
     ],
 )
@@ -82,14 +84,38 @@ def test_endpoints(text: str, found: Endpoint | None) -> None:
     assert endpoint(text) == found
 
 
-def test_brokers_are_remembered_within_bounds() -> None:
+BROKERS = [Endpoint("b1.internal", 6650), Endpoint("::1", 1), Endpoint("b" * 253, 65535), Endpoint("10.0.0.7", 6651)]
+
+
+@pytest.mark.parametrize("broker", BROKERS, ids=str)
+def test_a_brokers_name_leads_back_to_it_and_shows_nothing(broker: Endpoint) -> None:
+    told = BrokerNames(b"k" * 32, "main", HandClock()).name(broker)
+    assert told is not None
+    assert broker.host not in told
+    assert all(0 < len(label) < 64 for label in told.partition(":")[0].split("."))
+    assert BrokerNames(b"k" * 32, "main", HandClock()).broker(told) == broker
+
+
+def test_no_other_name_leads_anywhere() -> None:
     clock = HandClock()
-    backend = PulsarBackend("main", [Endpoint("b0", 6650)], clock, plaintext=True)
-    for number in range(BROKERS_MAX + 1):
-        backend.learn(Endpoint(f"b{number + 1}", 6650))
-    assert not backend.knows(Endpoint("b1", 6650))
-    assert backend.knows(Endpoint("b2", 6650))
-    assert backend.knows(Endpoint("b0", 6650))
-    clock.now += NAMED_SECONDS_MAX
-    assert not backend.knows(Endpoint("b2", 6650))
-    assert backend.knows(Endpoint("b0", 6650))
+    names_here = BrokerNames(b"k" * 32, "main", clock)
+    told = names_here.name(BROKERS[0])
+    assert told is not None
+    others = ["b1.internal:6650", "", "broker:6650", ".broker:6650", told[1:], told + "x", "a" + told, "\u0661" + told]
+    others += [told.replace(":6650", ":6651"), told.replace(told[3], "7" if told[3] != "7" else "6", 1), "a" * 10_000]
+    for other in others:
+        assert names_here.broker(other) is None, other
+    assert BrokerNames(b"x" * 32, "main", clock).broker(told) is None
+    assert BrokerNames(b"k" * 32, "other", clock).broker(told) is None
+    assert names_here.name(Endpoint("b" * 254, 1)) is None
+
+
+def test_a_brokers_name_ends_after_a_day_or_two() -> None:
+    clock = HandClock()
+    names_here = BrokerNames(b"k" * 32, "main", clock)
+    told = names_here.name(BROKERS[0])
+    assert told is not None
+    clock.now += 86_400
+    assert names_here.broker(told) == BROKERS[0]
+    clock.now += 86_400
+    assert names_here.broker(told) is None

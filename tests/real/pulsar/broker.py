@@ -29,7 +29,7 @@ from tests.real.ports import free_ports
 from tests.tokens import TokenIssuer
 
 PULSAR_VERSION = "4.0.8"
-START_SECONDS_MAX = 90.0
+START_SECONDS_MAX = 240.0
 STOP_SECONDS_MAX = 20.0
 HOST = "127.0.0.1"
 PROXY_ROLE = "gw"

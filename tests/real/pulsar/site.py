@@ -86,7 +86,7 @@ class Site:
             authentication=pulsar.AuthenticationToken(token if token is not None else self.token()),
             tls_trust_certs_file_path=self.gateway.ca_file,
             tls_validate_hostname=True,
-            operation_timeout_seconds=more.pop("operation_timeout_seconds", 10),
+            operation_timeout_seconds=more.pop("operation_timeout_seconds", 30),
             logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
             **more,
         )
