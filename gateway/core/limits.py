@@ -68,8 +68,17 @@ class Bucket:
         return affordable
 
     def give_back(self, amount: float) -> None:
-        """What `afford` just took."""
-        self._level += amount
+        """What `afford` just took; less than nothing: what was used elsewhere."""
+        self._level = max(self._level + amount, -DEBT_SECONDS_MAX * self._rate)
+
+    def level(self, now: float) -> float:
+        """What is saved now; below zero what is owed."""
+        self.take(0.0, now)
+        return self._level
+
+    def lower(self, level: float, at: float, now: float) -> None:
+        """Have no more than another bucket of the same rate, whose level was so at that time."""
+        self._level = min(self.level(now), level + max(0.0, now - at) * self._rate)
 
 
 class Account:
@@ -101,8 +110,10 @@ class Account:
 
     @quota.setter
     def quota(self, quota: Quota) -> None:
-        if quota == self._quota:
-            return
+        if quota != self._quota:
+            self._take_quota(quota)
+
+    def _take_quota(self, quota: Quota) -> None:
         self._quota = quota
         self._produce.rate = quota.produce_bytes
         self._consume.rate = quota.consume_bytes
@@ -136,6 +147,9 @@ class Account:
     def close_handle(self, kind: str) -> None:
         """Give back what `open_handle` counted."""
         self._handles[kind] -= 1
+
+    def forget(self) -> None:
+        """Called by `Quotas` when nobody will ask for it again."""
 
     def request(self, now: float) -> float:
         return self._noted(self._requests.take(1.0, now))
@@ -215,11 +229,14 @@ class Quotas:
         """The principal's account, under this quota from now on."""
         account = self._connected.get(principal) or self._idle.get(principal)
         if account is None:
-            account = Account(self, principal, quota, now)
+            account = self._make(principal, quota, now)
             self.rest(principal, account)
         else:
             account.quota = quota
         return account
+
+    def _make(self, principal: Principal, quota: Quota, now: float) -> Account:
+        return Account(self, principal, quota, now)
 
     def in_debt(self, now: float) -> Iterator[tuple[Principal, float]]:
         """The connected principals that are held back now, and for how many seconds."""
@@ -240,4 +257,5 @@ class Quotas:
         self._idle[principal] = account
         self._idle.move_to_end(principal)
         while len(self._idle) > self._idle_accounts_max:
-            self._idle.popitem(last=False)
+            _, forgotten = self._idle.popitem(last=False)
+            forgotten.forget()

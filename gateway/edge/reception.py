@@ -12,6 +12,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from types import MappingProxyType
@@ -21,9 +22,10 @@ from gateway.core.identity import Address, Certificate
 from gateway.core.meters import Cell, Meters
 from gateway.core.reasons import Reason
 from gateway.core.session import Peer, Stranger
+from gateway.core.settings import Limits
 from gateway.edge import meters as named
 from gateway.edge import reasons
-from gateway.edge.admission import Admission, Place, origin
+from gateway.edge.admission import Admission, Others, Place, origin
 from gateway.edge.arrival import Arrival, Outcome
 from gateway.edge.buffers import Outbox
 from gateway.edge.connections import Connections, Open
@@ -42,12 +44,14 @@ from gateway.wire.proxy_protocol import Header
 class Reception:
     """Takes connections from when it is made; `connections` is kept here."""
 
-    def __init__(self, process: Process, connections: Connections, audit: Audit, meters: Meters) -> None:
+    def __init__(
+        self, process: Process, connections: Connections, audit: Audit, meters: Meters, others: Others | None = None
+    ) -> None:
         self._process = process
         self._connections = connections
         self._audit = audit
         self._meters = meters
-        self._admission = Admission(process.limits, meters.cell(named.UNAUTHENTICATED))
+        self._admission = Admission(process.limits, meters.cell(named.UNAUTHENTICATED), others)
         self._turns = Turns(process.loop, process.clock)
         self._refusals = Refusals(audit, process.clock)
         self._probes = Refusals(audit, process.clock, "probed")
@@ -58,6 +62,11 @@ class Reception:
         self._reporting: dict[Refusals, asyncio.TimerHandle] = {}
         self._report_later(self._refusals, INTERVAL)
         self._report_later(self._probes, PROBES_INTERVAL)
+
+    def use(self, limits: Limits) -> None:
+        """These limits hold for connections that come from now on; nobody is closed for a lowered number."""
+        self._process = replace(self._process, limits=limits)
+        self._admission.use(limits)
 
     @property
     def unauthenticated(self) -> int:
