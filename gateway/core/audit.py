@@ -10,7 +10,7 @@ from typing import Literal
 from gateway.core.identity import Principal
 
 Event = Literal[
-    "started", "stopping", "config-revision", "policy-revision", "policy-refused",
+    "started", "stopping", "config-revision", "config-refused", "policy-revision", "policy-refused",
     "connected", "authenticated", "refused", "reauthenticated", "probed",
     "denied", "throttled", "closed", "allowed", "upstream", "keys", "warning", "admin", "worker",
 ]  # fmt: skip

@@ -38,6 +38,12 @@ class Endpoint:
     host: str
     port: int
 
+    @classmethod
+    def of(cls, text: str) -> Endpoint:
+        """``host:port`` as the configuration has it, an IPv6 address in brackets."""
+        host, _, port = text.rpartition(":")
+        return cls(host.strip("[]"), int(port))
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

@@ -114,6 +114,10 @@ class Admission:
         self.total = 0
         self.unauthenticated = 0
 
+    def use(self, limits: Limits) -> None:
+        """Count against these from now on."""
+        self._limits = limits
+
     def enter(self, comer: Place) -> Reason | None:
         """Take a place, or say why there is none. Clients behind a balancer have addresses of their own."""
         limits, now = self._limits, comer.since

@@ -34,12 +34,13 @@ Schedule = Callable[[Callable[[], None]], object]
 class Reservation:
     """Bytes held, or waited for. `release` gives them back, or gives up waiting; doing so twice does nothing."""
 
-    __slots__ = ("_budget", "granted", "octets", "owner", "wake")
+    __slots__ = ("_budget", "granted", "large", "octets", "owner", "wake")
 
     def __init__(self, budget: Budget, owner: Owner, octets: int, wake: Callable[[], None] | None) -> None:
         self._budget = budget
         self.owner = owner
         self.octets = octets
+        self.large = octets > budget.large
         self.wake = wake
         self.granted = False
 
@@ -71,6 +72,14 @@ class Budget:
         self._schedule = schedule
         self._serving = False
 
+    def resize(self, octets_max: int) -> None:
+        """So many bytes from now on. What is held stays held, and counts for what it was when it was asked for; one
+        that waits and cannot be granted any more ends by its frame's deadline."""
+        self.octets_max = octets_max
+        self.large = octets_max // 16
+        self.large_max = octets_max - octets_max // 4
+        self._serve_soon()
+
     @property
     def waiting(self) -> int:
         return sum(self._waiting_count)
@@ -86,7 +95,7 @@ class Budget:
     def reserve(self, owner: Owner, octets: int, wake: Callable[[], None]) -> Reservation:
         """Ask for bytes. If they are not `granted` at once, `wake` is called when they are."""
         reservation = Reservation(self, owner, octets, wake)
-        large = octets > self.large
+        large = reservation.large
         if not self._waiting_count[large] and self._fits(reservation) == "yes":
             self._grant(reservation)
         else:
@@ -104,7 +113,7 @@ class Budget:
 
     def _fits(self, reservation: Reservation) -> Literal["yes", "over-share", "no-room"]:
         octets = reservation.octets
-        large = octets > self.large
+        large = reservation.large
         held = self.held(reservation.owner) if large else self._held.get((reservation.owner, False), 0)
         free = self.octets_max - self.used - octets
         if held and held + octets > free:
@@ -122,13 +131,13 @@ class Budget:
         if not octets:
             return
         self.used += octets
-        key = (reservation.owner, octets > self.large)
+        key = (reservation.owner, reservation.large)
         self._held[key] = self._held.get(key, 0) + octets
-        if octets > self.large:
+        if reservation.large:
             self._large_used += octets
 
     def _release(self, reservation: Reservation, octets: int) -> None:
-        large = octets > self.large
+        large = reservation.large
         if reservation.granted:
             self.used -= octets
             key = (reservation.owner, large)

@@ -53,6 +53,13 @@ class Control(Protocol):
 
 
 @runtime_checkable
+class Movable(Protocol):
+    """A control object that goes on under another configuration of its backend."""
+
+    def use(self, settings: Backend) -> None: ...
+
+
+@runtime_checkable
 class Wanting(Protocol):
     """A control object that says when a session saw something move."""
 
@@ -105,6 +112,8 @@ class ControlDriver:
         """The backend is configured so from now on; everything of it is learnt anew at once."""
         self._backend = backend
         self._dial = ExchangeDial(self._opening, backend.request_timeout, renew)
+        if isinstance(self._control, Movable):
+            self._control.use(backend)
         self._at_once = True
 
     def last_error_words(self) -> str:

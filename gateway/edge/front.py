@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from OpenSSL import SSL
 
@@ -32,14 +32,8 @@ class Front:
     """A listener's ports and what is counted for it. Made by edge.server."""
 
     def __init__(self, setup: ListenerSetup, meters: Meters) -> None:
-        self.setup = setup
         self.name = name = setup.settings.name
-        self.context = setup.context
-        sni = setup.settings.sni
-        self.nodes = sni.hosts() if sni is not None else None
-        """Server name -> broker, where names tell the brokers apart; any other name is the bootstrap's."""
         self.factories: dict[int | None, SessionFactory] = {}
-        self.balancers = Balancers(setup.settings.proxy_protocol)
         self.bound: list[BoundPort] = []
         self.acceptors: list[Acceptor] = []
         self.meters = meters
@@ -53,6 +47,18 @@ class Front:
             meters.cell(named.FROM_UPSTREAM, name),
             meters.cell(named.TO_UPSTREAM, name),
         )
+        self.use(setup)
+
+    def use(self, setup: ListenerSetup) -> None:
+        """What connections get that come from now on. The ports are the server's matter."""
+        self.setup = setup
+        self.context = setup.context
+        sni = setup.settings.sni
+        self.nodes = sni.hosts() if sni is not None else None
+        """Server name -> broker, where names tell the brokers apart; any other name is the bootstrap's."""
+        self.factories = {}
+        self.balancers = Balancers(setup.settings.proxy_protocol)
+        self.port = replace(self.port, dial=setup.dial)
 
     def factory(self, bound: BoundPort, server_name: str) -> SessionFactory:
         node_id = bound.node_id if self.nodes is None else self.nodes.get(server_name.lower())

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
@@ -19,7 +19,9 @@ from gateway.core.identity import Address
 from gateway.edge import reasons
 from gateway.edge.reasons import StartRefused
 
-BACKLOG = 1024
+BACKLOG = 4096
+"""Connections that wait to be accepted; the system may permit fewer (net.core.somaxconn). A flood fills it in the
+moments in which the loop is busy, and whoever finds it full tries again after a second or more."""
 ACCEPTS_PER_TURN = 32
 PAUSE_SECONDS = 0.5
 _NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -42,15 +44,32 @@ def bind(listener: settings.Listener, *, together: bool = False) -> list[BoundPo
     together: others of this gateway bind the same ports, and the system shares the connections out (SO_REUSEPORT).
     It permits the same to any process of this user, so whoever binds first asks without it whether the ports are free.
     """
+    return bind_more(listener, {}, together=together)
+
+
+Held = Mapping[tuple[str, int], Sequence[socket.socket]]
+"""(bind, port) -> the sockets that are bound to it already."""
+
+
+def bind_more(listener: settings.Listener, held: Held, *, together: bool = False) -> list[BoundPort]:
+    """Likewise, but for the ports that are held already. Raises StartRefused, and then none is bound anew."""
     bound: list[BoundPort] = []
     try:
         for node_id, port in listener.ports():
-            bound += [BoundPort(node_id, port, sock) for sock in _bind(listener, port, together)]
+            socks = held.get((listener.bind, port)) or _bind(listener, port, together)
+            bound += [BoundPort(node_id, port, sock) for sock in socks]
     except BaseException:
-        for each in bound:
-            each.sock.close()
+        close_new(bound, held)
         raise
     return bound
+
+
+def close_new(bound: Iterable[BoundPort], held: Held) -> None:
+    """Give back those that were not held before."""
+    before = {sock for socks in held.values() for sock in socks}
+    for each in bound:
+        if each.sock not in before:
+            each.sock.close()
 
 
 def _bind(listener: settings.Listener, port: int, together: bool) -> list[socket.socket]:
@@ -134,15 +153,19 @@ class Acceptor:
         self._resuming = None
         self._loop.add_reader(self._sock.fileno(), self._accept)
 
-    def close(self) -> None:
-        """Accept no more, and give the port back. Doing so twice does nothing."""
+    def release(self) -> None:
+        """Accept no more; the socket stays bound, for whoever goes on with it. Doing so twice does nothing."""
         if self._open:
             self._open = False
             if self._resuming is not None:
                 self._resuming.cancel()
             else:
                 self._loop.remove_reader(self._sock.fileno())
-            self._sock.close()
+
+    def close(self) -> None:
+        """Accept no more, and give the port back. Doing so twice does nothing."""
+        self.release()
+        self._sock.close()
 
 
 def client_address(text: str) -> Address:

@@ -74,7 +74,7 @@ class Pump:
         if isinstance(session, Shortened):
             self._up, self._down = self._shortcuts(session)
         self._open = True
-        self._draining = False
+        self._draining: Reason | None = None
         self._client.attach(stream)
         stream.start(self._up or self._client_readable, self._client_writable)
 
@@ -99,9 +99,9 @@ class Pump:
         """The session exists; read what the client sent right behind its handshake."""
         self._step(self._read_client)
 
-    def drain(self) -> None:
-        """The gateway stops: read no more from the client, and close as soon as nothing is owed to it."""
-        self._draining = True
+    def drain(self, reason: Reason = reasons.SHUTTING_DOWN) -> None:
+        """Read no more from the client, and close as soon as nothing is owed to it, for this reason."""
+        self._draining = reason
         self._step(_nothing)
 
     def abort(self, reason: Reason, detail: str = "") -> None:
@@ -316,7 +316,7 @@ class Pump:
             or client.full
             or self._upstream.full
             or self._times.mute_until
-            or self._draining
+            or self._draining is not None
             or client.stalled
         )
 
@@ -342,8 +342,8 @@ class Pump:
             return
         if self._authenticated is not None:
             self._see_who(self._authenticated)
-        if self._draining and self._owes_nothing():
-            self._close(reasons.SHUTTING_DOWN, "")
+        if self._draining is not None and self._owes_nothing():
+            self._close(self._draining, "")
             return
         if self._client.watch(self._client_is_read()):
             self._loop.call_soon(self._client_readable)

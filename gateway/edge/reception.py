@@ -12,6 +12,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from gateway.core.identity import Address, Certificate
 from gateway.core.meters import Cell, Meters
 from gateway.core.reasons import Reason
 from gateway.core.session import Peer, Stranger
+from gateway.core.settings import Limits
 from gateway.edge import meters as named
 from gateway.edge import reasons
 from gateway.edge.admission import Admission, Others, Place, origin
@@ -60,6 +62,11 @@ class Reception:
         self._reporting: dict[Refusals, asyncio.TimerHandle] = {}
         self._report_later(self._refusals, INTERVAL)
         self._report_later(self._probes, PROBES_INTERVAL)
+
+    def use(self, limits: Limits) -> None:
+        """These limits hold for connections that come from now on; nobody is closed for a lowered number."""
+        self._process = replace(self._process, limits=limits)
+        self._admission.use(limits)
 
     @property
     def unauthenticated(self) -> int:

@@ -20,7 +20,6 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from cryptography import x509
 from OpenSSL import SSL
 
 from gateway.core import settings
@@ -28,6 +27,7 @@ from gateway.core.audit import Audit, AuditEvent
 from gateway.core.clock import Clock
 from gateway.core.identity import Address, Principal
 from gateway.core.meters import Meters
+from gateway.core.reasons import Reason
 from gateway.edge import meters as named
 from gateway.edge import reasons
 from gateway.edge.admission import Others
@@ -35,7 +35,7 @@ from gateway.edge.budget import Budget
 from gateway.edge.buffers import SCRATCH
 from gateway.edge.connections import Connections, Open
 from gateway.edge.front import Front, ListenerSetup
-from gateway.edge.listener import Acceptor, BoundPort, bind
+from gateway.edge.listener import Acceptor, BoundPort, Held, bind_more, close_new
 from gateway.edge.open_files import permitted
 from gateway.edge.process import Answer, Process
 from gateway.edge.reasons import StartRefused
@@ -46,6 +46,8 @@ DRAIN_SHARE = 0.5
 """The part of limits.shutdown_timeout over which the closes of a stopping gateway are spread."""
 DRAIN_PACE_SECONDS = 0.02
 """Between two such closes, in whichever worker; less where there are so many that they would not fit."""
+Ports = dict[str, list[BoundPort]]
+"""By listener."""
 _random = random.SystemRandom()
 
 log = logging.getLogger(__name__)
@@ -91,10 +93,11 @@ class Server:
 
     def bind(self, given: Mapping[str, list[BoundPort]] | None = None) -> None:
         """Bind every port, or none; `given`: those that a supervisor has bound, by listener. Raises StartRefused."""
+        ports = given if given is not None else self.prepare([front.setup.settings for front in self._fronts])
+        for front in self._fronts:
+            front.bound = ports[front.name]
         try:
-            for front in self._fronts:
-                front.bound = given[front.name] if given is not None else bind(front.setup.settings)
-            self._limits = self._fitting()
+            self._limits = self.fitting(self._limits)
         except StartRefused:
             for front in self._fronts:
                 for bound in front.bound:
@@ -102,11 +105,11 @@ class Server:
                 front.bound = []
             raise
 
-    def _fitting(self) -> settings.Limits:
-        """The limits, with as many connections as open files permit. Raises StartRefused."""
-        connections = permitted(self._limits.connections_max)
+    def fitting(self, limits: settings.Limits) -> settings.Limits:
+        """These limits, with as many connections as open files permit. Raises StartRefused."""
+        connections = permitted(limits.connections_max)
         self._meters.cell(named.CONNECTIONS_MAX).value = connections
-        return self._limits.model_copy(update={"connections_max": connections})
+        return limits.model_copy(update={"connections_max": connections})
 
     def _tell_if_lowered(self) -> None:
         fitting = self._limits.connections_max
@@ -132,13 +135,85 @@ class Server:
         )
         reception = self._reception = Reception(process, self._connections, self._audit, self._meters, self._others)
         for front in self._fronts:
-            for bound in front.bound:
-                taker = _taker(reception, front, bound)
-                front.acceptors.append(Acceptor(loop, bound.sock, taker, reception.accept_paused))
+            self._accept(front, reception, loop)
+
+    def _accept(self, front: Front, reception: Reception, loop: asyncio.AbstractEventLoop) -> None:
+        front.acceptors = [
+            Acceptor(loop, bound.sock, _taker(reception, front, bound), reception.accept_paused)
+            for bound in front.bound
+        ]
 
     def _soon(self, call: Callable[[], None]) -> None:
         assert self._loop is not None
         self._loop.call_soon(call)
+
+    # ---- another configuration --------------------------------------------------------------------------------
+
+    def prepare(self, listeners: Sequence[settings.Listener]) -> Ports:
+        """Every port of these listeners: those that are bound already, and the others bound now, or none of them.
+
+        `use` puts them in force; `abandon` gives the new ones back. Raises StartRefused.
+        """
+        held = self._held()
+        ports: Ports = {}
+        try:
+            for listener in listeners:
+                ports[listener.name] = bind_more(listener, held)
+        except StartRefused:
+            self.abandon(ports)
+            raise
+        return ports
+
+    def abandon(self, ports: Ports) -> None:
+        """Nothing comes of what was prepared."""
+        for bound in ports.values():
+            close_new(bound, self._held())
+
+    def _held(self) -> Held:
+        held: dict[tuple[str, int], list[socket.socket]] = {}
+        for front in self._fronts:
+            for bound in front.bound:
+                held.setdefault((front.setup.settings.bind, bound.port), []).append(bound.sock)
+        return held
+
+    def use(self, setups: Sequence[ListenerSetup], limits: settings.Limits, ports: Ports) -> None:
+        """These are the listeners and limits for whoever connects from now on. `ports` are those of `prepare`; what no
+        listener has any more is given back. Connections that are open go on, those in a handshake too, unless their
+        listener is gone."""
+        reception, loop = self._reception, self._loop
+        assert reception is not None
+        assert loop is not None
+        before = {front.name: front for front in self._fronts}
+        for front in before.values():
+            for acceptor in front.acceptors:
+                acceptor.release()
+        kept = {bound.sock for each in ports.values() for bound in each}
+        for socks in self._held().values():
+            for sock in socks:
+                if sock not in kept:
+                    sock.close()
+        self._fronts = [before.get(setup.settings.name) or Front(setup, self._meters) for setup in setups]
+        self._limits = limits
+        self._budget.resize(limits.buffered_bytes_max)
+        reception.use(limits)
+        for front, setup in zip(self._fronts, setups, strict=True):
+            front.use(setup)
+            front.bound = ports[front.name]
+            self._accept(front, reception, loop)
+        for line in list(self._connections):
+            if line.arrival is not None and line.listener not in ports:
+                line.arrival.abort(reasons.LISTENER_GONE)
+
+    async def let_go(self, lines: Sequence[Open], reason: Reason) -> None:
+        """Drain these connections as a stopping gateway does, and close what is left at the end of that time."""
+        if not lines:
+            return
+        ends = self._clock.monotonic() + self._limits.shutdown_timeout
+        await self._drain(lines, reason)
+        await asyncio.sleep(max(0.0, ends - self._clock.monotonic()))
+        for line in lines:
+            if line.pump is not None:
+                line.pump.abort(reason, "its answers did not come in time")
 
     # ---- what others look at ----------------------------------------------------------------------------------
 
@@ -171,13 +246,6 @@ class Server:
     def unauthenticated(self) -> int:
         return self._reception.unauthenticated if self._reception is not None else 0
 
-    def certificates(self) -> Iterator[tuple[str, x509.Certificate]]:
-        """(listener, the certificate that its next client is shown)."""
-        for front in self._fronts:
-            shown = SSL.Connection(front.context, None).get_certificate(as_cryptography=True)
-            if shown is not None:
-                yield front.name, shown
-
     def close_principal(self, principal: Principal, detail: str) -> int:
         """Close what is open of a principal now, for an operator; returns how many connections that were."""
         theirs = [line for line in self._connections if line.pump is not None and line.principal == principal]
@@ -201,7 +269,7 @@ class Server:
         self._reception.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.shutdown_timeout):
-                await self._drain()
+                await self._drain(list(self._connections), reasons.SHUTTING_DOWN)
                 await self._connections.emptied()
         for line in list(self._connections):
             if line.pump is not None:
@@ -210,9 +278,9 @@ class Server:
                 line.ending.abort()
         self._reception.close()
 
-    async def _drain(self) -> None:
+    async def _drain(self, lines: Sequence[Open], reason: Reason) -> None:
         """Drain one connection after the other, in no order that a client could share; until then it is served."""
-        waiting = list(self._connections)
+        waiting = list(lines)
         _random.shuffle(waiting)
         begun = self._clock.monotonic()
         pace = min(
@@ -223,7 +291,7 @@ class Server:
             if early > 0:  # a turn that came late is made up for: the time stated holds
                 await asyncio.sleep(early)
             if line.pump is not None:
-                line.pump.drain()
+                line.pump.drain(reason)
 
 
 def _taker(reception: Reception, front: Front, bound: BoundPort) -> Callable[[socket.socket, Address], None]:

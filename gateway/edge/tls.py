@@ -68,7 +68,7 @@ def server_context(settings: ListenerTls, *names: str, sni: SniNames | None = No
         contexts.append(context)
     _check_names(leaves, settings, names)
     if sni is not None or len(contexts) > 1:
-        choose_by_name(contexts[0], Chooser(contexts, [_names_of(leaf) for leaf in leaves], sni))
+        choose_by_name(contexts[0], Chooser(contexts, [names_of(leaf) for leaf in leaves], sni))
     return contexts[0]
 
 
@@ -92,10 +92,9 @@ def _context(settings: ListenerTls, *, tickets: bool) -> SSL.Context:
     return context
 
 
-def certificate_ends(settings: ListenerTls) -> float:
-    """When the first of the certificates ends, in seconds since the epoch. Raises StartRefused."""
-    chains = [_certificates(pair.certificate, "certificate") for pair in settings.pairs]
-    return min(chain[0].not_valid_after_utc.timestamp() for chain in chains)
+def certificate_leaves(settings: ListenerTls) -> tuple[x509.Certificate, ...]:
+    """The certificates themselves, in the order of the settings. Raises StartRefused."""
+    return tuple(_certificates(pair.certificate, "certificate")[0] for pair in settings.pairs)
 
 
 def _load_certificate(context: SSL.Context, pair: CertificatePair) -> x509.Certificate:
@@ -161,8 +160,8 @@ def _check_validity(leaf: x509.Certificate, path: str) -> None:
         raise StartRefused(reasons.TLS_CERTIFICATE_EXPIRED, detail)
 
 
-def _names_of(leaf: x509.Certificate) -> frozenset[str]:
-    """RFC 9525: subject alternative names alone count."""
+def names_of(leaf: x509.Certificate) -> frozenset[str]:
+    """What a certificate is for. RFC 9525: subject alternative names alone count."""
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -172,7 +171,7 @@ def _names_of(leaf: x509.Certificate) -> frozenset[str]:
 
 
 def _check_names(leaves: list[x509.Certificate], settings: ListenerTls, names: tuple[str, ...]) -> None:
-    found = frozenset().union(*map(_names_of, leaves))
+    found = frozenset().union(*map(names_of, leaves))
     for name in names:
         if not covered(found, name):
             files = ", ".join(pair.certificate for pair in settings.pairs)

@@ -63,7 +63,7 @@ class KafkaControl:
 
     def __init__(self, state: BackendState, settings: Backend) -> None:
         self._state = state
-        self._bootstrap = tuple(_endpoint(text) for text in settings.bootstrap)
+        self._bootstrap = tuple(Endpoint.of(text) for text in settings.bootstrap)
         self._kept: Broker | None = None
         self._moved = False
         """The addresses are new ones: only they say which cluster this is, until one of them has answered."""
@@ -71,7 +71,7 @@ class KafkaControl:
 
     def use(self, settings: Backend) -> None:
         """Find the cluster by these bootstrap addresses from now on."""
-        found = tuple(_endpoint(text) for text in settings.bootstrap)
+        found = tuple(Endpoint.of(text) for text in settings.bootstrap)
         if found != self._bootstrap:
             self._bootstrap = found
             self._moved = True
@@ -297,8 +297,3 @@ def _facts(found: dict[TopicId, str], ids: frozenset[TopicId], names: frozenset[
 def _slices(topics: Iterable[Body]) -> list[list[Body]]:
     every = list(topics)
     return [every[at : at + NAMES_ASKED_MAX] for at in range(0, len(every), NAMES_ASKED_MAX)]
-
-
-def _endpoint(text: str) -> Endpoint:
-    host, _, port = text.rpartition(":")
-    return Endpoint(host.strip("[]"), int(port))

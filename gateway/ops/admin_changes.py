@@ -1,17 +1,18 @@
 """What the admin port can change, and what it shows to holders of the credential alone.
 
 ``POST /connections/close`` ends a principal's connections, ``POST /log-level`` says how much the process's own log
-tells, ``GET /running`` is the configuration and policies in force, for ``gateway check --against running``. Each needs
-``Authorization: Bearer`` with the admin token (ops.admin_token), compared in constant time, and leaves an audit line
-with what was asked, from which address, and whom the caller named. A browser cannot send that header from another
-site's page without asking first (a preflight, which gets 405). Bodies are JSON of at most `BODY_BYTES_MAX`.
+tells, ``POST /reload`` has configuration, policies and certificates looked at now, ``GET /running`` is what holds,
+for ``gateway check --against running``. Each needs ``Authorization: Bearer`` with the admin token (ops.admin_token),
+compared in constant time, and leaves an audit line with what was asked, from which address, and whom the caller named.
+A browser cannot send that header from another site's page without asking first (a preflight, which gets 405). Bodies
+are JSON of at most `BODY_BYTES_MAX`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar, get_args
 
 from pydantic import ValidationError
@@ -41,6 +42,8 @@ Announce = Callable[[Mapping[str, str | int]], None]
 """Writes one ``admin`` line of the audit."""
 CloseOf = Callable[[Principal, str], Told[int]]
 Running = Callable[[], Told[Mapping[str, object]]]
+Reload = Callable[[], Awaitable[Mapping[str, object]]]
+"""Looks at everything now; what came of it, in plain values, with a word in ``result``."""
 Level = Callable[[str], None]
 
 
@@ -52,6 +55,10 @@ class CloseAsked(Model):
 
 class LevelAsked(Model):
     level: str
+    by: str = ""
+
+
+class ReloadAsked(Model):
     by: str = ""
 
 
@@ -67,6 +74,7 @@ class Changes:
         announce: Announce,
         close: CloseOf,
         running: Running,
+        reload: Reload,
         clock: Clock,
         meters: Meters,
         level: Level = set_log_level,
@@ -75,6 +83,7 @@ class Changes:
         self._announce = announce
         self._close_of = close
         self._running = running
+        self._reload = reload
         self._clock = clock
         self._refused = meters.cell(REFUSED)
         self._set_level = level
@@ -84,6 +93,7 @@ class Changes:
         return [
             Route("/connections/close", self._close, methods=["POST"]),
             Route("/log-level", self._level, methods=["POST"]),
+            Route("/reload", self._look, methods=["POST"]),
             Route("/running", self._show, methods=["GET"]),
         ]
 
@@ -126,6 +136,15 @@ class Changes:
         self._set_level(asked.level)
         done: dict[str, str | int] = {"level": asked.level, "before": before}
         self._announce({"action": "log-level", **done, "by": _plain(asked.by), "from": _address(request)})
+        return answer(done)
+
+    async def _look(self, request: Request) -> Response:
+        asked = self.guard(request) or await _body(request, ReloadAsked)
+        if isinstance(asked, Response):
+            return asked
+        done = await self._reload()
+        told = {"result": str(done.get("result", "")), "by": _plain(asked.by), "from": _address(request)}
+        self._announce({"action": "reload", **told})
         return answer(done)
 
     async def _show(self, request: Request) -> Response:

@@ -76,7 +76,15 @@ def admin_of(file: Path) -> Admin:
     return admin.model_copy(update=changed)
 
 
-def ask(admin: Admin, method: str, path: str, body: Mapping[str, object] | None = None, *, trusted: bool) -> Answer:
+def ask(
+    admin: Admin,
+    method: str,
+    path: str,
+    body: Mapping[str, object] | None = None,
+    *,
+    trusted: bool,
+    seconds: float = SECONDS,
+) -> Answer:
     """One request. `trusted`: send the credential (off loopback it always is). Raises NoAnswer."""
     headers = {}
     if trusted or not admin.on_loopback:
@@ -89,7 +97,7 @@ def ask(admin: Admin, method: str, path: str, body: Mapping[str, object] | None 
         content = json.dumps(body).encode()
         headers["Content-Type"] = "application/json"
     host = ANYWHERE.get(admin.bind, admin.bind)
-    connection = _connection(admin, host)
+    connection = _connection(admin, host, seconds)
     try:
         connection.request(method, path, content, headers)
         answer = connection.getresponse()
@@ -102,9 +110,9 @@ def ask(admin: Admin, method: str, path: str, body: Mapping[str, object] | None 
         connection.close()
 
 
-def _connection(admin: Admin, host: str) -> http.client.HTTPConnection:
+def _connection(admin: Admin, host: str, seconds: float) -> http.client.HTTPConnection:
     if admin.tls is None:
-        return http.client.HTTPConnection(host, admin.port, timeout=SECONDS)
+        return http.client.HTTPConnection(host, admin.port, timeout=seconds)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -112,4 +120,4 @@ def _connection(admin: Admin, host: str) -> http.client.HTTPConnection:
         context.load_verify_locations(admin.tls.certificate)
     except OSError as error:
         raise NoAnswer(f"{admin.tls.certificate}: {error.strerror or type(error).__name__}") from None
-    return http.client.HTTPSConnection(host, admin.port, timeout=SECONDS, context=context)
+    return http.client.HTTPSConnection(host, admin.port, timeout=seconds, context=context)

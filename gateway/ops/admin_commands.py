@@ -7,7 +7,7 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,11 @@ from gateway.ops import admin_client, differences, status_table
 from gateway.ops.admin_changes import LEVELS, PRINCIPAL_EXPECTED, parse_principal
 from gateway.ops.admin_client import NoAnswer
 from gateway.ops.config import Configuration
+from gateway.ops.config_changes import waiting_paths
 from gateway.ops.exit_codes import CHECK_FAILED, OK, WRONG_USE
+
+RELOAD_SECONDS = 60.0
+"""For the answer to a reload: files are read, keys fetched, brokers tried."""
 
 TakesConfig = Callable[[argparse.ArgumentParser], None]
 
@@ -48,6 +52,16 @@ def add_admin_commands(commands: Any, takes_config: TakesConfig) -> None:
     level.add_argument("level", choices=LEVELS)
     takes_config(level)
     level.set_defaults(command=_said(_log_level))
+
+    reload = commands.add_parser(
+        "reload",
+        help="have the running gateway take its files as they are now",
+        description="Have the running gateway look at its configuration, policies and certificates now, and say what "
+        "came of it. It does so by itself when a file changes, and on SIGHUP. A configuration that is not sound is "
+        "refused as a whole, and this ends with 1.",
+    )
+    takes_config(reload)
+    reload.set_defaults(command=_said(_reload))
 
     health = commands.add_parser(
         "health",
@@ -105,6 +119,37 @@ def _log_level(chosen: argparse.Namespace) -> int:
     return OK
 
 
+def _reload(chosen: argparse.Namespace) -> int:
+    admin = admin_client.admin_of(chosen.config)
+    done = admin_client.ask(admin, "POST", "/reload", {"by": _me()}, trusted=True, seconds=RELOAD_SECONDS).json()
+    for line in reload_lines(done):
+        print(status_table.plain(line))
+    return CHECK_FAILED if done["result"] == "refused" or done["refused"] else OK
+
+
+def reload_lines(done: Mapping[str, Any]) -> Iterator[str]:
+    """What a reload came to, line by line."""
+    revision = done["revision"]
+    if done["result"] == "refused":
+        yield f"configuration refused; revision {revision} stays in force:"
+        yield from (f"  {mistake}" for mistake in done["mistakes"])
+    elif done["result"] == "unchanged":
+        yield f"configuration unchanged (revision {revision})"
+    else:
+        yield f"configuration of revision {revision} is in force (-: gone, +: come, ~: become another):"
+        yield from (f"  {change}" for change in done["changes"] or ["no setting is another"])
+        if done["changes_more"]:
+            yield f"  and {done['changes_more']} more"
+    if done["closed"]:
+        yield f"{done['closed']} connections were closed: what they had proved does not count any more"
+    if done["leaving"]:
+        yield f"{done['leaving']} connections are being let go: their listener or their backend's account is another"
+    if done["waiting"]:
+        yield f"needs a restart: {', '.join(done['waiting'])}"
+    yield f"policy revision {done['policy_revision']}"
+    yield from (f"! {words}" for words in done["refused"])
+
+
 def _health(chosen: argparse.Namespace) -> int:
     path = "/readyz" if chosen.ready else "/healthz"
     found = admin_client.ask(admin_client.admin_of(chosen.config), "GET", path, trusted=False)
@@ -127,6 +172,9 @@ def against_running(file: Path, found: Configuration) -> int:
     print("against the running gateway (-: goes, +: comes, ~: becomes another):")
     for line in lines:
         print(f"  {status_table.plain(line)}")
+    alone = answer["settings"].get("workers", 1) == 1
+    waiting = waiting_paths(differences.changed_paths(answer["settings"], mine["settings"]), alone=alone)
+    print(f"needs a restart: {', '.join(waiting)}" if waiting else "all of it is taken while running: gateway reload")
     return OK
 
 

@@ -28,7 +28,7 @@ from gateway.edge.reasons import ADMIN_TOKEN_UNUSABLE, StartRefused
 from gateway.edge.watch import Watch
 from gateway.ops import admin, admin_token, differences, metrics
 from gateway.ops.admin import Missing, Status
-from gateway.ops.admin_changes import Changes, CloseOf, Level, Running
+from gateway.ops.admin_changes import Changes, CloseOf, Level, Reload, Running
 from gateway.ops.admin_sockets import admin_sockets
 from gateway.ops.own_log import set_log_level
 from gateway.ops.status import status
@@ -54,6 +54,7 @@ class Spoken:
     status: Status
     running: Running
     close: CloseOf
+    reload: Reload
     registry: CollectorRegistry
     level: Level = set_log_level
     count: Callable[[], Awaitable[None]] | None = None
@@ -71,6 +72,7 @@ def spoken(gateway: Gateway) -> Spoken:
         lambda: status(gateway),
         lambda: differences.described(gateway.settings, gateway.policies.loaded, gateway.configuration.revision),
         gateway.server.close_principal,
+        gateway.reloaded,
         metrics.registry(gateway.meters, gateway.readings),
     )
 
@@ -113,7 +115,7 @@ def _application(said: Spoken, token: str | None) -> Starlette:
     def announce(fields: Mapping[str, str | int]) -> None:
         said.audit(AuditEvent("admin", said.clock.wall(), fields=MappingProxyType(dict(fields))))
 
-    changes = Changes(token, announce, said.close, said.running, said.clock, said.meters, said.level)
+    changes = Changes(token, announce, said.close, said.running, said.reload, said.clock, said.meters, said.level)
     return admin.application(
         said.missing,
         said.notes,

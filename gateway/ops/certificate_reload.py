@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from cryptography import x509
 from OpenSSL import SSL
 
 from gateway.core.audit import Audit, AuditEvent, Event, FieldValue
 from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.settings import Listener
 from gateway.edge.reasons import StartRefused
-from gateway.edge.tls import PEM_BYTES_MAX, certificate_ends, server_context
+from gateway.edge.tls import PEM_BYTES_MAX, certificate_leaves, server_context
 
 RELOADS = Meter(
     "gateway_certificate_reloads_total", "A listener's TLS files looked at while running.", ("listener", "result")
@@ -31,9 +32,11 @@ REFUSED = Meter(
     ("listener",), "gauge",
 )  # fmt: skip
 ENDS = Meter(
-    "gateway_certificate_ends_timestamp_seconds", "When the first certificate in force of a listener ends.",
+    "gateway_certificate_leaves_timestamp_seconds", "When the first certificate in force of a listener ends.",
     ("listener",), "gauge",
 )  # fmt: skip
+
+Leaves = tuple[x509.Certificate, ...]
 
 log = logging.getLogger("gateway.certificates")
 
@@ -49,13 +52,13 @@ class GivenContext:
 
     context: SSL.Context
     revision: str
-    ends: float
+    leaves: Leaves
 
 
 def given_context(listener: Listener) -> GivenContext:
     """Raises StartRefused."""
     revision = _revision(listener)  # first: a file that changes after this is seen as another change
-    return GivenContext(listener_context(listener), revision, certificate_ends(listener.tls))
+    return GivenContext(listener_context(listener), revision, certificate_leaves(listener.tls))
 
 
 def watched_files(listeners: Sequence[Listener]) -> tuple[str, ...]:
@@ -68,9 +71,33 @@ class _Held:
 
     listener: Listener
     revision: str
-    ends: float
+    leaves: Leaves
     refused: StartRefused | None = None
     refused_since: float = 0.0
+
+    @property
+    def ends(self) -> float:
+        """When the first of them ends, in seconds since the epoch."""
+        return min(leaf.not_valid_after_utc.timestamp() for leaf in self.leaves)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A listener's files, read, under a configuration that is not in force yet."""
+
+    listener: Listener
+    revision: str
+    leaves: Leaves
+    context: SSL.Context
+
+
+class ListenerRefused(Exception):
+    """A listener's files cannot serve under the new configuration."""
+
+    def __init__(self, listener: Listener, refused: StartRefused) -> None:
+        super().__init__(f"listener {listener.name}: {refused}")
+        self.listener = listener
+        self.refused = refused
 
 
 class LiveCertificates:
@@ -92,11 +119,25 @@ class LiveCertificates:
         self._meters = meters
         self._wall = wall
         self._held = [
-            _Held(each, given[each.name].revision, given[each.name].ends)
+            _Held(each, given[each.name].revision, given[each.name].leaves)
             if each.name in given
-            else _Held(each, _revision(each), certificate_ends(each.tls))
+            else _Held(each, _revision(each), certificate_leaves(each.tls))
             for each in listeners
         ]
+
+    def prepare(self, listeners: Sequence[Listener]) -> Mapping[str, Loaded]:
+        """What these listeners' files come to now, by listener. Reads files. Raises ListenerRefused."""
+        found = {}
+        for listener in listeners:
+            try:
+                found[listener.name] = Loaded(listener, *_loaded(listener))
+            except StartRefused as refused:
+                raise ListenerRefused(listener, refused) from None
+        return found
+
+    def use(self, found: Mapping[str, Loaded]) -> None:
+        """These are the listeners now, each with what `prepare` read for it."""
+        self._held = [_Held(each.listener, each.revision, each.leaves) for each in found.values()]
 
     async def reload(self, trigger: str) -> bool:
         """Take what has changed and can serve. Returns whether nothing was refused."""
@@ -116,7 +157,7 @@ class LiveCertificates:
             self._meters.cell(RELOADS, name, "unchanged").value += 1
             return
         previous = held.revision
-        held.revision, held.ends, context = found
+        held.revision, held.leaves, context = found
         self._use(name, context)
         self._meters.cell(RELOADS, name, "changed").value += 1
         log.info("listener %s takes certificates of revision %s (was %s)", name, held.revision, previous)
@@ -137,6 +178,12 @@ class LiveCertificates:
             detail=refused.detail,
             trigger=trigger,
         )
+
+    def shown(self) -> Iterator[tuple[str, x509.Certificate, str]]:
+        """(listener, a certificate in force, why the files on disk are refused) of every certificate."""
+        for held in self._held:
+            refused = f"{held.refused.reason.code}: {held.refused.detail}" if held.refused is not None else ""
+            yield from ((held.listener.name, leaf, refused) for leaf in held.leaves)
 
     def notes(self) -> list[str]:
         """What is refused now, for /readyz."""
@@ -161,13 +208,17 @@ class LiveCertificates:
         self._audit(AuditEvent(event, self._wall(), fields=MappingProxyType(fields)))
 
 
-def _load(listener: Listener, known: str | None) -> tuple[str, float, SSL.Context] | None:
-    """Revision, end and context of a listener's files as they are; None if they are `known`. Raises StartRefused."""
-    revision = _revision(listener)  # first: a file that changes after this is seen as another change
-    if revision == known:
+def _load(listener: Listener, known: str | None) -> tuple[str, Leaves, SSL.Context] | None:
+    """What a listener's files come to as they are; None if they are `known`. Raises StartRefused."""
+    if known is not None and _revision(listener) == known:
         return None
+    return _loaded(listener)
+
+
+def _loaded(listener: Listener) -> tuple[str, Leaves, SSL.Context]:
+    revision = _revision(listener)  # first: a file that changes after this is seen as another change
     context = listener_context(listener)
-    return revision, certificate_ends(listener.tls), context
+    return revision, certificate_leaves(listener.tls), context
 
 
 def _revision(listener: Listener) -> str:

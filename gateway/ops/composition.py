@@ -6,10 +6,10 @@ a port is bound: StartRefused names the reason.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
@@ -22,27 +22,25 @@ from gateway.core.keys import KeyRing
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.policy import PolicySet
-from gateway.core.session import Ask, Fact, KeysWanted, Peer, Session, SessionFactory, Unavailable
+from gateway.core.session import Ask, Fact, KeysWanted, Unavailable
 from gateway.core.settings import Backend, Listener
-from gateway.core.tokens import Validator
 from gateway.edge.admission import Others
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import Control, ControlDriver
-from gateway.edge.front import ListenerSetup
 from gateway.edge.keys import KeyKeeper
 from gateway.edge.server import Server
 from gateway.edge.watch import Watch, fingerprint
 from gateway.kafka.backend import BackendState
-from gateway.kafka.context import ListenerContext
 from gateway.kafka.control import KafkaControl
 from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
-from gateway.kafka.session import KafkaSession
 from gateway.ops import compiled_pieces, config_policies
 from gateway.ops import pulsar_parts as pulsar
 from gateway.ops.certificate_reload import GivenContext, LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
+from gateway.ops.listening import Listening, Shared
+from gateway.ops.live_configuration import Apply, Done, LiveConfiguration, Outcome
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
 from gateway.pulsar.asks import BrokerWanted
@@ -120,13 +118,16 @@ class Gateway:
         self.quotas = given.quotas if given.quotas is not None else Quotas()
         self.failures = FailedLogins()
         self.ring = KeyRing()
-        self.keys: Keys = (
-            given.keys(self.ring)
-            if given.keys is not None
-            else KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
-        )
-        folder = configuration.file.absolute().parent
-        patterns = [str(folder / pattern) for pattern in settings.policies.files]
+        self.keeper: KeyKeeper | None = None
+        """Who fetches the keys, where it is not another process."""
+        self.keys: Keys
+        if given.keys is not None:
+            self.keys = given.keys(self.ring)
+        else:
+            self.keys = self.keeper = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        self.changing = asyncio.Lock()
+        """Held while anything is reloaded: one change at a time."""
+        patterns = self.policy_patterns
         seen = fingerprint(patterns)  # before they are read, so that no change in between goes unnoticed
         alone = given.policies is None
         first = given.policies if given.policies is not None else self._load_policies()
@@ -134,12 +135,16 @@ class Gateway:
         self.policies = LivePolicies(first, self._load_policies, told, self.meters, self.clock.wall)
         self.watch = Watch(patterns, self._policies_changed, settings.policies.poll, seen)
         self.backends = {backend.name: self._state(backend) for backend in settings.backends}
-        self.upstreams = {backend.name: self._upstream(backend) for backend in settings.backends}
+        self.upstreams = {backend.name: self.upstream(backend) for backend in settings.backends}
         self.controls = {
             backend.name: self._control(backend) for backend in settings.backends if backend.system != "kinesis"
         }
-        self.certificate_files = watched_files(settings.listeners)
-        seen_certificates = fingerprint(self.certificate_files)
+        self._shared = Shared(
+            self.policies, self.ring, self.quotas, self.failures, self.audit, self.tally, self.meters, self.clock
+        )
+        self.listenings = {listener.name: self.listening(listener) for listener in settings.listeners}
+        certificate_files = watched_files(settings.listeners)
+        seen_certificates = fingerprint(certificate_files)
         self.certificates = LiveCertificates(
             settings.listeners,
             self._use_context,
@@ -149,7 +154,7 @@ class Gateway:
             given.contexts,
         )
         self.server = Server(
-            [self._listener(listener) for listener in settings.listeners],
+            [each.setup(self._context(each.listener)) for each in self.listenings.values()],
             settings.limits,
             self.audit,
             self.meters,
@@ -159,8 +164,21 @@ class Gateway:
             given.workers,
         )
         self.certificate_watch = Watch(
-            self.certificate_files, self._certificates_changed, settings.policies.poll, seen_certificates
+            certificate_files, self._certificates_changed, settings.policies.poll, seen_certificates
         )
+        self.live = LiveConfiguration(
+            configuration, self._apply, self.changing, self.audit, self.meters, self.clock.wall
+        )
+        self._afterwards: set[asyncio.Task[object]] = set()
+        self.apply: Apply | None = None
+        """Takes a changed configuration, and `look_again` closes connections that may not go on: see ops.reload."""
+        self.look_again: Callable[[], Coroutine[None, None, object]] | None = None
+
+    @property
+    def policy_patterns(self) -> tuple[str, ...]:
+        """Where the policy files are."""
+        folder = self.configuration.file.absolute().parent
+        return tuple(str(folder / pattern) for pattern in self.settings.policies.files)
 
     def _load_policies(self) -> PolicySet:
         configuration = self.configuration
@@ -168,17 +186,73 @@ class Gateway:
         return config_policies.load(None, self.settings.policies.files, folder, configuration.vocabulary)
 
     async def _policies_changed(self, trigger: str) -> None:
-        await self.policies.reload("SIGHUP" if trigger == "poke" else "changed file")
+        """If the configuration has changed with them, both are taken as one."""
+        async with self.changing:
+            if await asyncio.to_thread(lambda: self.live.stale):
+                outcome = await self.live.reload_now("changed file")
+                if outcome.result == "changed":
+                    return
+            await self.policies.reload("SIGHUP" if trigger == "poke" else "changed file")
+
+    def _context(self, listener: Listener) -> SSL.Context:
+        made = self.given.contexts.get(listener.name)
+        return made.context if made is not None else listener_context(listener)
 
     def _use_context(self, listener: str, context: SSL.Context) -> None:
         self.server.use_context(listener, context)
 
     async def _certificates_changed(self, trigger: str) -> None:
-        await self.certificates.reload("SIGHUP" if trigger == "poke" else "changed file")
+        async with self.changing:
+            await self.certificates.reload("SIGHUP" if trigger == "poke" else "changed file")
 
-    def _upstream(self, backend: Backend) -> Upstream:
+    async def _apply(self, found: Configuration, trigger: str) -> Done:
+        assert self.apply is not None
+        return await self.apply(found, trigger)
+
+    async def reload_all(self, trigger: str) -> Outcome:
+        """Look at the configuration, the policies and the certificates now. What came of the configuration; the others
+        tell by what is in force, and by what they note."""
+        async with self.changing:
+            outcome = await self.live.reload_now(trigger)
+            if outcome.result != "changed":
+                await self.policies.reload(trigger)
+                await self.certificates.reload(trigger)
+        return outcome
+
+    async def reloaded(self) -> Mapping[str, object]:
+        """Look at everything now; what came of it, for ``gateway reload``."""
+        outcome = await self.reload_all("gateway reload")
+        refused = [*self.policies.notes(), *self.certificates.notes()]
+        return outcome.described(self.live.revision, self.policies.current.revision, refused)
+
+    def hangup(self) -> None:
+        """SIGHUP: look at everything now."""
+        self.audit.reopen()
+        self.afterwards(self._hung_up())
+
+    async def _hung_up(self) -> None:
+        await self.reload_all("SIGHUP")
+
+    def afterwards(self, work: Coroutine[None, None, object]) -> None:
+        """Let something be done that nobody waits for; at the stop it is given up."""
+        task = asyncio.create_task(_logged(work), name="after a reload")
+        self._afterwards.add(task)
+        task.add_done_callback(self._afterwards.discard)
+
+    # ---- backends and listeners, for the start and the reload ---------------------------------------------------
+
+    def upstream(self, backend: Backend) -> Upstream:
+        """The way to a backend. Raises StartRefused."""
         before = login if backend.system == "kafka" else None
-        return Upstream(backend, before, self.audit, self.clock, self.meters)
+        return Upstream(backend, before, self.audit, self.clock, self.meters, lambda: self._renamed(backend.name))
+
+    def _renamed(self, backend: str) -> None:
+        """The gateway has another certificate towards a backend: no client may be called as it is now."""
+        for listening in self.listenings.values():
+            if listening.backend == backend:
+                listening.renamed()
+        if self.look_again is not None:
+            self.afterwards(self.look_again())
 
     def _state(self, backend: Backend) -> BackendState | PulsarBackend:
         return pulsar.state(backend, self.clock) if backend.system == "pulsar" else BackendState(backend.name)
@@ -186,49 +260,63 @@ class Gateway:
     def _control(self, backend: Backend) -> ControlDriver:
         state, upstream = self.backends[backend.name], self.upstreams[backend.name]
         control: Control
-        renew = None
         if isinstance(state, PulsarBackend):
             control = PulsarControl(
                 state, upstream.account, pulsar.by_certificate(backend), backend.clients_as == "own-token"
             )
         else:
             control = KafkaControl(state, backend)
-            renew = upstream.account.prove if upstream.account is not None else None
-        return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, renew)
+        return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)
 
-    def _listener(self, listener: Listener) -> ListenerSetup:
-        issuers = [issuer for issuer in self.settings.issuers if issuer.name in listener.authentication.issuers]
-        validator = Validator(issuers, self.ring, self.settings.limits.token_bytes_max) if issuers else None
-        state = self.backends[listener.backend]
-        upstream = self.upstreams[listener.backend]
+    def add_backend(self, backend: Backend, upstream: Upstream) -> None:
+        """A backend that was not there before; whoever adds it starts its parts."""
+        self.backends[backend.name] = self._state(backend)
+        self.upstreams[backend.name] = upstream
+        if backend.system != "kinesis":
+            self.controls[backend.name] = self._control(backend)
 
-        def factory(node_id: int | None) -> SessionFactory:
-            if isinstance(state, PulsarBackend):
-                return pulsar.factory(self, listener, state, validator, upstream.account, upstream.names)
-            context = ListenerContext(
-                listener=listener,
-                node_id=node_id,
-                backend=state,
-                policies=self.policies,
-                validator=validator,
-                quotas=self.quotas,
-                limits=self.settings.limits,
-                audit=self.audit,
-                tally=self.tally,
-                meters=self.meters,
-                clock=self.clock,
-                account=upstream.account,
-                failures=self.failures,
-                own_names=upstream.names,
-            )
-            return partial(_session, context)
+    def take_backend(self, name: str) -> list[Part]:
+        """Take a backend out; gives its parts, for whoever closes them."""
+        del self.backends[name]
+        parts: list[Part] = [self.upstreams.pop(name)]
+        control = self.controls.pop(name, None)
+        if control is not None:
+            parts.insert(0, control)
+        return parts
 
-        def missing() -> str:
-            return "" if state.ready else f"no broker of backend {state.name} was reached yet"
+    def listening(self, listener: Listener) -> Listening:
+        """A listener on the backend that it names."""
+        backend = listener.backend
+        settings = self.settings
+        return Listening(
+            self._shared, self.backends[backend], self.upstreams[backend], listener, settings.issuers, settings.limits
+        )
 
-        made = self.given.contexts.get(listener.name)
-        context = made.context if made is not None else listener_context(listener)
-        return ListenerSetup(listener, context, factory, upstream.dial, missing)
+    # ---- its life -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin everything that works in the background."""
+        for part in self._parts():
+            await part.start()
+
+    async def close(self) -> None:
+        """End it, in the other order, whatever has come and gone since the start."""
+        for task in list(self._afterwards):
+            task.cancel()
+        await asyncio.gather(*self._afterwards, return_exceptions=True)
+        for part in reversed(self._parts()):
+            await part.close()
+
+    def _parts(self) -> list[Part]:
+        return [
+            self.keys,
+            *self.upstreams.values(),
+            *self.controls.values(),
+            self.policies,
+            self.live,
+            self.watch,
+            self.certificate_watch,
+        ]
 
     async def answer(self, ask: Ask) -> Fact:
         """What sessions ask for: keys of an issuer, topics of a backend."""
@@ -265,7 +353,8 @@ class Gateway:
             for name, control in self.controls.items()
             if self.backends[name].ready and control.last_error_words()
         ]
-        return [*found, *self.keys.notes(), *self.certificates.notes(), *self.policies.notes()]
+        found += [*self.keys.notes(), *self.certificates.notes()]
+        return [*found, *self.live.notes(), *self.policies.notes()]
 
     def readings(self) -> Iterator[Reading]:
         """Gauges that are looked up when Prometheus asks."""
@@ -278,6 +367,7 @@ class Gateway:
         if self.given.policies is None:  # else by the process that keeps them true
             yield from self.policies.readings()
             yield from self.certificates.readings()
+            yield from self.live.readings()
 
 
 class Announce(Protocol):
@@ -301,5 +391,8 @@ def _untold(event: AuditEvent) -> None:
     del event
 
 
-def _session(context: ListenerContext, peer: Peer) -> Session:
-    return KafkaSession(peer, context)
+async def _logged(work: Coroutine[None, None, object]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("something after a reload failed")

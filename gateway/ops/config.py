@@ -59,7 +59,8 @@ class Configuration:
     """A configuration that passed every check.
 
     settings: all paths in it are absolute. policies: what the policy files say now. revision: names the
-    configuration file's content. warnings: what is allowed, but should be known at every start.
+    configuration file's content. warnings: what is allowed, but should be known at every start. document: the file
+    as it was read, for the lines of what is said about it later.
     """
 
     file: Path
@@ -68,6 +69,11 @@ class Configuration:
     policies: PolicySet
     revision: str
     warnings: tuple[str, ...]
+    document: Document
+
+    def mistake(self, path: documents.Path, found: str, expected: str) -> Mistake:
+        """Something that came out later than by reading, in the words of a mistake at its place in the file."""
+        return _mistake(self.document, path, found, expected)
 
 
 def read(file: Path, wall: float) -> Configuration:
@@ -94,18 +100,44 @@ def read(file: Path, wall: float) -> Configuration:
         raise Mistakes(
             sorted(set(mistakes), key=lambda mistake: (mistake.file != str(file), mistake.file, mistake.line))
         )
-    revision = hashlib.sha256(content).hexdigest()[:12]
-    return Configuration(file, settings, vocabulary, policies, revision, tuple(warnings))
+    revision = revision_of(content)
+    return Configuration(file, settings, vocabulary, policies, revision, tuple(warnings), document)
 
 
-def _document(file: Path) -> tuple[bytes, Document]:
+def revision_of(content: bytes) -> str:
+    """Names a configuration file's content."""
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def files_named(file: Path) -> tuple[str, ...]:
+    """The paths and patterns that a configuration file names, as far as it can be read: what may have to change before
+    one that was refused is sound."""
+    try:
+        _, document = _document(file)
+    except Mistakes:
+        return ()
+    folder = file.absolute().parent
+    _make_absolute(document.data, PATHS, folder)
+    read_ones = [path for path in PATHS if path != ("audit", "output")]  # which is written, and so always another
+    found = [holder[key] for path in read_ones for holder, key in _holders(document.data, path)]
+    patterns = [holder[key] for holder, key in _holders(document.data, ("policies", "files"))]
+    found += [str(folder / each) for listed in patterns if isinstance(listed, list) for each in listed if each]
+    return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each != STDOUT))
+
+
+def content_of(file: Path) -> bytes:
+    """A configuration file's bytes, no more of them than can be one. Raises Mistakes."""
     try:
         with file.open("rb") as stream:
-            content = stream.read(documents.FILE_BYTES_MAX + 1)
+            return stream.read(documents.FILE_BYTES_MAX + 1)
     except OSError as error:
         raise Mistakes(
             [Mistake(str(file), 0, "", error.strerror or type(error).__name__, "a readable configuration file")]
         ) from None
+
+
+def _document(file: Path) -> tuple[bytes, Document]:
+    content = content_of(file)
     return content, documents.parse(content, str(file))
 
 

@@ -85,13 +85,14 @@ def _limit(row: LimitRow) -> str:
     quota = row.quota
     return (
         f"{_whom(row.to)}: produce {quota.produce_bytes:g} B/s, consume {quota.consume_bytes:g} B/s, "
-        f"requests {quota.requests:g}/s, connections {quota.connections}"
+        f"requests {quota.requests:g}/s, connections {quota.connections}, producers {quota.producers}, "
+        f"consumers {quota.consumers}"
     )
 
 
 def changes(running: Described, files: Described) -> Iterator[str]:
     """One line for each difference, from what runs to what the files say; none if nothing would change."""
-    yield from _settings_changes(running["settings"], files["settings"])
+    yield from _changed_values(running["settings"], files["settings"])
     yield from _rule_changes(running, files)
     for word in ("bindings", "limits"):
         old, new = list(running[word]), list(files[word])
@@ -101,7 +102,18 @@ def changes(running: Described, files: Described) -> Iterator[str]:
             yield "~ limits: in another order, and the first that fits a principal holds"
 
 
-def _settings_changes(old: object, new: object) -> Iterator[str]:
+def settings_changes(old: Settings, new: Settings) -> Iterator[str]:
+    """One line for each setting that is another."""
+    yield from _changed_values(old.model_dump(mode="json"), new.model_dump(mode="json"))
+
+
+def changed_paths(old: object, new: object) -> Iterator[str]:
+    """Where settings are others on both sides, or there on one alone."""
+    before, after = dict(flat(old)), dict(flat(new))
+    yield from (path for path in sorted({*before, *after}) if before.get(path, flat) != after.get(path, flat))
+
+
+def _changed_values(old: object, new: object) -> Iterator[str]:
     before, after = dict(flat(old)), dict(flat(new))
     for path in sorted({*before, *after}):
         if path not in after:

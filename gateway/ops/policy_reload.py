@@ -115,19 +115,28 @@ class LivePolicies:
             log.exception("reading the policy files failed")
             self._refuse([f"reading failed: {type(error).__name__}"], trigger)
             return False
-        changed = found.revision != self.current.revision
-        if changed and self._agree is not None and (why := await self._agree(found)):
+        if found.revision == self.current.revision:
+            self.refused_since = None
+            self._meters.cell(RELOADS, "unchanged").value += 1
+            return True
+        if self._agree is not None and (why := await self._agree(found)):
             self._refuse([why], trigger)
             return False
+        self.use(found, trigger)
+        return True
+
+    def use(self, found: PolicySet, trigger: str) -> None:
+        """This set is in force now: of other files, or of the same under a configuration that has other names."""
+        previous, loaded_at = self.current.revision, self.loaded_at
         self.refused_since = None
-        self._meters.cell(RELOADS, "changed" if changed else "unchanged").value += 1
-        if changed:
-            previous = self.current.revision
-            self.take(found)
+        self.take(found)
+        if found.revision == previous:
+            self.loaded_at = loaded_at
+        else:
+            self._meters.cell(RELOADS, "changed").value += 1
             log.info("policy revision %s is in force (was %s)", found.revision, previous)
             self._announce("policy-revision", revision=found.revision, previous=previous, trigger=trigger)
             self.remind()
-        return True
 
     def _refuse(self, mistakes: list[str], trigger: str) -> None:
         if self.refused_since is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from functools import partial
 from typing import Protocol
 
 from gateway.core.accounts import UpstreamAccount
@@ -13,13 +12,12 @@ from gateway.core.failed_logins import FailedLogins
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
-from gateway.core.session import Endpoint, Peer, Session, SessionFactory
-from gateway.core.settings import Backend, Listener, Settings
+from gateway.core.session import Endpoint
+from gateway.core.settings import Backend, Limits, Listener
 from gateway.core.tokens import Validator
 from gateway.pulsar.backend import PulsarBackend
 from gateway.pulsar.broker_names import BrokerNames
 from gateway.pulsar.context import ListenerContext
-from gateway.pulsar.session import PulsarSession
 
 NAMES_KEY = secrets.token_bytes(32)
 """For the names of brokers that clients are told. Made as this is imported, which is before workers are forked, so that
@@ -29,8 +27,6 @@ a client may come back with a name to any of them."""
 class Whole(Protocol):
     """What of the gateway all listeners share."""
 
-    @property
-    def settings(self) -> Settings: ...
     @property
     def policies(self) -> PolicySource: ...
     @property
@@ -58,23 +54,24 @@ def by_certificate(backend: Backend) -> bool:
     return backend.tls.certificate is not None and backend.account is None
 
 
-def factory(
+def context(
     whole: Whole,
     listener: Listener,
     cluster: PulsarBackend,
+    backend: Backend,
     validator: Validator | None,
+    limits: Limits,
     account: UpstreamAccount | None,
     own_names: frozenset[str],
-) -> SessionFactory:
-    """The sessions of one listener."""
-    backend = next(each for each in whole.settings.backends if each.name == listener.backend)
-    context = ListenerContext(
+) -> ListenerContext:
+    """What the sessions of one listener share."""
+    return ListenerContext(
         listener=listener,
         backend=cluster,
         policies=whole.policies,
         validator=validator,
         quotas=whole.quotas,
-        limits=whole.settings.limits,
+        limits=limits,
         audit=whole.audit,
         tally=whole.tally,
         meters=whole.meters,
@@ -85,11 +82,6 @@ def factory(
         by_certificate=by_certificate(backend),
         tokens_passed=backend.clients_as == "own-token",
     )
-    return partial(_session, context)
-
-
-def _session(context: ListenerContext, peer: Peer) -> Session:
-    return PulsarSession(peer, context)
 
 
 def _endpoint(text: str) -> Endpoint:

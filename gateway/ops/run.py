@@ -2,8 +2,8 @@
 
 The order of the start: read and check everything, take the ports, then fetch keys, reach brokers and watch files;
 clients are accepted from then on, and each listener is ready when a broker of its backend was reached. SIGTERM and
-SIGINT drain; a second one does not wait. SIGHUP reads policies and certificates again and opens the audit file
-anew.
+SIGINT drain; a second one does not wait. SIGHUP reads configuration, policies and certificates again, and opens the
+audit file anew.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from pathlib import Path
 import uvloop
 
 from gateway.edge.reasons import StartRefused
-from gateway.ops.composition import Gateway, NoAudit, Part, announce_start
+from gateway.ops.composition import Gateway, NoAudit, announce_start
 from gateway.ops.config import read
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 from gateway.ops.own_log import set_up_log
+from gateway.ops.reload import attach
 from gateway.ops.workers.cores import workers
 
 log = logging.getLogger("gateway")
@@ -40,6 +41,7 @@ def run(file: Path) -> int:
 
             return run_several(configuration, number)
         gateway = Gateway(configuration)
+        attach(gateway)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(gateway))
     except NoAudit as error:
@@ -61,19 +63,11 @@ async def _serve(gateway: Gateway) -> int:
         ending.push_async_callback(gateway.audit.close)
         announce_start(gateway.announce, gateway.configuration)
         _hear_signals(gateway, stop)
-        parts: list[Part] = [
-            gateway.keys,
-            *gateway.upstreams.values(),
-            *gateway.controls.values(),
-            gateway.policies,
-            gateway.watch,
-            gateway.certificate_watch,
-        ]
-        for part in parts:
-            await part.start()
-            ending.push_async_callback(part.close)
+        ending.push_async_callback(gateway.close)
+        await gateway.start()
         gateway.server.start()
         ending.push_async_callback(gateway.server.shutdown)
+        ending.push_async_callback(gateway.live.close)
         for listener in gateway.settings.listeners:
             log.info("listener %s takes connections at %s port %d", listener.name, listener.bind, listener.port)
         await stop.wait()
@@ -90,11 +84,6 @@ def _hear_signals(gateway: Gateway, stop: asyncio.Event) -> None:
             os._exit(INTERRUPTED)
         stop.set()
 
-    def hear_hangup() -> None:
-        gateway.audit.reopen()
-        gateway.watch.poke()
-        gateway.certificate_watch.poke()
-
     loop.add_signal_handler(signal.SIGTERM, hear_stop)
     loop.add_signal_handler(signal.SIGINT, hear_stop)
-    loop.add_signal_handler(signal.SIGHUP, hear_hangup)
+    loop.add_signal_handler(signal.SIGHUP, gateway.hangup)

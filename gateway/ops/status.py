@@ -19,6 +19,9 @@ from gateway.core.pieces import pieces
 from gateway.core.session import Described
 from gateway.core.settings import Settings
 from gateway.edge.connections import Open
+from gateway.edge.tls import names_of
+from gateway.ops.live_configuration import RELOADS as CONFIG_RELOADS
+from gateway.ops.live_configuration import LiveConfiguration
 from gateway.ops.own_log import log_level
 from gateway.ops.policy_reload import RELOADS, LivePolicies
 
@@ -33,6 +36,11 @@ THROTTLED_SHOWN_MAX = 100
 """Those that wait longest; the rest is counted."""
 BROKERS_SHOWN_MAX = 100
 """Of one backend."""
+
+NAMES_SHOWN_MAX = 20
+"""Of one certificate."""
+MISTAKES_SHOWN_MAX = 20
+"""Of a configuration that is refused."""
 
 DAY = 86400.0
 
@@ -51,7 +59,7 @@ def status(gateway: Gateway) -> dict[str, object]:
         "notes": gateway.notes(),
         "log_level": log_level(),
         "interpreted": {piece.name: piece.why for piece in pieces() if not piece.compiled},
-        "configuration": {"file": str(gateway.configuration.file), "revision": gateway.configuration.revision},
+        "configuration": configuration(gateway, now),
         "policy": policy(gateway, now),
         "listeners": list(_listeners(gateway)),
         "backends": list(_backends(gateway)),
@@ -73,6 +81,7 @@ class Keeper(Protocol):
     settings: Settings
     meters: Meters
     policies: LivePolicies
+    live: LiveConfiguration
 
     @property
     def ring(self) -> KeyRing: ...
@@ -83,6 +92,21 @@ class Keeper(Protocol):
 
 class HasErrors(Protocol):
     def last_errors(self) -> dict[str, str]: ...
+
+
+def configuration(gateway: Keeper, now: float) -> dict[str, object]:
+    live = gateway.live
+    return {
+        "file": str(live.file),
+        "revision": live.revision,
+        "loaded_at": live.loaded_at,
+        "age": now - live.loaded_at,
+        "refused_since": live.refused_since,
+        "reloads_refused": int(gateway.meters.cell(CONFIG_RELOADS, "refused").value),
+        "mistakes": list(live.mistakes[:MISTAKES_SHOWN_MAX]),
+        "mistakes_more": max(0, len(live.mistakes) - MISTAKES_SHOWN_MAX),
+        "waiting": list(live.waiting),
+    }
 
 
 def policy(gateway: Keeper, now: float) -> dict[str, object]:
@@ -143,14 +167,17 @@ def issuers(gateway: Keeper, now: float) -> Iterator[dict[str, object]]:
 
 
 def _certificates(gateway: Gateway, now: float) -> Iterator[dict[str, object]]:
-    for listener, leaf in gateway.server.certificates():
+    for listener, leaf, refused in gateway.certificates.shown():
         ends = leaf.not_valid_after_utc.timestamp()
         yield {
             "listener": listener,
             "subject": leaf.subject.rfc4514_string(),
+            "names": sorted(names_of(leaf))[:NAMES_SHOWN_MAX],
+            "names_more": max(0, len(names_of(leaf)) - NAMES_SHOWN_MAX),
             "serial": f"{leaf.serial_number:x}",
             "ends_at": ends,
             "days_left": round((ends - now) / DAY, 1),
+            "refused": refused,
         }
 
 

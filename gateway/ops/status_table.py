@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 SOON_DAYS = 14
+NAMES_SHOWN = 3
+"""Of one certificate, in its row."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -31,13 +33,23 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 def _files(found: dict[str, Any]) -> Iterator[str]:
     configuration, policy = found["configuration"], found["policy"]
     yield ""
-    yield f"configuration  {configuration['revision']}  {configuration['file']}"
-    refused = policy["reloads_refused"]
-    failed = f", {refused} reload{'' if refused == 1 else 's'} refused" if refused else ""
-    loaded = f"loaded {moment(policy['loaded_at'])}, {span(policy['age'])} ago{failed}"
-    yield f"policy         {policy['revision']}  {loaded}"
+    yield f"configuration  {configuration['revision']}  {configuration['file']}, {_loaded(configuration)}"
+    if configuration["refused_since"] is not None:
+        yield f"  ! the file on disk is refused since {moment(configuration['refused_since'])}:"
+        yield from (f"    {plain(mistake)}" for mistake in configuration["mistakes"])
+        if configuration["mistakes_more"]:
+            yield f"    and {configuration['mistakes_more']} more; try: gateway check"
+    if configuration["waiting"]:
+        yield f"  needs a restart: {', '.join(configuration['waiting'])}"
+    yield f"policy         {policy['revision']}  {_loaded(policy)}"
     if policy["refused_since"] is not None:
         yield f"  ! the files on disk are refused since {moment(policy['refused_since'])}; try: gateway check"
+
+
+def _loaded(part: dict[str, Any]) -> str:
+    refused = part["reloads_refused"]
+    failed = f", {refused} reload{'' if refused == 1 else 's'} refused" if refused else ""
+    return f"loaded {moment(part['loaded_at'])}, {span(part['age'])} ago{failed}"
 
 
 def _parts(found: dict[str, Any]) -> Iterator[str]:
@@ -67,13 +79,21 @@ def _parts(found: dict[str, Any]) -> Iterator[str]:
         ],
     )  # fmt: skip
     yield from table(
-        ("certificate of", "subject", "ends", "days left"),
+        ("certificate of", "for", "ends", "days left"),
         [
-            (each["listener"], each["subject"], moment(each["ends_at"]),
-             f"{each['days_left']:g}" + ("  ! renew it" if each["days_left"] < SOON_DAYS else ""))
+            (each["listener"], _names(each), moment(each["ends_at"]),
+             f"{each['days_left']:g}" + ("  ! renew it" if each["days_left"] < SOON_DAYS else "")
+             + (f"  ! the new files are refused: {each['refused']}" if each["refused"] else ""))
             for each in found["certificates"]
         ],
     )  # fmt: skip
+
+
+def _names(certificate: dict[str, Any]) -> str:
+    """What a certificate is for, shortly: its names, or its subject where it has none."""
+    names = certificate["names"]
+    more = len(names) + certificate["names_more"] - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "") or certificate["subject"]
 
 
 def _workers(found: dict[str, Any]) -> Iterator[str]:

@@ -81,7 +81,7 @@ class Upstream:
     @property
     def renew(self) -> Renew | None:
         """How a connection that is kept proves the account again."""
-        return self.account.prove if self.account is not None else None
+        return self.account.prove if self.account is not None and self._login is not None else None
 
     async def dial(self, endpoint: Endpoint) -> Stream:
         """Raises DialFailed."""

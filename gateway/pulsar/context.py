@@ -16,9 +16,10 @@ from gateway.core.tokens import Validator
 from gateway.pulsar.backend import PulsarBackend
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ListenerContext:
-    """One per listener."""
+    """One per listener. Sessions only read it; when the configuration is reloaded, ops.listening puts new values in
+    place."""
 
     listener: Listener
     backend: PulsarBackend

@@ -60,7 +60,8 @@ def gateway(
 
 def command(gateway: GatewayProcess, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the gateway's, as an operator would."""
-    line = [sys.executable, "-m", "gateway", *words, "--config", str(gateway.folder / "gateway.yaml")]
+    config = [] if "--config" in words else ["--config", str(gateway.folder / "gateway.yaml")]
+    line = [sys.executable, "-m", "gateway", *words, *config]
     return subprocess.run(
         line, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -172,23 +173,21 @@ def test_the_log_level_changes_while_running_and_shows_no_credential(gateway: Ga
 
 def test_what_the_files_would_change_is_printed(gateway: GatewayProcess) -> None:
     assert "nothing would change" in command(gateway, "check", "--against", "running").stdout
-    config = gateway.folder / "gateway.yaml"
-    before = config.read_text()
-    held = yaml.safe_load(before)
+    held = yaml.safe_load((gateway.folder / "gateway.yaml").read_text())
     other = gateway.folder / "policy-next.yaml"
     other.write_text(POLICY.replace("[orders]", "[orders, payroll]").replace("500/s", "100/s"))
     held["policies"]["files"] = [str(other)]
     held["limits"] = {"in_flight_max": 77}
-    config.write_text(yaml.safe_dump(held))
-    try:
-        said = command(gateway, "check", "--against", "running")
-    finally:
-        config.write_text(before)
+    held["admin"]["hosts"] = ["gateway.internal"]
+    following = gateway.folder / "next.yaml"  # beside the one that runs, which is taken as soon as it is written
+    following.write_text(yaml.safe_dump(held))
+    said = command(gateway, "check", "--against", "running", "--config", str(following))
     assert said.returncode == 0, said.stderr
     assert "~ limits.in_flight_max: 1000 -> 77" in said.stdout
     assert "+ rule app/rule 1: allow" in said.stdout
     assert "payroll" in said.stdout
     assert "touches jwt:test:app" in said.stdout
+    assert "needs a restart: admin\n" in said.stdout
 
 
 def test_health_for_whoever_checks(gateway: GatewayProcess) -> None:

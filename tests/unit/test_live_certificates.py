@@ -35,6 +35,19 @@ async def test_a_certificate_in_force_that_has_ended_is_named(tmp_path: Path) ->
     assert used == ["front"]
 
 
+async def test_every_certificate_in_force_is_shown_with_what_is_refused(tmp_path: Path) -> None:
+    listener = listener_settings(make_ca(tmp_path))
+    live = LiveCertificates([listener], lambda name, context: None, lambda event: None, Meters(), lambda: 100.0)
+    ((name, leaf, refused),) = live.shown()
+    assert (name, refused) == ("front", "")
+    assert leaf.not_valid_after_utc.timestamp() > time.time()
+    Path(listener.tls.key).write_bytes(b"")
+    await live.reload("changed file")
+    ((_, same, refused),) = live.shown()
+    assert same == leaf
+    assert refused.startswith("tls-file-unreadable: ")
+
+
 async def test_a_refusal_is_over_when_the_old_files_are_back(tmp_path: Path) -> None:
     listener = listener_settings(make_ca(tmp_path))
     live = LiveCertificates([listener], lambda name, context: None, lambda event: None, Meters(), lambda: 100.0)

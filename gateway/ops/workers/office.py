@@ -40,11 +40,14 @@ from gateway.ops import config_policies, differences
 from gateway.ops.admin_serving import Spoken, serving
 from gateway.ops.certificate_reload import LiveCertificates, watched_files
 from gateway.ops.composition import READY, Part, announce_start
+from gateway.ops.config import Configuration
+from gateway.ops.config_changes import waiting_paths
 from gateway.ops.exit_codes import OK, WRONG_USE
+from gateway.ops.live_configuration import Done, LiveConfiguration
 from gateway.ops.metrics import registry
 from gateway.ops.own_log import log_level, set_log_level, set_up_log
 from gateway.ops.policy_reload import LivePolicies
-from gateway.ops.status import issuers, policy
+from gateway.ops.status import configuration, issuers, policy
 from gateway.ops.workers import merging, summing
 from gateway.ops.workers.background import Stop
 from gateway.ops.workers.channel import GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, Channel, ChannelLost, Fields, Refused
@@ -117,6 +120,7 @@ class Office:
         self._roll = Roll(site.places, self._tell_of_worker)
         self._ready = False
         self._stopping = False
+        self._hung_up: asyncio.Future[None] | None = None
         self.ring = _TellingRing(self)
         for issuer, (jwks, at) in self._present.keys.items():
             with contextlib.suppress(BadKeySet):
@@ -131,6 +135,9 @@ class Office:
         files = watched_files(settings.listeners)
         self.certificates = LiveCertificates(
             settings.listeners, _unused, self.audit, self.meters, self.clock.wall, site.contexts
+        )
+        self.live = LiveConfiguration(
+            configuration, self._put_off, asyncio.Lock(), self.audit, self.meters, self.clock.wall
         )
         self.certificate_watch = Watch(files, self._certificates_changed, settings.policies.poll, fingerprint(files))
 
@@ -151,7 +158,7 @@ class Office:
             ending.callback(self._close_channels)
             await ending.enter_async_context(stop.background(self._keep_looking(), "looking after the workers"))
             await ending.enter_async_context(stop.background(self._keep_counting(), "counting for the workers"))
-            parts: list[Part] = [self.keys, self.policies, self.watch, self.certificate_watch]
+            parts: list[Part] = [self.keys, self.policies, self.live, self.watch, self.certificate_watch]
             for part in parts:
                 await part.start()
                 ending.push_async_callback(part.close)
@@ -164,7 +171,25 @@ class Office:
             loop.remove_reader(line)
         return FAILED if stop.failed else OK
 
+    async def _put_off(self, found: Configuration, trigger: str) -> Done:
+        """Of several workers a changed configuration is looked at, and then waits for a restart, all of it."""
+        del trigger
+        old, new = (each.model_dump(mode="json") for each in (self.settings, found.settings))
+        return Done(waiting=waiting_paths(differences.changed_paths(old, new), alone=False))
+
+    async def reloaded(self) -> Mapping[str, object]:
+        """Look at everything now; what came of it, for ``gateway reload``."""
+        outcome = await self.live.reload("gateway reload")
+        await self.policies.reload("gateway reload")
+        await self._reload_certificates("gateway reload")
+        refused = [*self.policies.notes(), *self.certificates.notes()]
+        return outcome.described(self.live.revision, self.policies.current.revision, refused)
+
+    async def _look_at_configuration(self) -> None:
+        await self.live.reload("SIGHUP")
+
     def _hang_up(self) -> None:
+        self._hung_up = asyncio.ensure_future(self._look_at_configuration())
         self.audit.reopen()
         self.tell("reopen-audit")
         self.watch.poke()
@@ -346,6 +371,7 @@ class Office:
             self.status,
             lambda: differences.described(self.settings, self.policies.loaded, self.configuration.revision),
             self.close_principal,
+            self.reloaded,
             registry(Meters(), self.readings),
             self._use_level,
             self.count,
@@ -358,7 +384,7 @@ class Office:
 
     async def notes(self) -> list[str]:
         said = await self.ask_all("lacks")
-        own = [*self.keys.notes(), *self.certificates.notes(), *self.policies.notes()]
+        own = [*self.keys.notes(), *self.certificates.notes(), *self.live.notes(), *self.policies.notes()]
         return merging.lines({worker: notes for worker, (_, notes) in said.items()}, own)
 
     async def status(self) -> Mapping[str, object]:
@@ -377,7 +403,7 @@ class Office:
             "missing": missing,
             "notes": await self.notes(),
             "log_level": log_level(),
-            "configuration": {"file": str(self.configuration.file), "revision": self.configuration.revision},
+            "configuration": configuration(self, now),
             "policy": policy(self, now),
             "listeners": merging.listeners(statuses),
             "backends": merging.backends(statuses),
@@ -401,6 +427,7 @@ class Office:
     def readings(self) -> Iterator[Reading]:
         """Everything that all have counted; `count` brings it up to date."""
         own = [*self.meters.series(), *self.keys.readings(), *self.certificates.readings(), *self.policies.readings()]
+        own += self.live.readings()
         yield from self._sums.readings([*own, *self._roll.readings(), (READY, (), float(self._ready))])
 
 

@@ -23,6 +23,7 @@ from gateway.edge.reasons import StartRefused
 from gateway.ops.composition import Gateway, Given, Keys, NoAudit, Part
 from gateway.ops.exit_codes import OK, WRONG_USE
 from gateway.ops.own_log import set_log_level, set_up_log
+from gateway.ops.reload import attach
 from gateway.ops.status import status
 from gateway.ops.workers import summing
 from gateway.ops.workers.background import Stop
@@ -79,6 +80,7 @@ class Worker:
             site.workers,
         )
         self.gateway = Gateway(site.configuration, given)
+        attach(self.gateway)
         self._prepared: PolicySet | None = None
         self._turn = asyncio.Lock()
         """What is taken into force is taken in the order in which the office says it."""

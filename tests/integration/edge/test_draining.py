@@ -82,10 +82,3 @@ async def test_an_operator_closes_one_principal_and_no_other(tmp_path: Path) -> 
         assert gateway.server.close_principal(ALICE, "") == 2
         for client in clients:
             await client.close()
-
-
-async def test_the_certificate_in_use_is_named(tmp_path: Path) -> None:
-    async with running(tmp_path, EchoSession) as gateway:
-        ((name, leaf),) = gateway.server.certificates()
-        assert name == "front"
-        assert leaf.not_valid_after_utc.timestamp() > time.time()

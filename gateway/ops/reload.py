@@ -1,0 +1,313 @@
+"""From one configuration to the next in a gateway that serves: `apply`, which `attach` gives to it.
+
+`prepare` makes everything ready that can fail: files are read, keys fetched that come from another place, a backend
+that changes is reached under its new settings, new ports are bound. Whatever fails is told as `gateway check` tells its
+mistakes, and nothing has changed. `commit` then puts all of it in place in one turn of the loop, and `settle` does
+what takes time: ends what belonged to the old configuration, begins what belongs to the new one, and looks at the
+connections that are open. They go on, but for these:
+
+* what they proved is not believed any more (core.standing), or their principal has a name of the gateway's own now:
+  they are closed at once, with the reason;
+* their listener is gone or leads to another backend, or the gateway has another account for their backend: what is
+  under way is answered, then they are closed, spread over time as at a stop.
+
+Limits hold for connections from then on; who is open keeps what it began with, and nobody is closed because a number
+was lowered. One of several workers calls `prepare` and `commit` apart, so that all of them change, or none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.core.documents import Mistake, Mistakes
+from gateway.core.reasons import Reason
+from gateway.core.session import Endpoint, Identified
+from gateway.core.settings import Backend, Limits, Settings
+from gateway.core.standing import no_longer_believed
+from gateway.edge import reasons
+from gateway.edge.audit import Output
+from gateway.edge.connections import Open
+from gateway.edge.keys import KeyKeeper, NextIssuers, NoNewKeys
+from gateway.edge.process import DialFailed
+from gateway.edge.reasons import StartRefused
+from gateway.edge.server import Ports
+from gateway.kafka.reasons import PRINCIPAL_IS_GATEWAY_ACCOUNT
+from gateway.ops import differences
+from gateway.ops.certificate_reload import ListenerRefused, Loaded, watched_files
+from gateway.ops.config import Configuration
+from gateway.ops.config_changes import in_force, moved_listeners, renamed_systems
+from gateway.ops.listening import Listening
+from gateway.ops.live_configuration import Done
+from gateway.ops.own_log import set_log_level
+from gateway.ops.upstreams import Upstream, Way
+
+if TYPE_CHECKING:
+    from gateway.ops.composition import Gateway
+
+PROBED_MAX = 3
+"""Bootstrap addresses at which it is tried whether a changed backend can be reached."""
+CLOSED_PER_TURN = 50
+"""Connections that one turn of the loop closes."""
+
+log = logging.getLogger("gateway.reload")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that a new configuration needs, ready; `undo` gives it back."""
+
+    configuration: Configuration
+    settings: Settings
+    waiting: tuple[str, ...]
+    certificates: Mapping[str, Loaded]
+    ways: Mapping[str, Way]
+    fresh: Mapping[str, Upstream]
+    issuers: NextIssuers
+    output: Output | None
+    limits: Limits
+    ports: Ports
+    undo: contextlib.AsyncExitStack
+
+    async def abandon(self) -> None:
+        """Nothing comes of it."""
+        await self.undo.aclose()
+
+
+def attach(gateway: Gateway) -> None:
+    """Let a gateway take changed configurations."""
+    gateway.apply = partial(apply, gateway)
+    gateway.look_again = partial(close_what_may_not_go_on, gateway)
+
+
+async def apply(gateway: Gateway, new: Configuration, trigger: str) -> Done:
+    """Take a configuration that has passed every check. Raises Mistakes, and then nothing has changed."""
+    prepared = await prepare(gateway, new)
+    return await settle(gateway, commit(gateway, prepared, trigger))
+
+
+async def prepare(gateway: Gateway, new: Configuration) -> Prepared:
+    """Everything that can fail. Raises Mistakes."""
+    wrong = [
+        new.mistake(("backends", index, "system"), backend.system, f"{old.system}, or a name of its own; or a restart")
+        for index, old, backend in renamed_systems(gateway.settings, new.settings)
+    ]
+    if wrong:
+        raise Mistakes(wrong)
+    found = in_force(gateway.settings, new.settings)
+    settings = found.settings
+    async with contextlib.AsyncExitStack() as undo:
+        try:
+            certificates = await asyncio.to_thread(gateway.certificates.prepare, settings.listeners)
+            ways, fresh = await _ways(gateway, new, settings, undo)
+            issuers = await keeper(gateway).prepare(settings.issuers)
+            output = gateway.audit.prepare(settings.audit)
+            if output is not None:
+                undo.callback(output.close)
+            limits = gateway.server.fitting(settings.limits)
+            ports = gateway.server.prepare(settings.listeners)
+            undo.callback(gateway.server.abandon, ports)
+        except ListenerRefused as failed:
+            path = ("listeners", _index(new.settings.listeners, failed.listener.name), "tls")
+            raise Mistakes([_refused(new, path, failed.refused)]) from None
+        except NoNewKeys as failed:
+            path = ("issuers", _index(new.settings.issuers, failed.issuer), "keys")
+            expected = "a place where keys of the issuer are now; those in force come from elsewhere"
+            raise Mistakes([new.mistake(path, failed.why, expected)]) from None
+        except StartRefused as refused:
+            raise Mistakes([_refused(new, ("listeners",), refused)]) from None
+        except OSError as error:
+            why = f"{settings.audit.output}: {error.strerror or type(error).__name__}"
+            raise Mistakes([new.mistake(("audit", "output"), why, "a file that can be written, or stdout")]) from None
+        kept = undo.pop_all()
+    return Prepared(new, settings, found.waiting, certificates, ways, fresh, issuers, output, limits, ports, kept)
+
+
+def keeper(gateway: Gateway) -> KeyKeeper:
+    """Who fetches the gateway's keys; one of several workers has nobody, and does not come here."""
+    assert gateway.keeper is not None
+    return gateway.keeper
+
+
+async def _ways(
+    gateway: Gateway, new: Configuration, settings: Settings, undo: contextlib.AsyncExitStack
+) -> tuple[dict[str, Way], dict[str, Upstream]]:
+    """How backends are reached that have changed, and those that are new. Raises Mistakes."""
+    ways: dict[str, Way] = {}
+    fresh: dict[str, Upstream] = {}
+    for index, backend in enumerate(settings.backends):
+        upstream = gateway.upstreams.get(backend.name)
+        try:
+            if upstream is None:
+                fresh[backend.name] = gateway.upstream(backend)
+                continue
+            if upstream.way.backend == backend:
+                continue
+            way = ways[backend.name] = await asyncio.to_thread(upstream.prepare, backend)
+        except StartRefused as refused:
+            raise Mistakes([_refused(new, ("backends", index), refused)]) from None
+        undo.push_async_callback(upstream.abandon, way)
+        why = await upstream.begin(way) or await _unreached(gateway, upstream.way.backend, way)
+        if why:
+            expected = "settings under which brokers are reached, as they are under those in force"
+            raise Mistakes([new.mistake(("backends", index), why, expected)])
+    return ways, fresh
+
+
+async def _unreached(gateway: Gateway, old: Backend, way: Way) -> str:
+    """Why no broker would be reached any more; "" if one is, or if none is reached as it is."""
+    new = way.backend
+    changed = (old.bootstrap, old.tls, old.account, old.insecure_plaintext)
+    if changed == (new.bootstrap, new.tls, new.account, new.insecure_plaintext):
+        return ""
+    control = gateway.controls.get(new.name)
+    if control is None or not gateway.backends[new.name].ready or control.last_error_words():
+        return ""
+    failures = []
+    for address in new.bootstrap[:PROBED_MAX]:
+        try:
+            stream = await way.dial(Endpoint.of(address))
+        except DialFailed as failed:
+            failures.append(str(failed))
+            continue
+        stream.finish()
+        stream.close()
+        return ""
+    return "; ".join(failures)
+
+
+def _index(named: Sequence[object], name: str) -> int:
+    return next(index for index, each in enumerate(named) if getattr(each, "name", "") == name)
+
+
+def _refused(new: Configuration, path: tuple[str | int, ...], refused: StartRefused) -> Mistake:
+    return new.mistake(path, f"{refused.detail} ({refused.reason.code})", refused.reason.remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What is left to do once the new configuration holds: see `settle`."""
+
+    done: Done
+    gone: tuple[Open, ...]
+    returning: tuple[Open, ...]
+    backends_gone: tuple[str, ...]
+    begun: tuple[str, ...]
+
+
+def commit(gateway: Gateway, prepared: Prepared, trigger: str) -> Committed:
+    """Put it in force: nothing here fails, and nothing is awaited."""
+    old, settings = gateway.settings, prepared.settings
+    prepared.undo.pop_all()
+    lines = list(gateway.server.connections())
+    moved = moved_listeners(old, settings)
+    gone = tuple(line for line in lines if line.listener in moved)
+    accounts = {name for name, way in prepared.ways.items() if way.account is not gateway.upstreams[name].account}
+    by_account = {each.name for each in old.listeners if each.backend in accounts} - moved
+    returning = tuple(line for line in lines if line.listener in by_account)
+
+    changes = tuple(differences.settings_changes(old, settings))
+    gateway.settings, gateway.configuration = settings, prepared.configuration
+    _use_backends(gateway, prepared)
+    keeper(gateway).use(prepared.issuers)
+    _use_listeners(gateway, prepared, moved)
+    gateway.policies.use(prepared.configuration.policies, trigger)
+    gateway.audit.use(settings.audit, prepared.output)
+    gateway.watch.use(gateway.policy_patterns, settings.policies.poll, ())
+    gateway.certificate_watch.use(watched_files(settings.listeners), settings.policies.poll, ())
+    if settings.log_level != old.log_level:
+        set_log_level(settings.log_level)
+    left = {each.name for each in old.backends} - {each.name for each in settings.backends}
+    done = Done(changes, prepared.waiting, 0, len(gone) + len(returning))
+    return Committed(done, gone, returning, tuple(left), tuple(prepared.fresh))
+
+
+def _use_backends(gateway: Gateway, prepared: Prepared) -> None:
+    for backend in prepared.settings.backends:
+        if backend.name in prepared.fresh:
+            gateway.add_backend(backend, prepared.fresh[backend.name])
+        elif backend.name in prepared.ways:
+            upstream = gateway.upstreams[backend.name]
+            upstream.use(prepared.ways[backend.name])
+            if backend.name in gateway.controls:
+                gateway.controls[backend.name].use(backend, upstream.renew)
+
+
+def _use_listeners(gateway: Gateway, prepared: Prepared, moved: frozenset[str]) -> None:
+    settings = prepared.settings
+    before, gateway.listenings = gateway.listenings, {}
+    for listener in settings.listeners:
+        listening = before.get(listener.name)
+        if listening is None or listener.name in moved:
+            listening = gateway.listening(listener)
+        else:
+            listening.use(listener, settings.issuers, settings.limits)
+        gateway.listenings[listener.name] = listening
+    setups = [gateway.listenings[name].setup(loaded.context) for name, loaded in prepared.certificates.items()]
+    gateway.server.use(setups, prepared.limits, prepared.ports)
+    gateway.certificates.use(prepared.certificates)
+
+
+async def settle(gateway: Gateway, committed: Committed) -> Done:
+    """Begin and end what the change began and ended, and close or drain the connections that cannot go on."""
+    leaving = frozenset(id(line) for line in (*committed.gone, *committed.returning))
+    closed = await close_what_may_not_go_on(gateway, leaving)
+    gateway.afterwards(_let_go(gateway, committed))
+    await keeper(gateway).settle()
+    for name in committed.begun:
+        await gateway.upstreams[name].start()
+        if name in gateway.controls:
+            await gateway.controls[name].start()
+    for upstream in gateway.upstreams.values():
+        await upstream.settle()
+    done = committed.done
+    return Done(done.changes, done.waiting, closed, done.leaving)
+
+
+async def _let_go(gateway: Gateway, committed: Committed) -> None:
+    backends = [gateway.take_backend(name) for name in committed.backends_gone]
+    await asyncio.gather(
+        gateway.server.let_go(committed.gone, reasons.LISTENER_GONE),
+        gateway.server.let_go(committed.returning, reasons.BACKEND_ACCOUNT_CHANGED),
+    )
+    for parts in backends:
+        for part in parts:
+            await part.close()
+
+
+async def close_what_may_not_go_on(gateway: Gateway, leaving: frozenset[int] = frozenset()) -> int:
+    """Look at every connection once, but for those that leave anyway; returns how many were closed."""
+    closed = 0
+    for line in list(gateway.server.connections()):
+        if line.pump is None or id(line) in leaving:
+            continue
+        found = _why_not(gateway, line)
+        if found is not None:
+            line.pump.abort(*found)
+            closed += 1
+            if closed % CLOSED_PER_TURN == 0:
+                await asyncio.sleep(0)
+    if closed:
+        log.warning("%d connections were closed: what they had proved is not believed any more", closed)
+    return closed
+
+
+def _why_not(gateway: Gateway, line: Open) -> tuple[Reason, str] | None:
+    """Why a connection may not go on under the configuration in force."""
+    listening: Listening | None = gateway.listenings.get(line.listener)
+    identity = line.session.identity if isinstance(line.session, Identified) else None
+    if listening is None or identity is None:
+        return None
+    words = no_longer_believed(identity, listening.listener, gateway.settings.issuers, gateway.clock.wall())
+    if words:
+        return reasons.NO_LONGER_BELIEVED, words
+    upstream = gateway.upstreams[listening.backend]
+    own = upstream.account.names if upstream.account is not None else frozenset()
+    if identity.principal.name in own | upstream.names:
+        return PRINCIPAL_IS_GATEWAY_ACCOUNT, str(identity.principal)
+    return None
