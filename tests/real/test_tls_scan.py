@@ -46,7 +46,7 @@ def test_a_scanner_has_nothing_to_object_to(kafka_one: KafkaCluster, tmp_path: P
     if scanner is None:
         raise Missing("testssl.sh", "on Debian: apt-get install testssl.sh")
     door = GatewayProcess(tmp_path, {"main": kafka_one.bootstrap}, policy=POLICY)
-    certificate, key = door.ca.server("gateway", hosts=["localhost", "127.0.0.1"], rsa=rsa, days=59)
+    certificate, key = door.ca.server("gateway", hosts=["localhost", "127.0.0.1"], rsa=rsa, days=200)
     door.config["listeners"][0]["tls"] |= {"certificate": str(certificate), "key": str(key)}
     report = tmp_path / "report.json"
     with door:
