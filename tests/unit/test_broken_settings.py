@@ -20,6 +20,7 @@ import yaml
 
 from gateway.core import documents
 from gateway.core.documents import Mistake, Mistakes
+from gateway.core.settings import Limits, Settings
 from gateway.ops import config
 from gateway.ops.schema import config_schema
 from tests.certificates import make_ca
@@ -515,8 +516,6 @@ def folder(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def whole() -> dict[str, Any]:
     limits = config_schema()["$defs"]["Limits"]["properties"]
-    from gateway.core.settings import Limits
-
     defaults = Limits()
     rows = "".join(f"  {each}: {_written(getattr(defaults, each))}\n" for each in limits)
     found: dict[str, Any] = yaml.safe_load(WHOLE.replace("LIMITS\n", rows))
@@ -527,7 +526,18 @@ def _written(value: object) -> str:
     return f"{value:g} s" if isinstance(value, float) else str(value)
 
 
+def typed(data: dict[str, Any]) -> tuple[documents.Document, list[Mistake]]:
+    """What the types alone say, which takes no files."""
+    document = documents.parse(yaml.safe_dump(data, sort_keys=False), "gateway.yaml")
+    try:
+        documents.typed(Settings, document)
+    except Mistakes as error:
+        return document, error.mistakes
+    return document, []
+
+
 def read(folder: Path, data: dict[str, Any]) -> tuple[documents.Document, list[Mistake]]:
+    """What `gateway check` says."""
     file = folder / "gateway.yaml"
     file.write_text(yaml.safe_dump(data, sort_keys=False))
     document = documents.parse(file.read_bytes(), str(file))
@@ -559,15 +569,22 @@ CASES = [
 
 
 @pytest.mark.parametrize(("setting", "broken"), CASES)
-def test_what_is_said_leads_to_the_fix(folder: Path, setting: str, broken: Broken) -> None:
+def test_what_is_said_leads_to_the_fix(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, broken: Broken
+) -> None:
+    monkeypatch.setenv("GATEWAY_TEST_PASSWORD", "hunter2")
     model, _, field = setting.partition(".")
     place = broken.at or (*PLACES[model], field)
     data = whole()
     if broken.files is not None:
+        folder = Path(shutil.copytree(material, tmp_path / "conf"))
         broken.files(folder)
+        document, mistakes = read(folder, data)
     else:
         put(data, place, broken.value)
-    document, mistakes = read(folder, data)
+        document, mistakes = typed(data)
+        if not mistakes:
+            document, mistakes = read(material, data)
     assert mistakes, "nothing is said of it"
     said_at = broken.said_at or place
     fitting = [
@@ -598,10 +615,10 @@ def shapes(data: Any, place: Place = ()) -> Iterator[tuple[Place, object]]:
 
 
 @pytest.mark.parametrize(("place", "value"), [pytest.param(*each, id=documents.spell(each[0])) for each in shapes(whole())])
-def test_another_shape_is_named_in_words_of_the_file(folder: Path, place: Place, value: object) -> None:
+def test_another_shape_is_named_in_words_of_the_file(place: Place, value: object) -> None:
     data = whole()
     put(data, place, value)
-    document, mistakes = read(folder, data)
+    document, mistakes = typed(data)
     spelled = documents.spell(place)
     said = [each for each in mistakes if each.where.startswith(spelled)]
     assert said, mistakes
@@ -624,7 +641,7 @@ def misspelt(data: Any, place: Place = ()) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("place", [pytest.param(each, id=documents.spell(each)) for each in misspelt(whole())])
-def test_a_misspelt_setting_is_recognised(folder: Path, place: Place) -> None:
+def test_a_misspelt_setting_is_recognised(place: Place) -> None:
     data = whole()
     holder: Any = data
     for part in place[:-1]:
@@ -632,7 +649,7 @@ def test_a_misspelt_setting_is_recognised(folder: Path, place: Place) -> None:
     key = str(place[-1])
     wrong = f"{key[:-1]}_{key[-1]}"
     holder[wrong] = copy.deepcopy(holder.pop(key))
-    document, mistakes = read(folder, data)
+    document, mistakes = typed(data)
     (mistake,) = [each for each in mistakes if each.found == "an unknown key"]
     assert mistake.where == documents.spell((*place[:-1], wrong))
     assert mistake.line == document.line((*place[:-1], wrong))
