@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIRE_ALL ?= 0
 export REQUIRE_ALL
 
-.PHONY: help demo test quick docs lock audit sbom bench million clean
+.PHONY: help demo test quick docs lock audit sbom wheel bench hostile million clean
 
 help:
 	@echo "make demo         the gateway, a broker and a client, shown step by step"
@@ -16,10 +16,12 @@ help:
 	@echo "make quick        lint, types, unit tests and scenarios; under a minute, no network"
 	@echo "make docs         write the pages and schemas that are made from the code"
 	@echo "make bench        beside other proxies: bytes, requests, handshakes per CPU second, latency, memory; 25 min"
+	@echo "make hostile      known clients at work among 5,000 strangers that hang, trickle and send garbage"
 	@echo "make million      a million records while brokers and gateway are killed, leaders move, files are renewed"
 	@echo "make lock         resolve requirements/*.txt anew, with hashes"
 	@echo "make audit        known vulnerabilities in what the gateway runs on"
 	@echo "make sbom         build/sbom.json (CycloneDX): what the gateway runs on"
+	@echo "make wheel        build/wheels/*.whl, compiled, for this Python and system"
 	@echo "make clean        remove what these leave behind"
 
 demo: $(VENV)/.demo
@@ -33,6 +35,9 @@ quick: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m loadtest.bench $(BENCH)
+
+hostile: $(VENV)/.test
+	@$(BIN)/python -m loadtest.hostile
 
 million: $(VENV)/.test
 	@$(BIN)/python -m loadtest.million
@@ -59,6 +64,12 @@ sbom: $(VENV)/.audit
 	@$(BIN)/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --output-format JSON --output-file build/sbom.json
 	@echo build/sbom.json
+
+# For all Pythons and systems at once: cibuildwheel, whose settings are in pyproject.toml.
+wheel: $(VENV)/.demo
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --wheel-dir build/wheels .
+	@ls build/wheels
 
 clean:
 	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

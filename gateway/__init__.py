@@ -17,6 +17,9 @@ performs effects. Nothing is forwarded that was not decided, and no `await` stan
 In Kafka's room the way of a request is session -> traffic -> (produce_fetch, the fast path, or codec -> authorize over
 table) -> plan; that of an answer is session -> relay -> (walk, or codec -> the plan's finish).
 
+In Pulsar's room a client's command goes session -> commands -> traffic (authorize over table; handles), a broker's
+session -> commands -> relay.
+
 Glossary
 --------
 
@@ -44,7 +47,7 @@ Rooms, imports pointing one way (upwards in this list) and never in a circle; a 
 core      decisions: no I/O, no clock, no protocol
 wire      bytes that are no protocol's own, read within bounds
 http      I/O-free HTTP; empty as long as no protocol here speaks it
-kafka, pulsar, kinesis    one folder per protocol; they do not import each other. The latter two: vocabularies so far
+kafka, pulsar, kinesis    one folder per protocol; they do not import each other. Kinesis: a vocabulary so far
 edge      every socket, timer and task
 ops       what an operator touches: composition root, CLI, configuration files, admin port, metrics
 """

@@ -16,10 +16,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from loadtest import client
 from loadtest.about import facts
+from loadtest.processes import end_as_by_ctrl_c
 from loadtest.report import write
 from loadtest.rows import ALL_PEERS, OURS, REFERENCE, ROWS, Row
 from loadtest.stage import Stage
@@ -58,6 +60,7 @@ SHORT = Scale(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
+    end_as_by_ctrl_c()
     scale = SHORT if options.short else FULL
     scale = replace(scale, pairs=options.pairs or scale.pairs, seconds=options.seconds or scale.seconds)
     rows = [row for row in ROWS if row.name in options.rows]
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ):
             for number in range(scale.pairs):
                 for row in rows:
-                    measure(stage, row, number, options.peers, scale, results, say=print)
+                    measure(stage, row, number, options.peers, scale, results, say=partial(print, flush=True))
                 results.seconds = time.monotonic() - started
                 write(options.into, results)
     except Missing as missing:

@@ -37,6 +37,7 @@ KINDS: dict[str, Callable[[Work], Window]] = {
     "raw-fetch": raw.fetch,
     "handshakes": storm.full,
     "resumed": storm.resumed,
+    "logins": storm.logins,
     "idle": idle.hold,
 }
 """What can be done, by name."""
@@ -71,7 +72,7 @@ def more_descriptors() -> None:
 
 def main() -> int:
     given = json.load(sys.stdin)
-    work = Work(**{**given, "door": Door(**given["door"])})
+    work = Work(**{**given, "door": Door(**given["door"]), "tokens": tuple(given["tokens"])})
     more_descriptors()
     try:
         window = KINDS[work.kind](work)

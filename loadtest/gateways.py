@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.real.gateway import GatewayProcess
+from tests.real.gateway import READY_SECONDS_MAX, GatewayProcess
 
 TOKEN_SECONDS = 7200.0
 RULES = 1000
@@ -47,11 +47,25 @@ def features(peer: str) -> Features:
 
 
 def gateway(
-    folder: Path, bootstrap: str, on: Features, *, policy: str = "", upstream_ca: str = "", workers: int = 1
+    folder: Path,
+    bootstrap: str,
+    on: Features,
+    *,
+    policy: str = "",
+    upstream_ca: str = "",
+    workers: int = 1,
+    ready_seconds: float = READY_SECONDS_MAX,
 ) -> GatewayProcess:
     """One that is to be entered, set as in production but for its limits of connections."""
     limits = {"connections_max": CONNECTIONS_MAX, "connections_per_address_max": CONNECTIONS_MAX}
-    made = GatewayProcess(folder, {"main": bootstrap}, policy=policy or _policy(on), limits=limits)
+    made = GatewayProcess(
+        folder,
+        {"main": bootstrap},
+        policy=policy or _policy(on),
+        limits=limits,
+        workers=workers,
+        ready_seconds=ready_seconds,
+    )
     config: dict[str, Any] = made.config
     for backend in config["backends"]:
         del backend["metadata_refresh"]
@@ -63,8 +77,6 @@ def gateway(
     config["log_level"] = "info"
     if not on.audit:
         config["audit"]["output"] = "/dev/null"
-    if workers > 1:
-        config["workers"] = workers
     return made
 
 

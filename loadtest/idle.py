@@ -5,44 +5,60 @@ Each sends one Produce request, which goes to the broker, so that the proxy has 
 
 from __future__ import annotations
 
+import ssl
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 from loadtest import frames
 from loadtest.processes import Memory, cpu_seconds, memory
 from loadtest.wire import Connection, client_context
-from loadtest.work import LoadFailed, Window, Work
+from loadtest.work import Door, LoadFailed, Window, Work
 
 THREADS = 8
 SETTLE_SECONDS_MAX = 10.0
 
 
-def hold(work: Work) -> Window:
-    """Open `work.connections`, wait until the proxy's memory rests, and say what each has added."""
-    context = client_context(work.door.ca) if work.door.ca else None
-    frame = frames.produce(work.topic, [0], 1, work.record_bytes)
+@contextmanager
+def opened(
+    door: Door, context: ssl.SSLContext | None, frame: bytearray, check: Callable[[bytes], None], count: int
+) -> Iterator[None]:
+    """So many connections, each of which has been answered once."""
 
-    def connect(_: int) -> Connection:
-        made = Connection(work.door, context)
+    def connect(_: int) -> None:
+        made = Connection(door, context)
         stack.callback(made.close)
-        if (code := frames.produce_error(work.topic, made.ask(frame))) != 0:
-            raise LoadFailed(f"Produce: error {code}")
-        return made
+        check(made.ask(frame))
 
-    before, cpu, start = memory(work.door.pid), cpu_seconds(work.door.pid), time.monotonic()
     with ExitStack() as stack:
         with ThreadPoolExecutor(THREADS) as pool:
-            opened = len(list(pool.map(connect, range(work.connections))))
-        spent, seconds = cpu_seconds(work.door.pid) - cpu, time.monotonic() - start
-        after = _settled(work.door.pid)
+            for _ in pool.map(connect, range(count)):
+                pass
+        yield
+
+
+def hold(work: Work) -> Window:
+    """Open `work.connections`, wait until the proxy's memory rests, and say what each has added."""
+    door = work.door
+    context = client_context(door.ca) if door.ca else None
+    frame = frames.produce(work.topic, [0], 1, work.record_bytes)
+
+    def check(answer: bytes) -> None:
+        if (code := frames.produce_error(work.topic, answer)) != 0:
+            raise LoadFailed(f"Produce: error {code}")
+
+    before, cpu, start = memory(door.pid), cpu_seconds(door.pid), time.monotonic()
+    with opened(door, context, frame, check, work.connections):
+        spent, seconds = cpu_seconds(door.pid) - cpu, time.monotonic() - start
+        after = _settled(door.pid)
     return Window(
-        opened, 0, spent, seconds,
+        work.connections, 0, spent, seconds,
         {
             "rest_pss_mib": before.proportional / 1024,
             "rest_rss_mib": before.resident / 1024,
-            "each_pss_kib": (after.proportional - before.proportional) / opened,
-            "each_rss_kib": (after.resident - before.resident) / opened,
+            "each_pss_kib": (after.proportional - before.proportional) / work.connections,
+            "each_rss_kib": (after.resident - before.resident) / work.connections,
         },
     )  # fmt: skip
 

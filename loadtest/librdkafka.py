@@ -111,7 +111,7 @@ def _measure(work: Work, steps: Iterator[int]) -> Window:
         if start is None:
             if warm_from and now - warm_from >= work.warm_up:
                 start = (time.monotonic(), _cpu(work.door), octets)
-        elif now - start[0] >= work.seconds or octets >= work.bytes_max or now > deadline:
+        elif (octets > start[2] and (now - start[0] >= work.seconds or octets >= work.bytes_max)) or now > deadline:
             break
     if start is None:
         raise LoadFailed("the work ended in the warm-up")

@@ -84,6 +84,11 @@ def _family(pid: int) -> list[int]:
     return found
 
 
+def end_as_by_ctrl_c() -> None:
+    """Let SIGTERM end a command as Ctrl-C does, so that everything it has started is ended too."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 class Daemon:
     """A program that listens on a port of 127.0.0.1: started, waited for, ended."""
 

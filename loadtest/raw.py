@@ -8,13 +8,15 @@ from __future__ import annotations
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 from loadtest import frames
 from loadtest.figures import latencies
+from loadtest.idle import opened
 from loadtest.processes import cpu_seconds
 from loadtest.schedule import Schedule
+from loadtest.topics import topic_name
 from loadtest.wire import Connection, client_context
 from loadtest.work import LoadFailed, Window, Work
 
@@ -22,11 +24,14 @@ STALL_SECONDS_MAX = 20.0
 
 
 class Line:
-    """One connection with its frame, and the correlation ids that are under way."""
+    """One connection with the frames that it sends in turn, and the correlation ids that are under way."""
 
-    def __init__(self, connection: Connection, frame: bytearray, check: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, connection: Connection, requests: Sequence[bytearray], first: int, check: Callable[[bytes], None]
+    ) -> None:
         self.connection = connection
-        self._frame = frame
+        self._requests = requests
+        self._next = first
         self._check = check
         self._sent = self._answered = 0
         self._watched = False
@@ -34,8 +39,10 @@ class Line:
     def ask(self, count: int) -> None:
         made = []
         for _ in range(count):
-            frames.stamp(self._frame, self._sent)
-            made.append(bytes(self._frame))
+            frame = self._requests[self._next % len(self._requests)]
+            self._next += 1
+            frames.stamp(frame, self._sent)
+            made.append(bytes(frame))
             self._sent = self._sent + 1 & 0x7FFFFFFF
         self.connection.send(made)
 
@@ -61,16 +68,14 @@ class Line:
 
 def produce(work: Work) -> Window:
     """Small Produce requests."""
-
-    return _run(work, *_produce_parts(work))
+    return _run(work, _produces(work), _checked(work))
 
 
 def paced(work: Work) -> Window:
     """Produce requests at a fixed rate over the connections in turn; latency from the moment each was due."""
-    frame, check = _produce_parts(work)
     schedule = Schedule(work.rate / (work.records * work.per_request), work.warm_up, work.seconds)
     begun: float | None = None
-    with _connected(work, frame, check) as (poll, lines):
+    with _connected(work, _produces(work), _checked(work)) as (poll, lines):
         turn = list(lines.values())
         waiting: dict[Line, deque[int]] = {line: deque() for line in turn}
         started = time.monotonic()
@@ -95,44 +100,59 @@ def paced(work: Work) -> Window:
 
 def metadata(work: Work) -> Window:
     """Metadata of every topic that the client may see."""
-    return _run(work, lambda _: frames.metadata(), lambda _: None)
+    return _run(work, [frames.metadata()], lambda _: None)
 
 
 def fetch(work: Work) -> Window:
     """Fetch of the same octets again and again."""
-
-    def frame(_: int) -> bytearray:
-        return frames.fetch(work.topic, list(range(work.per_request)), work.bytes_max)
-
-    return _run(work, frame, lambda _: None)
+    partitions = list(range(work.per_request))
+    return _run(work, [frames.fetch(topic, partitions, work.record_bytes) for topic in _topics(work)], lambda _: None)
 
 
-def _produce_parts(work: Work) -> tuple[Callable[[int], bytearray], Callable[[bytes], None]]:
-    def frame(number: int) -> bytearray:
-        first = number * work.per_request
-        partitions = [(first + index) % work.partitions for index in range(work.per_request)]
-        return frames.produce(work.topic, partitions, work.records, work.record_bytes)
+def _topics(work: Work) -> list[str]:
+    return [topic_name(number) for number in range(work.topics)] or [work.topic]
+
+
+def _produces(work: Work) -> list[bytearray]:
+    """One for each topic, or one for each share of the single topic's partitions."""
+    if work.topics:
+        shared = list(range(work.per_request))
+        return [frames.produce(name, shared, work.records, work.record_bytes, summed=False) for name in _topics(work)]
+    return [
+        frames.produce(
+            work.topic,
+            [(first + index) % work.partitions for index in range(work.per_request)],
+            work.records,
+            work.record_bytes,
+        )
+        for first in range(0, work.partitions, work.per_request)
+    ]
+
+
+def _checked(work: Work) -> Callable[[bytes], None]:
+    topic = _topics(work)[0]
 
     def check(answer: bytes) -> None:
-        if (code := frames.produce_error(work.topic, answer)) != 0:
+        if (code := frames.produce_error(topic, answer)) != 0:
             raise LoadFailed(f"Produce: error {code}")
 
-    return frame, check
+    return check
 
 
 @contextmanager
 def _connected(
-    work: Work, frame: Callable[[int], bytearray], check: Callable[[bytes], None]
+    work: Work, requests: Sequence[bytearray], check: Callable[[bytes], None]
 ) -> Iterator[tuple[select.epoll, dict[int, Line]]]:
-    """The connections, by descriptor, watched for what they receive."""
+    """The connections, by descriptor, watched for what they receive; the idle ones stay open meanwhile."""
+    context = client_context(work.door.ca) if work.door.ca else None
     with ExitStack() as stack:
-        context = client_context(work.door.ca) if work.door.ca else None
+        stack.enter_context(opened(work.door, context, requests[0], check, work.idle))
         lines: dict[int, Line] = {}
         poll = stack.enter_context(select.epoll())
         for number in range(work.connections):
             connection = stack.enter_context(closing(Connection(work.door, context)))
             connection.detach()
-            lines[connection.socket.fileno()] = Line(connection, frame(number), check)
+            lines[connection.socket.fileno()] = Line(connection, requests, number, check)
             poll.register(connection.socket, select.EPOLLIN)
         yield poll, lines
 
@@ -141,9 +161,9 @@ def _cpu(work: Work) -> float:
     return cpu_seconds(work.door.pid) if work.door.pid else 0.0
 
 
-def _run(work: Work, frame: Callable[[int], bytearray], check: Callable[[bytes], None]) -> Window:
+def _run(work: Work, requests: Sequence[bytearray], check: Callable[[bytes], None]) -> Window:
     """As many requests as are answered, `in_flight` of them under way on each connection."""
-    with _connected(work, frame, check) as (poll, lines):
+    with _connected(work, requests, check) as (poll, lines):
         for line in lines.values():
             line.ask(work.in_flight)
             line.watch(poll)
@@ -167,5 +187,5 @@ def _run(work: Work, frame: Callable[[int], bytearray], check: Callable[[bytes],
             if begun is None:
                 if now - started >= work.warm_up:
                     begun = (now, _cpu(work), count, octets)
-            elif now - begun[0] >= work.seconds:
+            elif now - begun[0] >= work.seconds and count > begun[2]:
                 return Window(count - begun[2], octets - begun[3], _cpu(work) - begun[1], now - begun[0])

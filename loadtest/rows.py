@@ -62,6 +62,8 @@ def _rows() -> tuple[Row, ...]:
             _work("raw-metadata"), PEERS, 0.60),
         Row("handshakes", "full TLS handshakes", "handshakes", _work("handshakes"), _PROXIES, 0.80),
         Row("resumed", "resumed TLS handshakes", "handshakes", _work("resumed"), _PROXIES),
+        Row("logins", "new connections: handshake, login (the gateway's alone), one request", "connections",
+            _work("logins", SMALL), _PROXIES),
         Row("latency", "10,000 records/s by librdkafka as it comes (linger 5 ms)", "ms",
             _work("paced", PACED, 12, rate=10_000.0)),
         Row("latency-raw", "10,000 records/s in raw requests of 5 records (no linger)", "ms",

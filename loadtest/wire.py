@@ -36,7 +36,7 @@ class Connection:
         self.socket = socket.create_connection((HOST, door.port), timeout=TIMEOUT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
-        self._unsent = b""
+        self._unsent = memoryview(b"")
         self._tls: ssl.SSLObject | None = None
         try:
             if context is not None:
@@ -69,7 +69,7 @@ class Connection:
             data = self._outgoing.read()
         else:
             data = b"".join(requests)
-        self._unsent = self._unsent + data if self._unsent else data
+        self._unsent = memoryview(bytes(self._unsent) + data if self._unsent else data)
         self.flush()
 
     def flush(self) -> bool:

@@ -43,6 +43,12 @@ class Work:
     record_bytes: int = 100
     per_request: int = 1
     """Partitions in one raw request."""
+    topics: int = 0
+    """Topics of the stand-in that raw requests go round; 0: `topic` alone."""
+    idle: int = 0
+    """More connections that have sent one request and then nothing."""
+    tokens: tuple[str, ...] = ()
+    """Logins take them in turn, instead of the door's."""
     rate: float = 0.0
     """Records per second, for work at a fixed rate."""
 

@@ -47,6 +47,8 @@ COVERAGE_MIN: tuple[tuple[str, float, tuple[str, ...]], ...] = (
             "gateway/wire/",
             "gateway/kafka/schema/",
             "gateway/kafka/codec.py",
+            "gateway/pulsar/commands.py",
+            "gateway/pulsar/names.py",
             "gateway/kafka/compile_",
             "gateway/kafka/primitives.py",
             "gateway/kafka/scan.py",
@@ -108,6 +110,7 @@ def real_suites() -> list[Step]:
         suites.append(pytest("equivalence", "tests/equivalence"))
     proofs = [f"tests/real/{name}" for name in PROOFS]
     suites.append(pytest("proofs", *proofs, environment=with_names()))
+    suites.append(pytest("pulsar", "tests/real/pulsar"))
     files = sorted(file for file in (ROOT / "tests/real").glob("test_*.py") if file.name not in PROOFS)
     for shard in range(min(REAL_SHARDS, len(files))):
         names = [str(file.relative_to(ROOT)) for file in files[shard::REAL_SHARDS]]
@@ -115,7 +118,7 @@ def real_suites() -> list[Step]:
     return suites
 
 
-PROOFS = ("test_million.py",)
+PROOFS = ("test_million.py", "test_account_on_three.py", "test_secrets.py")
 """Suites of tests/real with a step of their own: they share three brokers, or take long."""
 REAL_SHARDS = 2
 """Processes that share the files of tests/real between them; each starts its own brokers."""

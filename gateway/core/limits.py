@@ -68,16 +68,25 @@ class Bucket:
         return affordable
 
     def give_back(self, amount: float) -> None:
-        """What `afford` just took."""
-        self._level += amount
+        """What `afford` just took; less than nothing: what was used elsewhere."""
+        self._level = max(self._level + amount, -DEBT_SECONDS_MAX * self._rate)
+
+    def level(self, now: float) -> float:
+        """What is saved now; below zero what is owed."""
+        self.take(0.0, now)
+        return self._level
+
+    def lower(self, level: float, at: float, now: float) -> None:
+        """Have no more than another bucket of the same rate, whose level was so at that time."""
+        self._level = min(self.level(now), level + max(0.0, now - at) * self._rate)
 
 
 class Account:
     """One principal's use. Each taking method returns the seconds to wait from now, 0.0 for none."""
 
     __slots__ = (
-        "_consume", "_deciding", "_denials", "_kept", "_principal", "_produce", "_quota", "_quotas", "_requests",
-        "connections", "owing",
+        "_consume", "_deciding", "_denials", "_handles", "_kept", "_principal", "_produce", "_quota", "_quotas",
+        "_requests", "connections", "owing",
     )  # fmt: skip
 
     def __init__(self, quotas: Quotas, principal: Principal, quota: Quota, now: float) -> None:
@@ -90,6 +99,7 @@ class Account:
         self._deciding = Bucket(DECIDING_SHARE, now)
         self._denials = Bucket(DENIALS_WRITTEN, now)
         self._kept = 0
+        self._handles: dict[str, int] = {}
         self.owing = False
         """Whether anything may be owed: as long as it is False no bucket has to be looked at."""
         self.connections = 0
@@ -100,8 +110,10 @@ class Account:
 
     @quota.setter
     def quota(self, quota: Quota) -> None:
-        if quota == self._quota:
-            return
+        if quota != self._quota:
+            self._take_quota(quota)
+
+    def _take_quota(self, quota: Quota) -> None:
         self._quota = quota
         self._produce.rate = quota.produce_bytes
         self._consume.rate = quota.consume_bytes
@@ -123,6 +135,21 @@ class Account:
         self.connections -= 1
         if self.connections == 0:
             self._quotas.rest(self._principal, self)
+
+    def open_handle(self, kind: str) -> bool:
+        """Count a producer or consumer; False, and not counted, if the principal has all it may have."""
+        most = self._quota.producers if kind == "producer" else self._quota.consumers
+        if self._handles.get(kind, 0) >= most:
+            return False
+        self._handles[kind] = self._handles.get(kind, 0) + 1
+        return True
+
+    def close_handle(self, kind: str) -> None:
+        """Give back what `open_handle` counted."""
+        self._handles[kind] -= 1
+
+    def forget(self) -> None:
+        """Called by `Quotas` when nobody will ask for it again."""
 
     def request(self, now: float) -> float:
         return self._noted(self._requests.take(1.0, now))
@@ -202,11 +229,14 @@ class Quotas:
         """The principal's account, under this quota from now on."""
         account = self._connected.get(principal) or self._idle.get(principal)
         if account is None:
-            account = Account(self, principal, quota, now)
+            account = self._make(principal, quota, now)
             self.rest(principal, account)
         else:
             account.quota = quota
         return account
+
+    def _make(self, principal: Principal, quota: Quota, now: float) -> Account:
+        return Account(self, principal, quota, now)
 
     def in_debt(self, now: float) -> Iterator[tuple[Principal, float]]:
         """The connected principals that are held back now, and for how many seconds."""
@@ -227,4 +257,5 @@ class Quotas:
         self._idle[principal] = account
         self._idle.move_to_end(principal)
         while len(self._idle) > self._idle_accounts_max:
-            self._idle.popitem(last=False)
+            _, forgotten = self._idle.popitem(last=False)
+            forgotten.forget()

@@ -35,6 +35,9 @@ class Quota:
     consume_bytes: float
     requests: float
     connections: int
+    producers: int = 1000
+    consumers: int = 1000
+    """Open at one time; where the protocol has such things."""
 
 
 class Rights(Protocol):

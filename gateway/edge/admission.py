@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.core.identity import Address
 from gateway.core.meters import Cell
@@ -56,11 +57,50 @@ class Place:
     """Nothing more comes of it: its login was refused, or it is at its end."""
 
 
-class Admission:
-    """A place is taken with `enter` and given back with `leave`, exactly once each. One per process."""
+class Others(Protocol):
+    """The other workers of this gateway, whose connections count against the same limits."""
 
-    def __init__(self, limits: Limits, unauthenticated: Cell) -> None:
+    def total(self) -> int: ...
+
+    def unauthenticated(self) -> int: ...
+
+    def of(self, theirs: Origin) -> int:
+        """Their connections of an origin."""
+
+    def tell(self, total: int, unauthenticated: int) -> None:
+        """What this worker has now."""
+
+    def tell_of(self, theirs: Origin, count: int) -> None:
+        """What it has of an origin."""
+
+
+class Nobody:
+    """There are no other workers."""
+
+    def total(self) -> int:
+        return 0
+
+    def unauthenticated(self) -> int:
+        return 0
+
+    def of(self, theirs: Origin) -> int:
+        del theirs
+        return 0
+
+    def tell(self, total: int, unauthenticated: int) -> None:
+        pass
+
+    def tell_of(self, theirs: Origin, count: int) -> None:
+        pass
+
+
+class Admission:
+    """A place is taken with `enter` and given back with `leave`, exactly once each. One per process; who makes room is
+    found among this process's own connections, which are as mixed as the others'."""
+
+    def __init__(self, limits: Limits, unauthenticated: Cell, others: Others | None = None) -> None:
         self._limits = limits
+        self._others = others if others is not None else Nobody()
         self._unauthenticated = unauthenticated
         self._counts: dict[Origin, int] = {}
         """Connections of each origin, authenticated or not."""
@@ -83,13 +123,15 @@ class Admission:
         limits, now = self._limits, comer.since
         if self._address_full(comer.origin) and not self._room_of("connections_per_address_max", comer.origin, now):
             return reasons.CONNECTIONS_PER_ADDRESS_MAX
-        if self.total >= limits.connections_max and not self._room_for("connections_max", comer.origin, now):
+        others = self._others
+        full = self.total + others.total() >= limits.connections_max
+        if full and not self._room_for("connections_max", comer.origin, now):
             return reasons.CONNECTIONS_MAX
-        full = self.unauthenticated >= limits.unauthenticated_max
+        full = self.unauthenticated + others.unauthenticated() >= limits.unauthenticated_max
         if full and not self._room_for("unauthenticated_max", comer.origin, now):
             return reasons.UNAUTHENTICATED_MAX
         self.total += 1
-        self._counts[comer.origin] = self._counts.get(comer.origin, 0) + 1
+        self._give_to(comer.origin)
         self._add_waiting(comer)
         self._count_unauthenticated(1)
         return None
@@ -102,7 +144,7 @@ class Admission:
         self._remove(place)
         self._take_from(place.origin)
         place.origin = theirs
-        self._counts[theirs] = self._counts.get(theirs, 0) + 1
+        self._give_to(theirs)
         self._add_waiting(place)
         return None
 
@@ -126,11 +168,14 @@ class Admission:
         if not place.authenticated:
             self._remove(place)
             self._count_unauthenticated(-1)
+        else:
+            self._others.tell(self.total, self.unauthenticated)
 
     # ---- who goes ---------------------------------------------------------------------------------------------
 
     def _address_full(self, theirs: Origin) -> bool:
-        return not theirs[0] and self._counts.get(theirs, 0) >= self._limits.connections_per_address_max
+        most = self._limits.connections_per_address_max
+        return not theirs[0] and self._counts.get(theirs, 0) + self._others.of(theirs) >= most
 
     def _room_of(self, limit: str, theirs: Origin, now: float) -> bool:
         """Within one address's share: whoever has the least claim there."""
@@ -197,8 +242,13 @@ class Admission:
         elif self._most not in self._crowds:
             self._most = after  # it was the only one with so many
 
+    def _give_to(self, theirs: Origin) -> None:
+        count = self._counts[theirs] = self._counts.get(theirs, 0) + 1
+        self._others.tell_of(theirs, count)
+
     def _take_from(self, theirs: Origin) -> None:
         left = self._counts[theirs] - 1
+        self._others.tell_of(theirs, left)
         if left:
             self._counts[theirs] = left
         else:
@@ -207,3 +257,4 @@ class Admission:
     def _count_unauthenticated(self, by: int) -> None:
         self.unauthenticated += by
         self._unauthenticated.value = self.unauthenticated
+        self._others.tell(self.total, self.unauthenticated)

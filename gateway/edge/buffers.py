@@ -160,11 +160,12 @@ class Inbox:
 class Outbox:
     """Bytes for one stream that it did not take yet."""
 
-    __slots__ = ("_budget", "_owner", "_parts", "_sealed", "_sent", "_waiting", "stream")
+    __slots__ = ("_budget", "_owner", "_parts", "_sealed", "_waiting", "sent", "stream")
 
     def __init__(self, budget: Budget, sent: Cell, owner: Callable[[], Owner]) -> None:
         self._budget = budget
-        self._sent = sent
+        self.sent = sent
+        """Sums what was taken."""
         self._owner = owner
         self._parts: deque[tuple[memoryview, Loan]] = deque()
         self.stream: Stream | None = None
@@ -210,7 +211,7 @@ class Outbox:
                 if not more:
                     break
                 taken += more
-        self._sent.value += taken
+        self.sent.value += taken
         return taken
 
     def _keep(self, data: Part, taken: int, source: Inbox | None) -> None:

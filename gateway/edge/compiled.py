@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import datetime
 import socket
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cryptography
 from cryptography import x509
@@ -19,6 +20,7 @@ from OpenSSL import SSL
 
 from gateway.core.pieces import NotUsable, choose
 from gateway.edge import channels
+from gateway.edge.shortcut import Shortcut
 from gateway.edge.streams import StreamEnded
 
 if TYPE_CHECKING:
@@ -32,13 +34,24 @@ CHECK_STEPS_MAX = 100
 _LARGE = 200_000
 
 
-def _channels() -> tuple[type[channels.TlsChannel], type[channels.PlainChannel]]:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Either form of what moves octets; the pieces of one form belong together."""
+
+    tls_channel: type[channels.TlsChannel]
+    plain_channel: type[channels.PlainChannel]
+    shortcut: type[Shortcut]
+
+
+def _compiled() -> Form:
     """Raises ImportError, NotUsable."""
     check_versions(cryptography.__version__, SSL.OPENSSL_VERSION_NUMBER, SSL.SSLeay_version(SSL.SSLEAY_VERSION))
-    from gateway.edge import channels_compiled as found  # noqa: PLC0415 - it may not be built
+    from gateway.edge import channels_compiled, shortcut_compiled  # noqa: PLC0415 - they may not be built
 
-    check(cast(type[channels.TlsChannel], found.TlsChannel))
-    return cast(type[channels.TlsChannel], found.TlsChannel), cast(type[channels.PlainChannel], found.PlainChannel)
+    if any(getattr(found, "FORM", None) != channels.FORM for found in (channels_compiled, shortcut_compiled)):
+        raise NotUsable("it was built from another version: run 'python setup.py build_ext --inplace' again")
+    check(channels_compiled.TlsChannel)
+    return Form(channels_compiled.TlsChannel, channels_compiled.PlainChannel, shortcut_compiled.Shortcut)
 
 
 def check_versions(release: str, number: int, words: bytes) -> None:
@@ -133,4 +146,5 @@ def _await_end(channel: HandshakeChannel) -> None:
     raise ValueError
 
 
-tls_channel, plain_channel = choose("tls-engine", _channels, (channels.TlsChannel, channels.PlainChannel))
+FORM = choose("tls-engine", _compiled, Form(channels.TlsChannel, channels.PlainChannel, Shortcut))
+tls_channel, plain_channel, shortcut = FORM.tls_channel, FORM.plain_channel, FORM.shortcut

@@ -42,16 +42,21 @@ log = logging.getLogger(__name__)
 class Control(Protocol):
     """What is driven. It may raise ExchangeFailed. The asks are the protocol's own types, told apart there.
 
-    `use`: the backend is configured so from now on. `close`: nothing is asked any more; end what connections are kept.
+    `close`: nothing is asked any more; end what connections are kept.
     """
 
     async def refresh(self, dial: ExchangeDialling) -> None: ...
 
     async def answer(self, ask: Any, dial: ExchangeDialling) -> Fact: ...
 
-    def use(self, settings: Backend) -> None: ...
-
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A control object that goes on under another configuration of its backend."""
+
+    def use(self, settings: Backend) -> None: ...
 
 
 @runtime_checkable
@@ -107,7 +112,8 @@ class ControlDriver:
         """The backend is configured so from now on; everything of it is learnt anew at once."""
         self._backend = backend
         self._dial = ExchangeDial(self._opening, backend.request_timeout, renew)
-        self._control.use(backend)
+        if isinstance(self._control, Movable):
+            self._control.use(backend)
         self._at_once = True
 
     def last_error_words(self) -> str:

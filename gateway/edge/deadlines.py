@@ -71,6 +71,11 @@ class Deadlines:
         self.mute_until = 0.0
         """Until when the client is neither read nor shown; 0.0 if it is not muted."""
 
+    @property
+    def armed_for(self) -> float:
+        """When the timer comes, at the latest."""
+        return self._timer_at
+
     def arm(self) -> None:
         """After every step."""
         timer_at = self._timer_at

@@ -25,15 +25,17 @@ import traceback
 from collections.abc import Callable
 
 from gateway.core.reasons import Reason
-from gateway.core.session import Drainable, Fact, Proving, Session, Stranger
+from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Stranger
 from gateway.edge import reasons
 from gateway.edge.buffers import SCRATCH, Inbox
+from gateway.edge.compiled import shortcut
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.ending import Ending
 from gateway.edge.errands import Errands
 from gateway.edge.process import Port, Process
+from gateway.edge.shortcut import Shortcut
 from gateway.edge.side import ClientSide, Side, UpstreamSide
-from gateway.edge.streams import Stream
+from gateway.edge.streams import Stream, StreamEnded, StreamLost
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +69,29 @@ class Pump:
         self._ended = ended
         self._ending: Ending | None = None
         self._drainable = session if isinstance(session, Drainable) else None
+        self._up: Shortcut | None = None
+        self._down: Shortcut | None = None
+        if isinstance(session, Shortened):
+            self._up, self._down = self._shortcuts(session)
         self._open = True
         self._draining: Reason | None = None
         self._client.attach(stream)
-        stream.start(self._client_readable, self._client_writable)
+        stream.start(self._up or self._client_readable, self._client_writable)
+
+    def _shortcuts(self, session: Shortened) -> tuple[Shortcut, Shortcut]:
+        """The short steps from the client and from the upstream."""
+        process, client, upstream = self._process, self._client, self._upstream
+        way = session.short_way
+        shared = (self._clock, self._times, process.budget, process.scratch)
+        up = shortcut(
+            self._session, way.requests, *shared, client.received, upstream.outbox.sent,
+            self._client_readable, self._went_up, self._client_ended, self._failed,
+        )  # fmt: skip
+        down = shortcut(
+            self._session, way.answers, *shared, upstream.received, client.outbox.sent,
+            self._upstream_readable, self._went_down, self._upstream_ended, self._failed,
+        )  # fmt: skip
+        return up, down
 
     # ---- events -----------------------------------------------------------------------------------------------
 
@@ -116,7 +137,11 @@ class Pump:
         if isinstance(self._session, Proving):
             self._session.upstream_proven(stream.proven_until)
         self._upstream.taking = self._clock.monotonic()
-        stream.start(self._upstream_readable, self._upstream_writable)
+        stream.start(self._down or self._upstream_readable, self._upstream_writable)
+        if self._up is not None and self._down is not None:
+            assert self._client.stream is not None
+            self._up.join(self._client.stream, stream)
+            self._down.join(stream, self._client.stream)
         self._upstream_writable()
 
     def _not_dialled(self, reason: Reason, detail: str) -> None:
@@ -192,6 +217,40 @@ class Pump:
             return
         side.keep(data[consumed:], now, consumed > 0, self._budget_granted)
         side.stalled = consumed == 0 and side.inbox.filled >= side.wanted()
+
+    # ---- what a short step leaves (edge.shortcut) -------------------------------------------------------------
+
+    def _went_up(self, data: memoryview, taken: int, sent: int) -> None:
+        self._step(lambda: self._went(self._client, self._upstream, data, taken, sent))
+
+    def _went_down(self, data: memoryview, taken: int, sent: int) -> None:
+        self._step(lambda: self._went(self._upstream, self._client, data, taken, sent))
+
+    def _went(self, side: Side, other: Side, data: memoryview, taken: int, sent: int) -> None:
+        """Of what a side has sent, so much went the short way, and so much of that is written."""
+        now = self._times.active
+        assert side.stream is not None
+        side.more = len(data) == len(self._process.scratch) or side.stream.buffered()
+        if sent < taken:
+            other.send((data[sent:taken],), None, now)
+        if taken:
+            other.stalled = False
+        self._perform(None)
+        rest = data[taken:]
+        if not rest or not self._open:
+            return
+        if len(rest) >= side.wanted() and (self._client_is_shown() if side is self._client else not self._client.full):
+            self._show(side, rest, now)
+        else:
+            side.keep(rest, now, True, self._budget_granted)
+
+    def _client_ended(self, end: StreamEnded | StreamLost) -> None:
+        self._client.note_end(end)
+        self._step(_nothing)
+
+    def _upstream_ended(self, end: StreamEnded | StreamLost) -> None:
+        self._upstream.note_end(end)
+        self._step(_nothing)
 
     def _grow(self) -> None:
         now = self._clock.monotonic()
@@ -291,6 +350,18 @@ class Pump:
         if self._upstream.watch(self._upstream_is_read()):
             self._loop.call_soon(self._upstream_readable)
         self._times.arm()
+        if self._up is not None and self._down is not None:
+            self._see_calm(self._up, self._down)
+
+    def _see_calm(self, up: Shortcut, down: Shortcut) -> None:
+        """Whether the next readings may go the short way."""
+        client, upstream = self._client, self._upstream
+        joined = upstream.stream is not None and client.end is None and upstream.end is None and not self._draining
+        parked = up.parked = down.parked = self._session.parked
+        up.calm = joined and client.reading and not parked and client.calm() and not upstream.outbox.pending
+        down.calm = joined and upstream.reading and upstream.calm() and not client.outbox.pending
+        up.waiting = upstream.inbox.filled > 0 or upstream.stalled
+        down.waiting = client.inbox.filled > 0 or client.stalled
 
     def _see_who(self, authenticated: Callable[[], None]) -> None:
         if self._session.principal is not None:
@@ -320,6 +391,9 @@ class Pump:
         if upstream.end is not None and not upstream.answers_wait():
             (reason, detail), upstream.end = upstream.end, None
             stream = upstream.detach()
+            if self._up is not None and self._down is not None:
+                self._up.part()
+                self._down.part()
             if stream is not None:
                 stream.close()
             self._session.upstream_lost(reason, detail)
@@ -342,6 +416,9 @@ class Pump:
         if not self._open:
             return
         self._open = False
+        if self._up is not None and self._down is not None:
+            self._up.part()
+            self._down.part()
         self._times.stop()
         self._errands.stop_asking()
         client, upstream = self._client, self._upstream

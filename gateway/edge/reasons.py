@@ -394,6 +394,14 @@ BUFFER_BUDGET_TOO_SMALL = reason(
     client_sees=_NOT_STARTED,
     remedy="Make limits.buffered_bytes_max at least four thirds of limits.frame_bytes_max.",
 )
+OPEN_FILES_FEW = reason(
+    "open-files-too-few",
+    cause="The system permits the process too few open files for limits.connections_max: two for each connection, and "
+    "some for everything else. Where a useful number fits, that is the limit, and this is a warning.",
+    client_sees="Nothing at first; with every place taken, resets (connections-max), earlier than configured.",
+    remedy="Raise the hard limit (LimitNOFILE= in the systemd unit, ulimit -Hn, the container runtime's nofile), or "
+    "lower limits.connections_max.",
+)
 
 
 class StartRefused(Exception):

@@ -25,7 +25,7 @@ from gateway.core.session import Peer, Stranger
 from gateway.core.settings import Limits
 from gateway.edge import meters as named
 from gateway.edge import reasons
-from gateway.edge.admission import Admission, Place, origin
+from gateway.edge.admission import Admission, Others, Place, origin
 from gateway.edge.arrival import Arrival, Outcome
 from gateway.edge.buffers import Outbox
 from gateway.edge.connections import Connections, Open
@@ -44,12 +44,14 @@ from gateway.wire.proxy_protocol import Header
 class Reception:
     """Takes connections from when it is made; `connections` is kept here."""
 
-    def __init__(self, process: Process, connections: Connections, audit: Audit, meters: Meters) -> None:
+    def __init__(
+        self, process: Process, connections: Connections, audit: Audit, meters: Meters, others: Others | None = None
+    ) -> None:
         self._process = process
         self._connections = connections
         self._audit = audit
         self._meters = meters
-        self._admission = Admission(process.limits, meters.cell(named.UNAUTHENTICATED))
+        self._admission = Admission(process.limits, meters.cell(named.UNAUTHENTICATED), others)
         self._turns = Turns(process.loop, process.clock)
         self._refusals = Refusals(audit, process.clock)
         self._probes = Refusals(audit, process.clock, "probed")

@@ -14,25 +14,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from OpenSSL import SSL
 
 from gateway.core import settings
-from gateway.core.audit import Audit
+from gateway.core.audit import Audit, AuditEvent
 from gateway.core.clock import Clock
 from gateway.core.identity import Address, Principal
 from gateway.core.meters import Meters
 from gateway.core.reasons import Reason
 from gateway.edge import meters as named
 from gateway.edge import reasons
+from gateway.edge.admission import Others
 from gateway.edge.budget import Budget
 from gateway.edge.buffers import SCRATCH
 from gateway.edge.connections import Connections, Open
 from gateway.edge.front import Front, ListenerSetup
 from gateway.edge.listener import Acceptor, BoundPort, Held, bind_more, close_new
+from gateway.edge.open_files import permitted
 from gateway.edge.process import Answer, Process
 from gateway.edge.reasons import StartRefused
 from gateway.edge.reception import Reception
@@ -41,10 +45,12 @@ from gateway.edge.spares import Spares
 DRAIN_SHARE = 0.5
 """The part of limits.shutdown_timeout over which the closes of a stopping gateway are spread."""
 DRAIN_PACE_SECONDS = 0.02
-"""Between two such closes; less where there are so many that they would not fit."""
+"""Between two such closes, in whichever worker; less where there are so many that they would not fit."""
 Ports = dict[str, list[BoundPort]]
 """By listener."""
 _random = random.SystemRandom()
+
+log = logging.getLogger(__name__)
 
 
 class Server:
@@ -58,13 +64,21 @@ class Server:
         meters: Meters,
         clock: Clock,
         answer: Answer,
+        others: Others | None = None,
+        workers: int = 1,
     ) -> None:
-        """Raises StartRefused if the limits contradict each other."""
+        """`others`: the other workers of this gateway; `workers`: how many there are with this one.
+
+        Raises StartRefused if the limits contradict each other.
+        """
         self._limits = limits
+        self._asked = limits.connections_max
         self._audit = audit
         self._meters = meters
         self._clock = clock
         self._answer = answer
+        self._others = others
+        self._workers = workers
         self._fronts = [Front(setup, meters) for setup in setups]
         self._budget = Budget(limits.buffered_bytes_max, self._soon)
         if limits.frame_bytes_max > self._budget.large_max:
@@ -82,9 +96,32 @@ class Server:
         ports = given if given is not None else self.prepare([front.setup.settings for front in self._fronts])
         for front in self._fronts:
             front.bound = ports[front.name]
+        try:
+            self._limits = self.fitting(self._limits)
+        except StartRefused:
+            for front in self._fronts:
+                for bound in front.bound:
+                    bound.sock.close()
+                front.bound = []
+            raise
+
+    def fitting(self, limits: settings.Limits) -> settings.Limits:
+        """These limits, with as many connections as open files permit. Raises StartRefused."""
+        connections = permitted(limits.connections_max)
+        self._meters.cell(named.CONNECTIONS_MAX).value = connections
+        return limits.model_copy(update={"connections_max": connections})
+
+    def _tell_if_lowered(self) -> None:
+        fitting = self._limits.connections_max
+        if fitting < self._asked:
+            detail = f"{fitting} client connections instead of limits.connections_max: {self._asked}"
+            log.warning("%s: open files permit %s", reasons.OPEN_FILES_FEW.code, detail)
+            fields = MappingProxyType({"reason": reasons.OPEN_FILES_FEW.code, "detail": detail})
+            self._audit(AuditEvent("warning", self._clock.wall(), fields=fields))
 
     def start(self) -> None:
         """Accept from now on. Needs a running loop."""
+        self._tell_if_lowered()
         loop = self._loop = asyncio.get_running_loop()
         process = Process(
             loop,
@@ -96,7 +133,7 @@ class Server:
             self._answer,
             self._meters.cell(named.EXCEPTIONS),
         )
-        reception = self._reception = Reception(process, self._connections, self._audit, self._meters)
+        reception = self._reception = Reception(process, self._connections, self._audit, self._meters, self._others)
         for front in self._fronts:
             self._accept(front, reception, loop)
 
@@ -246,7 +283,9 @@ class Server:
         waiting = list(lines)
         _random.shuffle(waiting)
         begun = self._clock.monotonic()
-        pace = min(DRAIN_PACE_SECONDS, self._limits.shutdown_timeout * DRAIN_SHARE / max(1, len(waiting)))
+        pace = min(
+            DRAIN_PACE_SECONDS * self._workers, self._limits.shutdown_timeout * DRAIN_SHARE / max(1, len(waiting))
+        )
         for index, line in enumerate(waiting):
             early = begun + index * pace - self._clock.monotonic()
             if early > 0:  # a turn that came late is made up for: the time stated holds

@@ -186,6 +186,10 @@ class Side(ABC):
             stream.watch_writing(writing)
         return reading and self.more
 
+    def calm(self) -> bool:
+        """Nothing of what came from it is kept, and nothing more is to be read without an event."""
+        return not (self.inbox.filled or self.stalled or self.more)
+
     def quiet(self) -> bool:
         """Nothing of it is awaited that has a deadline."""
         return not (self.frame_since or self.outbox.pending or self.inbox.waiting_since)

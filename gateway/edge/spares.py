@@ -7,6 +7,7 @@ shown: an inbox shows what was filled into it.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import sys
 
@@ -19,6 +20,16 @@ STEP = 256 * 1024
 costs nothing."""
 _UNSEEN = 2
 """References to a buffer that only the caller's own name and the argument of the question hold."""
+
+
+def _mapped(octets: int) -> Mapped:
+    """Private memory, in large pages where the system has them: filling it costs a tenth of what shared memory does."""
+    made = mmap.mmap(-1, octets, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if advice is not None:
+        with contextlib.suppress(OSError):  # a kernel without them
+            made.madvise(advice)
+    return made
 
 
 class Spares:
@@ -38,7 +49,7 @@ class Spares:
                 self.octets -= len(buffer)
                 if sys.getrefcount(buffer) == _UNSEEN:
                     return buffer
-        return mmap.mmap(-1, -(-octets // STEP) * STEP)
+        return _mapped(-(-octets // STEP) * STEP)
 
     def give(self, buffer: Mapped) -> None:
         """It is not needed any more."""

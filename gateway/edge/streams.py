@@ -48,7 +48,7 @@ class Stream(Protocol):
         ...
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
-        """Whom to call from now on; nothing is watched yet."""
+        """Whom to call from now on; what is watched stays so."""
         ...
 
     def watch_reading(self, on: bool) -> None:
@@ -105,6 +105,10 @@ class SocketStream:
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         self._readable = readable
         self._writable = writable
+        if self._reading:  # the loop is told whom to call, not this
+            self._loop.add_reader(self._fd, readable)
+        if self._writing:
+            self._loop.add_writer(self._fd, writable)
 
     def watch_reading(self, on: bool) -> None:
         if on is not self._reading and self._fd >= 0:

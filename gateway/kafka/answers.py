@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from gateway.core.session import Part
 from gateway.kafka.plan import Finish
+from gateway.kafka.remembered import Asked
 
 OWN_OCTETS_MAX = 4 * 1024 * 1024
 """Bytes of own answers that may wait behind a broker's; beyond them no further request is decided."""
@@ -33,10 +34,12 @@ class Expected:
     kept: bytes of the request that its account counts until the answer has come.
     own: the gateway's own answer (length prefix included); nothing else holds then.
     gateways: the request was the gateway's own, and nothing of its answer is for the client.
+    remembered: Metadata that others may ask for in the same words (kafka.remembered).
     """
 
     __slots__ = (
-        "api_key", "asked", "correlation_id", "finish", "gateways", "kept", "own", "throttle_ms", "version", "walked",
+        "api_key", "asked", "correlation_id", "finish", "gateways", "kept", "own", "remembered", "throttle_ms",
+        "version", "walked",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +65,7 @@ class Expected:
         self.own = own
         self.kept = kept
         self.gateways = gateways
+        self.remembered: Asked | None = None
 
 
 def walked_place(correlation_id: int, api_key: int, version: int) -> int:

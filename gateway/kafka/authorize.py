@@ -37,10 +37,19 @@ Merge = Callable[[Body], None]
 
 def plan(api_key: int, version: int, body: Body, view: View) -> Plan:
     """What is to be done with a request. `body` is not changed and must not be changed before the plan is finished."""
+    return planned(api_key, version, body, view)[0]
+
+
+def planned(api_key: int, version: int, body: Body, view: View) -> tuple[Plan, Work | None]:
+    """The plan, and the work it was made of: its finish asks the view that the work then has."""
     row = TABLE.get(api_key)
     if row is None or not row.versions[0] <= version <= row.versions[1]:
-        return Refuse(API_NOT_OFFERED, f"API {api_key} version {version}")
+        return Refuse(API_NOT_OFFERED, f"API {api_key} version {version}"), None
     work = Work(row, row.shape(version), version, body, view, body)
+    return _plan(work), work
+
+
+def _plan(work: Work) -> Plan:
     refused = _steps(work.shape.before, work) or _checks(work)
     if refused is not None:
         return refused
@@ -49,7 +58,7 @@ def plan(api_key: int, version: int, body: Body, view: View) -> Plan:
     if items is not None and work.body[items.path] is not None:
         unknown = _unknown_ids(items, work, work.body[items.path])
         if unknown:
-            return Wait(TopicFactsWanted(view.backend, frozenset(), unknown))
+            return Wait(TopicFactsWanted(work.view.backend, frozenset(), unknown))
         split = _split(items, work, work.body[items.path])
         work.denials = split.denials
         if split.denials:

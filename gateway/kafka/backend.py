@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from gateway.core.session import Endpoint
 from gateway.kafka.plan import ZERO_ID, TopicId
+from gateway.kafka.remembered import Remembered
 from gateway.kafka.table import OFFERED
 
 TOPICS_MAX = 200_000
@@ -38,12 +39,14 @@ class BrokerVersions:
 class TopicDirectory:
     """Topic names by id and ids by name, as last seen; implements plan.Topics."""
 
-    __slots__ = ("_ids", "_names", "topics_max")
+    __slots__ = ("_ids", "_names", "changes", "topics_max")
 
     def __init__(self, topics_max: int = TOPICS_MAX) -> None:
         self.topics_max = topics_max
         self._names: dict[TopicId, str] = {}
         self._ids: dict[str, TopicId] = {}
+        self.changes = 0
+        """Counts them, for what was computed from the topics before."""
 
     def __len__(self) -> int:
         return len(self._names)
@@ -64,6 +67,7 @@ class TopicDirectory:
         before = self._ids.get(name)
         if before == topic_id:
             return
+        self.changes += 1
         if before is not None:
             self._names.pop(before, None)
         elif len(self._names) >= self.topics_max:
@@ -77,14 +81,17 @@ class TopicDirectory:
     def forget(self, topic_ids: Iterable[TopicId]) -> None:
         for topic_id in topic_ids:
             name = self._names.pop(topic_id, None)
+            self.changes += name is not None
             if name is not None and self._ids.get(name) == topic_id:
                 del self._ids[name]
 
     def replace(self, topics: Iterable[tuple[str, TopicId]]) -> None:
         """All topics of the cluster: what is not among them is gone."""
+        before, changes = self._ids, self.changes
         self._names, self._ids = {}, {}
         for name, topic_id in topics:
             self.learn(name, topic_id)
+        self.changes = changes + (self._ids != before)
 
 
 class BackendState:
@@ -101,6 +108,7 @@ class BackendState:
         self.auto_create_topics = True
         """As long as it is not known, a topic might be created by asking for it."""
         self.topics = TopicDirectory()
+        self.metadata = Remembered(self.topics)
         self.offered: VersionRanges = MappingProxyType({})
         self.supported_features: Mapping[str, tuple[int, int]] = MappingProxyType({})
         self.finalized_features: Mapping[str, tuple[int, int]] = MappingProxyType({})

@@ -481,12 +481,12 @@ cdef Sum sums[SUMS_MAX]  # the process's, as `topics`
 cdef class ShortWay:
     """As kafka.short_way.ShortWay."""
 
-    cdef object _host, _monotonic, _wall, _policies, _tally, _backend, _queue, _places, _append, _popleft
-    cdef object _from_client, _from_upstream, _traffic, _account, _fast, _policy, _generation_seen, _offered, _cells
+    cdef object _host, _monotonic, _wall, _now, _policies, _tally, _backend, _queue, _places, _append, _popleft
+    cdef object _from_client, _from_upstream, _traffic, _account, _fast, _policy, _offered, _cells
     cdef object _produce_cell, _fetch_cell
     cdef dict _write_names, _write_ids, _read_names, _read_ids
     cdef FetchAnswer _fetched
-    cdef int64_t _frame_bytes_max, _in_flight_max, _generation
+    cdef int64_t _frame_bytes_max, _in_flight_max, _generation, _generation_seen
     cdef double _ends_at, _valid_until
     cdef bint _open, _free, _parked
     cdef int _produce_first, _produce_last, _fetch_first, _fetch_last
@@ -532,11 +532,12 @@ cdef class ShortWay:
 
     cdef bint current(self) except -1:
         """Whether what the session saw last still holds."""
-        if <double>self._monotonic() >= self._ends_at:
+        self._now = self._monotonic()
+        if <double>self._now >= self._ends_at:
             return False
-        if self._policies.current is not self._policy or self._tally.generation != self._generation_seen:
+        if self._policies.current is not self._policy or <int64_t>self._tally.generation != self._generation_seen:
             self.learn()
-            if self._policies.current is not self._policy or self._tally.generation != self._generation_seen:
+            if self._policies.current is not self._policy or <int64_t>self._tally.generation != self._generation_seen:
                 return False
         return <double>self._wall() < self._valid_until
 
@@ -605,7 +606,7 @@ cdef class ShortWay:
             if api_key == PRODUCE or size > LARGE:
                 produced += size
             position += PREFIX + size
-        if taken and not self._account.spend(taken, produced, self._monotonic()):
+        if taken and not self._account.spend(taken, produced, self._now):
             wanted = PREFIX
             taken = position = 0
         if taken:
@@ -622,7 +623,7 @@ cdef class ShortWay:
             if taken > fetched:
                 self._produce_cell.value += taken - fetched
             self.requests_taken += taken
-            if self._queue.full:
+            if held + count >= self._in_flight_max or fetched >= fetches:
                 self._host.parked = True
         self._host.client_wanted = wanted
         return position
@@ -750,7 +751,7 @@ cdef class ShortWay:
         fetched.start(PREFIX + size, version)
         if fetched.walk(data, there, self._read_ids if fetched.by_id else self._read_names, &taken) != GOES_ON:
             return 0
-        if not self._account.spend_consumed(size, self._monotonic()):
+        if not self._account.spend_consumed(size, self._now):
             return 0
         fetched.tally()
         self.streaming = fetched.left > 0

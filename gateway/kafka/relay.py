@@ -8,6 +8,7 @@ The session knows which answer is due, and calls.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 
 from gateway.core.clock import Clock
@@ -20,6 +21,7 @@ from gateway.kafka.errors import UNKNOWN_TOPIC_ID
 from gateway.kafka.outcomes import AS_IT_IS, AsItIs
 from gateway.kafka.plan import Body, Finish, Forward
 from gateway.kafka.produce_fetch import FastPath
+from gateway.kafka.remembered import METADATA, Asked
 from gateway.kafka.scan import walk_fetch_response, walk_produce_response
 from gateway.kafka.steps import FETCH, PRODUCE
 from gateway.kafka.throttles import merge_throttle, milliseconds, patch_throttle
@@ -60,19 +62,50 @@ class Relay:
                 return patch_throttle(frame, throttle_offset, throttle_ms) if throttle_ms else AS_IT_IS
             if expected.walked:
                 finish = self._finish_of(api_key, version)
+        remembered = expected.remembered
+        if remembered is not None:
+            if remembered.rights is self._view.rights and not throttle_ms:
+                return self._remembered_answer(expected, remembered, frame, offset)
+            finish = remembered.finish_for(self._view)
         if finish is None and not throttle_ms and asked == version:
             return AS_IT_IS
+        return self._finished(expected, frame, offset, finish, throttle_ms)
+
+    def _finished(
+        self, expected: Expected, frame: memoryview, offset: int, finish: Finish | None, throttle_ms: int
+    ) -> bytes:
+        """An answer decoded, changed and encoded again, with its length prefix."""
+        api_key = expected.api_key
         began = self._clock.monotonic()
-        body = codec.decode_response(api_key, asked, frame[offset:])
+        body = codec.decode_response(api_key, expected.asked, frame[offset:])
         if finish is not None:
             self._view.begin(codec.APIS[api_key].name, answer=True)
             body = finish(body)
             self._view.end()
         if throttle_ms:
-            merge_throttle(api_key, version, body, throttle_ms)
-        made = framed(api_key, version, expected.correlation_id, body)
+            merge_throttle(api_key, expected.version, body, throttle_ms)
+        made = framed(api_key, expected.version, expected.correlation_id, body)
         self._charging.deciding(began)
         return made
+
+    def _remembered_answer(
+        self, expected: Expected, remembered: Asked, frame: memoryview, offset: int
+    ) -> AsItIs | bytes:
+        """An answer to what was asked before in the same words: as then, if the broker says the same."""
+        version = expected.version
+        given = bytes(frame[offset:])
+        header = codec.encode_response_header(METADATA, version, expected.correlation_id)
+        made = remembered.answer(given)
+        if made is not None:
+            return b"".join((struct.pack(">i", len(header) + len(made)), header, made))
+        finish = remembered.finish_for(self._view)
+        if finish is None and expected.asked == version:
+            return AS_IT_IS
+        told = self._view.told
+        answer = self._finished(expected, frame, offset, finish, 0)
+        if self._view.told == told:
+            self._backend.metadata.learn_answer(remembered, given, answer[4 + len(header) :])
+        return answer
 
     def _walk(self, expected: Expected, frame: memoryview, offset: int) -> tuple[int, bool]:
         """Where the throttle time of a Produce or Fetch answer is, and whether the rest may go on as it is."""

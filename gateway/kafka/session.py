@@ -296,7 +296,9 @@ class KafkaSession:
             return len(data)
         to_client = self.effects.to_client
         position = short = 0
+        end = len(data)
         while not self._over:
+            self.upstream_wanted = PREFIX
             taken = self.short_way.answers(data[position:])
             if taken:
                 to_client.append(data[position : position + taken])
@@ -312,6 +314,8 @@ class KafkaSession:
                 position += len(ended)
                 self._passed()
                 continue
+            if self.upstream_wanted > max(PREFIX, end - position):
+                break  # the front of an answer that may go on as it comes
             stop = self._answers_of(data, position, now, only_one=taken > 0)
             going_on = taken and stop > position
             position = stop

@@ -349,15 +349,25 @@ class ShortWay:
         """The next part of the answer that is streamed."""
         fetched, fast = self._fetched, traffic.fast
         verdicts = fast.read_ids if fetched.by_id else fast.read_names
+        failed: Malformed | Withheld
         try:
             if self._generation != fast.generation:
                 self._generation = fast.generation
                 fetched.look_again(verdicts)
             taken = fetched.feed(data, verdicts)
-        except (Malformed, Withheld) as error:
-            self.failed = error
-            self._host.upstream_wanted = 1
-            return 0
+        except Malformed as error:
+            failed = Malformed(str(error))  # kept, so without the frames and views of the one that was raised
+        except Withheld as error:
+            failed = Withheld(error.topic, error.by_id)
+        else:
+            return self._went_on(traffic, taken)
+        failed.__context__ = None
+        self.failed = failed
+        self._host.upstream_wanted = 1
+        return 0
+
+    def _went_on(self, traffic: Followed, taken: int) -> int:
+        fetched = self._fetched
         fetched.tally()
         if fetched.unknown:
             traffic.relay.forget(fetched.unknown)

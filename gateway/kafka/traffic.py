@@ -28,6 +28,8 @@ from gateway.kafka.plan import Answer, Body, Forward, Plan, Refuse, TopicId, Top
 from gateway.kafka.produce_fetch import FastPath
 from gateway.kafka.quirks import without_excess
 from gateway.kafka.relay import Relay
+from gateway.kafka.remembered import METADATA
+from gateway.kafka.rows import Work
 from gateway.kafka.steps import FETCH, PRODUCE
 from gateway.kafka.throttles import merge_throttle, milliseconds
 from gateway.kafka.view import SessionView
@@ -117,6 +119,8 @@ class Traffic:
         held = self.charging.request(api_key, len(frame), now)
         throttle_ms = milliseconds(held)
         outcome: Outcome = self._fast_request(header, frame, throttle_ms)
+        if api_key == METADATA and not header.tagged and not self._waits:
+            outcome = self._remembered_request(header, bytes(frame[header.body_offset :]), throttle_ms)
         if outcome is None:
             kept = len(frame)
             if api_key == PRODUCE:  # its records are let go
@@ -141,17 +145,57 @@ class Traffic:
         changed = codec.drop_unknown(body) or header.tagged or read is not given
         name, again = codec.APIS[api_key].name, self._waits > 0
         self.view.begin(name, self._missing_ids, self._missing_names, again=again)
-        plan = authorize.plan(api_key, version, body, self.view)
+        told = self.view.told
+        plan, work = authorize.planned(api_key, version, body, self.view)
         self.view.end(decided=not isinstance(plan, Wait))
         if isinstance(plan, Wait):
             return self._wait(plan)
         outcome = self._perform(plan, header, body, kept, throttle_ms)
         if outcome is AS_IT_IS and changed:
             outcome = _request(header, version, codec.encode_request(api_key, version, body))
+        if (
+            api_key == METADATA
+            and isinstance(plan, Forward)
+            and not (again or header.tagged)
+            and self.view.told == told
+        ):
+            assert work is not None
+            self._remember_request(header, bytes(given), work, plan, outcome)
         if api_key == PRODUCE and isinstance(plan, Forward):
             self.fast.tally_produced(frame, header.body_offset, version)
             _let_go_of_records(body)
         return outcome
+
+    def _remembered_request(self, header: codec.RequestHeader, body: bytes, throttle_ms: int) -> AsItIs | bytes | None:
+        """Metadata that was asked for in the same words before; None leaves it to the engine."""
+        version, backend = header.api_version, self._context.backend
+        asked = backend.metadata.find(
+            self.view.rights, self._context.listener.name, version, body, backend.auto_create_topics
+        )
+        if asked is None:
+            return None
+        for access in asked.accesses:
+            self.view.tally_pair(*access)[0] += 1
+        expected = Expected(header.correlation_id, METADATA, version, asked.asked, None, throttle_ms)
+        expected.remembered = asked
+        self._queue.expect(expected)
+        return AS_IT_IS if asked.sent is None else _request(header, asked.asked, asked.sent)
+
+    def _remember_request(
+        self, header: codec.RequestHeader, body: bytes, work: Work, plan: Forward, outcome: Outcome
+    ) -> None:
+        """Keep how Metadata was decided."""
+        view, version, backend = self.view, header.api_version, self._context.backend
+        asked = version if plan.version is None else plan.version
+        sent = None
+        if isinstance(outcome, bytes):
+            sent = outcome[4 + len(codec.encode_request_header(METADATA, asked, 0, header.client_id)) :]
+        expected = self._queue.places[-1]
+        assert isinstance(expected, Expected)
+        expected.remembered = backend.metadata.learn(
+            view.rights, self._context.listener.name, version, body, backend.auto_create_topics,
+            work, plan.finish, sent, asked, view.accesses,
+        )  # fmt: skip
 
     def _wait(self, plan: Wait) -> Ask | Close:
         """What a request waits for, within bounds: what is beyond them it is told not to exist, and clients retry."""

@@ -51,6 +51,8 @@ class SessionView:
             SYSTEM, self.backend, peer, account, context.audit, context.clock, self._count, decisions, WHYS
         )
         self._denials.use(identity.principal, rights.revision)
+        self.told = 0
+        """How often something was denied, or a broker lost: of which the audit may have to be told again next time."""
         self._allowed: list[tuple[str, str, str]] = []
         self._summing = True
 
@@ -90,6 +92,11 @@ class SessionView:
                 self.tally_pair(*access)[0] += 1
         self._denials.end()
 
+    @property
+    def accesses(self) -> tuple[tuple[str, str, str], ...]:
+        """(operation, kind, name) of what was allowed in the request that was begun last."""
+        return tuple(self._allowed)
+
     def close(self) -> None:
         """The connection ends, or another view takes its place: leave no denial uncounted."""
         self._denials.close()
@@ -97,6 +104,7 @@ class SessionView:
     def allowed(self, kind: str, operation: str, name: str) -> bool:
         decision = self.rights.decide(kind, operation, name)
         if not decision.allowed:
+            self.told += 1
             self._denials.deny(decision, kind, operation, name)
         elif self._summing:
             self._allowed.append((operation, kind, name))
@@ -109,11 +117,13 @@ class SessionView:
         return self.rights.decide_any(kind, operation).allowed
 
     def refused(self, kind: str, operation: str, name: str, why: str) -> None:
+        self.told += 1
         self._denials.deny(Decision(False, "", why), kind, operation, name)
 
     def address(self, node_id: int) -> Endpoint | None:
         address = self._context.listener.broker_address(node_id)
         if address is None:
+            self.told += 1
             self._warn_of(node_id)
             return None
         return Endpoint(*address)

@@ -24,9 +24,10 @@ from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.policy import PolicySet
 from gateway.core.session import Ask, Fact, KeysWanted, Unavailable
 from gateway.core.settings import Backend, Listener
+from gateway.edge.admission import Others
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
-from gateway.edge.control import ControlDriver
+from gateway.edge.control import Control, ControlDriver
 from gateway.edge.keys import KeyKeeper
 from gateway.edge.server import Server
 from gateway.edge.watch import Watch, fingerprint
@@ -35,12 +36,16 @@ from gateway.kafka.control import KafkaControl
 from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
 from gateway.ops import compiled_pieces, config_policies
+from gateway.ops import pulsar_parts as pulsar
 from gateway.ops.certificate_reload import GivenContext, LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.listening import Listening, Shared
 from gateway.ops.live_configuration import Apply, Done, LiveConfiguration, Outcome
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
+from gateway.pulsar.asks import BrokerWanted
+from gateway.pulsar.backend import PulsarBackend
+from gateway.pulsar.control import PulsarControl
 
 BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least")
 READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge", over_workers="least")
@@ -89,6 +94,7 @@ class Given:
     keys: Callable[[KeyRing], Keys] | None = None
     turns: Turns | None = None
     quotas: Quotas | None = None
+    others: Others | None = None
     workers: int = 1
 
 
@@ -128,10 +134,10 @@ class Gateway:
         told = self.audit if alone else _untold
         self.policies = LivePolicies(first, self._load_policies, told, self.meters, self.clock.wall)
         self.watch = Watch(patterns, self._policies_changed, settings.policies.poll, seen)
-        self.backends = {backend.name: BackendState(backend.name) for backend in settings.backends}
+        self.backends = {backend.name: self._state(backend) for backend in settings.backends}
         self.upstreams = {backend.name: self.upstream(backend) for backend in settings.backends}
         self.controls = {
-            backend.name: self._control(backend) for backend in settings.backends if backend.system == "kafka"
+            backend.name: self._control(backend) for backend in settings.backends if backend.system != "kinesis"
         }
         self._shared = Shared(
             self.policies, self.ring, self.quotas, self.failures, self.audit, self.tally, self.meters, self.clock
@@ -154,6 +160,8 @@ class Gateway:
             self.meters,
             self.clock,
             self.answer,
+            given.others,
+            given.workers,
         )
         self.certificate_watch = Watch(
             certificate_files, self._certificates_changed, settings.policies.poll, seen_certificates
@@ -235,7 +243,8 @@ class Gateway:
 
     def upstream(self, backend: Backend) -> Upstream:
         """The way to a backend. Raises StartRefused."""
-        return Upstream(backend, login, self.audit, self.clock, self.meters, lambda: self._renamed(backend.name))
+        before = login if backend.system == "kafka" else None
+        return Upstream(backend, before, self.audit, self.clock, self.meters, lambda: self._renamed(backend.name))
 
     def _renamed(self, backend: str) -> None:
         """The gateway has another certificate towards a backend: no client may be called as it is now."""
@@ -245,16 +254,25 @@ class Gateway:
         if self.look_again is not None:
             self.afterwards(self.look_again())
 
+    def _state(self, backend: Backend) -> BackendState | PulsarBackend:
+        return pulsar.state(backend, self.clock) if backend.system == "pulsar" else BackendState(backend.name)
+
     def _control(self, backend: Backend) -> ControlDriver:
-        control = KafkaControl(self.backends[backend.name], backend)
-        upstream = self.upstreams[backend.name]
+        state, upstream = self.backends[backend.name], self.upstreams[backend.name]
+        control: Control
+        if isinstance(state, PulsarBackend):
+            control = PulsarControl(
+                state, upstream.account, pulsar.by_certificate(backend), backend.clients_as == "own-token"
+            )
+        else:
+            control = KafkaControl(state, backend)
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)
 
     def add_backend(self, backend: Backend, upstream: Upstream) -> None:
         """A backend that was not there before; whoever adds it starts its parts."""
-        self.backends[backend.name] = BackendState(backend.name)
+        self.backends[backend.name] = self._state(backend)
         self.upstreams[backend.name] = upstream
-        if backend.system == "kafka":
+        if backend.system != "kinesis":
             self.controls[backend.name] = self._control(backend)
 
     def take_backend(self, name: str) -> list[Part]:
@@ -304,7 +322,7 @@ class Gateway:
         """What sessions ask for: keys of an issuer, topics of a backend."""
         if isinstance(ask, KeysWanted):
             return await self.keys.refresh(ask)
-        if isinstance(ask, TopicFactsWanted | TopicsToCreate) and ask.backend in self.controls:
+        if isinstance(ask, TopicFactsWanted | TopicsToCreate | BrokerWanted) and ask.backend in self.controls:
             return await self.controls[ask.backend].answer(ask)
         return Unavailable(ask)
 

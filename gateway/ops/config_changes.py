@@ -41,8 +41,22 @@ def in_force(running: Settings, wanted: Settings) -> InForce:
             listeners.append(listener.model_copy(update={"bind": old.bind}))
         else:
             listeners.append(listener)
-    settings = wanted.model_copy(update={**kept, "listeners": tuple(listeners)})
+    backends, held = _backends(running, wanted)
+    waiting += held
+    settings = wanted.model_copy(update={**kept, "listeners": tuple(listeners), "backends": backends})
     return InForce(settings, tuple(waiting))
+
+
+def _backends(running: Settings, wanted: Settings) -> tuple[tuple[Backend, ...], list[str]]:
+    """Kafka's are taken; one of another system that is there already stays as it is."""
+    before = {each.name: each for each in running.backends}
+    found, held = [], []
+    for backend in wanted.backends:
+        old = before.get(backend.name)
+        stays = old is not None and old != backend and backend.system == old.system != "kafka"
+        found.append(old if stays and old is not None else backend)
+        held += [f"backends[{backend.name}]"] if stays else []
+    return tuple(found), held
 
 
 def _binds_over_itself(old: Listener, new: Listener) -> bool:

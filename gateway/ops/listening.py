@@ -19,14 +19,18 @@ from gateway.core.keys import KeyRing
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
-from gateway.core.session import Peer, Session, SessionFactory
+from gateway.core.session import SessionFactory
 from gateway.core.settings import Issuer, Limits, Listener
 from gateway.core.tokens import Validator
 from gateway.edge.front import ListenerSetup
 from gateway.kafka.backend import BackendState
-from gateway.kafka.context import ListenerContext
+from gateway.kafka.context import ListenerContext as KafkaContext
 from gateway.kafka.session import KafkaSession
+from gateway.ops import pulsar_parts
 from gateway.ops.upstreams import Upstream
+from gateway.pulsar.backend import PulsarBackend
+from gateway.pulsar.context import ListenerContext as PulsarContext
+from gateway.pulsar.session import PulsarSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Listening:
     def __init__(
         self,
         shared: Shared,
-        state: BackendState,
+        state: BackendState | PulsarBackend,
         upstream: Upstream,
         listener: Listener,
         issuers: Sequence[Issuer],
@@ -58,7 +62,7 @@ class Listening:
         self._shared = shared
         self._state = state
         self._upstream = upstream
-        self._contexts: dict[int | None, ListenerContext] = {}
+        self._contexts: dict[int | None, KafkaContext | PulsarContext] = {}
         self._validator: Validator | None = None
         self.use(listener, issuers, limits)
 
@@ -98,25 +102,31 @@ class Listening:
     def _factory(self, node_id: int | None) -> SessionFactory:
         context = self._contexts.get(node_id)
         if context is None:
-            shared = self._shared
-            context = self._contexts[node_id] = ListenerContext(
-                listener=self.listener,
-                node_id=node_id,
-                backend=self._state,
-                policies=shared.policies,
-                validator=self._validator if self._taken else None,
-                quotas=shared.quotas,
-                limits=self._limits,
-                audit=shared.audit,
-                tally=shared.tally,
-                meters=shared.meters,
-                clock=shared.clock,
-                account=self._upstream.account,
-                failures=shared.failures,
-                own_names=self._upstream.names,
-            )
-        return partial(_session, context)
+            context = self._contexts[node_id] = self._context(node_id)
+        if isinstance(context, PulsarContext):
+            return partial(PulsarSession, context=context)
+        return partial(KafkaSession, context=context)
 
-
-def _session(context: ListenerContext, peer: Peer) -> Session:
-    return KafkaSession(peer, context)
+    def _context(self, node_id: int | None) -> KafkaContext | PulsarContext:
+        shared, state, upstream = self._shared, self._state, self._upstream
+        validator = self._validator if self._taken else None
+        if isinstance(state, PulsarBackend):
+            backend, names = upstream.way.backend, upstream.names
+            account = upstream.account
+            return pulsar_parts.context(shared, self.listener, state, backend, validator, self._limits, account, names)
+        return KafkaContext(
+            listener=self.listener,
+            node_id=node_id,
+            backend=state,
+            policies=shared.policies,
+            validator=validator,
+            quotas=shared.quotas,
+            limits=self._limits,
+            audit=shared.audit,
+            tally=shared.tally,
+            meters=shared.meters,
+            clock=shared.clock,
+            account=upstream.account,
+            failures=shared.failures,
+            own_names=upstream.names,
+        )

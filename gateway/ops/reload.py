@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from gateway.core.documents import Mistake, Mistakes
 from gateway.core.reasons import Reason
 from gateway.core.session import Endpoint, Identified
-from gateway.core.settings import Backend, Settings
+from gateway.core.settings import Backend, Limits, Settings
 from gateway.core.standing import no_longer_believed
 from gateway.edge import reasons
 from gateway.edge.audit import Output
@@ -70,6 +70,7 @@ class Prepared:
     fresh: Mapping[str, Upstream]
     issuers: NextIssuers
     output: Output | None
+    limits: Limits
     ports: Ports
     undo: contextlib.AsyncExitStack
 
@@ -108,6 +109,7 @@ async def prepare(gateway: Gateway, new: Configuration) -> Prepared:
             output = gateway.audit.prepare(settings.audit)
             if output is not None:
                 undo.callback(output.close)
+            limits = gateway.server.fitting(settings.limits)
             ports = gateway.server.prepare(settings.listeners)
             undo.callback(gateway.server.abandon, ports)
         except ListenerRefused as failed:
@@ -123,7 +125,7 @@ async def prepare(gateway: Gateway, new: Configuration) -> Prepared:
             why = f"{settings.audit.output}: {error.strerror or type(error).__name__}"
             raise Mistakes([new.mistake(("audit", "output"), why, "a file that can be written, or stdout")]) from None
         kept = undo.pop_all()
-    return Prepared(new, settings, found.waiting, certificates, ways, fresh, issuers, output, ports, kept)
+    return Prepared(new, settings, found.waiting, certificates, ways, fresh, issuers, output, limits, ports, kept)
 
 
 def keeper(gateway: Gateway) -> KeyKeeper:
@@ -247,7 +249,7 @@ def _use_listeners(gateway: Gateway, prepared: Prepared, moved: frozenset[str]) 
             listening.use(listener, settings.issuers, settings.limits)
         gateway.listenings[listener.name] = listening
     setups = [gateway.listenings[name].setup(loaded.context) for name, loaded in prepared.certificates.items()]
-    gateway.server.use(setups, settings.limits, prepared.ports)
+    gateway.server.use(setups, prepared.limits, prepared.ports)
     gateway.certificates.use(prepared.certificates)
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.core.accounts import ACCOUNT_UNAVAILABLE, Credential, LoginFailed, Proven
 from gateway.core.audit import Audit
 from gateway.core.clock import Clock
+from gateway.core.exchange import Exchange
 from gateway.core.meters import Meter, Meters
 from gateway.core.session import Endpoint
 from gateway.core.settings import Backend
@@ -47,13 +49,14 @@ class Upstream:
     def __init__(
         self,
         backend: Backend,
-        login: Login,
+        login: Login | None,
         audit: Audit,
         clock: Clock,
         meters: Meters,
         renamed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`renamed` is called when `names` have become others. Raises StartRefused."""
+        """login: None where sessions show the account by themselves. `renamed` is called when `names` have become
+        others. Raises StartRefused."""
         self._login = login
         self._audit = audit
         self._clock = clock
@@ -78,7 +81,7 @@ class Upstream:
     @property
     def renew(self) -> Renew | None:
         """How a connection that is kept proves the account again."""
-        return self.account.prove if self.account is not None else None
+        return self.account.prove if self.account is not None and self._login is not None else None
 
     async def dial(self, endpoint: Endpoint) -> Stream:
         """Raises DialFailed."""
@@ -95,9 +98,13 @@ class Upstream:
         if present is not None and present.backend.account == backend.account:
             account = present.account
         elif backend.account is not None:
-            account = AccountKeeper(backend, backend.account, self._login, self._audit, self._clock, self._meters)
+            account = AccountKeeper(
+                backend, backend.account, self._login or _by_sessions, self._audit, self._clock, self._meters
+            )
         dialer = Dialer(backend, lambda result: self._meters.cell(DIALLED, backend.name, result))
-        dial: Dial = LoggedInDial(dialer, account, backend.request_timeout) if account is not None else dialer
+        dial: Dial = dialer
+        if account is not None and self._login is not None:
+            dial = LoggedInDial(dialer, account, backend.request_timeout)
         names = names_of_certificate(tls.certificate) if tls.certificate is not None else frozenset[str]()
         return Way(backend, dialer, account, dial, names, files, seen)
 
@@ -158,3 +165,9 @@ class Upstream:
         if self.way.dialer.trouble:
             found.append(f"backend {self.way.backend.name}: {self.way.dialer.trouble}")
         return found
+
+
+async def _by_sessions(exchange: Exchange, credential: Credential) -> Proven:
+    """Nobody logs in ahead of such a session."""
+    del exchange, credential
+    raise LoginFailed(ACCOUNT_UNAVAILABLE, "sessions of this protocol log in by themselves")

@@ -73,6 +73,7 @@ class Plan:
     rate: float
     seed: int
     minutes: float
+    workers: int
     faults_min: int
     """Of each kind: the storm goes on until so many were done, though the records are through."""
     output: Path | None
@@ -107,12 +108,13 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
     parser.add_argument("--rate", type=float, default=4000.0, help="records per second at most (default: 4000)")
     parser.add_argument("--seed", type=int, default=None, help="of the lots that are drawn (default: by chance)")
     parser.add_argument("--minutes", type=float, default=30.0, help="the longest it may take (default: 30)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the gateway (default: 2)")
     parser.add_argument("--faults-min", type=int, default=1, help="of each kind, whatever the records (default: 1)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where to store (default: loadtest/results)")
     parser.add_argument("--no-output", dest="output", action="store_const", const=None, help="store nothing")
     told = parser.parse_args(arguments)
     seed = random.randrange(1 << 32) if told.seed is None else told.seed
-    return Plan(told.records, told.seconds, told.rate, seed, told.minutes, told.faults_min, told.output)
+    return Plan(told.records, told.seconds, told.rate, seed, told.minutes, told.workers, told.faults_min, told.output)
 
 
 @dataclass
@@ -133,7 +135,7 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
+def site(folder: Path, workers: int) -> Iterator[Site]:
     """Three brokers that all vote, want an account and want it again; the gateway before them."""
     properties = {"min.insync.replicas": "2", "transaction.state.log.min.isr": "2",
                   "auto.create.topics.enable": "false"}  # fmt: skip
@@ -149,7 +151,7 @@ def site(folder: Path) -> Iterator[Site]:
         guarded_backend(gateway.config["backends"][0], kafka, account)
         mount = Mount(folder / "mount", gateway.ca.server("gateway", hosts=["localhost", "127.0.0.1"]))
         gateway.config["listeners"][0]["tls"] = {"certificate": str(mount.certificate), "key": str(mount.key)}
-        gateway.config["log_level"] = "info"
+        gateway.config |= {"log_level": "info", "workers": workers}
         del gateway.config["audit"]["allowed_interval"]
         with gateway:
             yield Site(kafka.cluster, gateway, mount, Tokens(gateway.issuer, gateway.folder / "jwks.json"))
@@ -157,15 +159,15 @@ def site(folder: Path) -> Iterator[Site]:
 
 def run(folder: Path, plan: Plan, say: Callable[[str], None]) -> Result:
     """The whole run. Raises Missing, KeyboardInterrupt; everything else becomes a finding."""
-    result = Result(plan.records, plan.seed, plan.seconds)
+    result = Result(plan.records, plan.seed, plan.seconds, plan.workers)
     result.about = machine() | versions()
     streams = [Stream(0, "storm.first", PARTITIONS), Stream(1, "storm.second", PARTITIONS), Stream(2, "storm.tx", 6)]
     begun = time.monotonic()
-    with site(folder) as made:
+    with site(folder, plan.workers) as made:
         say(f"three brokers and the gateway are up after {time.monotonic() - begun:.0f} s; seed {plan.seed}")
         _topics(made.cluster, streams)
         begun = time.monotonic()
-        storm = Storm(made.cluster, made.gateway, made.mount, made.tokens, POLICY, plan.seed,
+        storm = Storm(made.cluster, made.gateway, made.mount, made.tokens, POLICY, plan.workers, plan.seed,
                       lambda words: say(f"{time.monotonic() - begun:6.0f} s  {words}"))  # fmt: skip
         stop, readers_stop = threading.Event(), threading.Event()
         senders = _senders(streams, plan, made.settings(), stop)

@@ -119,6 +119,10 @@ class IdempotentProducer(Client):
         self._count = count
         self._pace = Pace(rate)
 
+    def finish(self) -> None:
+        """Send no more; the thread ends with the last acknowledgement."""
+        self._count = 0
+
     def work(self) -> None:
         producer = Producer(self._settings)
         stream = self._stream
@@ -252,7 +256,7 @@ class GroupReader(Client):
         more = {"group.id": "storm-group", "auto.offset.reset": "earliest", "enable.auto.commit": True,
                 "auto.commit.interval.ms": 1_000, "isolation.level": "read_committed",
                 "session.timeout.ms": 10_000}  # fmt: skip
-        super().__init__(name, {**settings, **more}, stop)
+        super().__init__(name, {**more, **settings}, stop)
         self._topics = topics
         self._reading = reading
 

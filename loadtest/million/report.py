@@ -16,6 +16,8 @@ class Result:
     """Asked for."""
     seed: int
     seconds_between: float
+    workers: int
+    """Processes of the gateway."""
     seconds: float = 0.0
     states: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
@@ -99,7 +101,7 @@ aborted transaction and is never seen.
 {verdict}
 
 {result.seconds:.0f} s in all; for {result.gateway_away_seconds:.0f} s of these no gateway was there. About
-{result.seconds_between:g} s between two faults; seed {result.seed}.
+{result.seconds_between:g} s between two faults; {result.workers} worker processes; seed {result.seed}.
 
 {table(result)}
 {about}"""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import ssl
 import time
@@ -30,6 +31,30 @@ EFFECT_SECONDS_MAX = 20.0
 """In which a reload is seen."""
 DOWN_SECONDS_MAX = 10.0
 """A broker that fell out comes back within this."""
+
+
+def in_sync(admin: AdminClient) -> bool:
+    """Whether every partition has all its replicas in sync, the brokers' own topics included."""
+    try:
+        topics = admin.list_topics(timeout=5).topics.values()
+    except KafkaException:
+        return False
+    return all(len(each.isrs) == len(each.replicas) for topic in topics for each in topic.partitions.values())
+
+
+def shuffled(admin: AdminClient, lots: random.Random) -> dict[str, dict[int, list[int]]]:
+    """Every partition's replicas in another order: topic -> partition -> nodes."""
+    orders: dict[str, dict[int, list[int]]] = {}
+    for name, topic in admin.list_topics(timeout=10).topics.items():
+        if not name.startswith("_"):
+            replicas = {number: list(each.replicas) for number, each in topic.partitions.items()}
+            orders[name] = {number: lots.sample(each, len(each)) for number, each in replicas.items()}
+    return orders
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process has started."""
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 class StormFailed(Exception):
@@ -75,6 +100,7 @@ class Storm:
         mount: Mount,
         tokens: Tokens,
         policy: str,
+        workers: int,
         seed: int,
         say: Callable[[str], None],
     ) -> None:
@@ -83,6 +109,7 @@ class Storm:
         self._mount = mount
         self._tokens = tokens
         self._policy = policy
+        self._workers = workers
         self._lots = random.Random(seed)
         self._say = say
         self._other_ca = make_ca(gateway.folder / "another", "Another CA")
@@ -100,6 +127,7 @@ class Storm:
             "broker stopped and restarted": self._stop_broker,
             "gateway killed (kill -9) and restarted": self._kill_gateway,
             "gateway stopped (SIGTERM) and restarted": self._stop_gateway,
+            **({"worker or office killed (kill -9) and replaced": self._kill_one} if workers > 1 else {}),
             "leaders of all partitions moved": self._move_leaders,
             "certificate renewed": self._renew_certificate,
             "certificate with another's key, refused": self._wrong_certificate,
@@ -149,12 +177,8 @@ class Storm:
             self.mend()
 
     def in_sync(self) -> bool:
-        """Whether every partition has all its replicas in sync, the brokers' own topics included."""
-        try:
-            topics = self._admin.list_topics(timeout=5).topics.values()
-        except KafkaException:
-            return False
-        return all(len(each.isrs) == len(each.replicas) for topic in topics for each in topic.partitions.values())
+        """Whether every partition has all its replicas in sync."""
+        return in_sync(self._admin)
 
     # --- brokers
 
@@ -176,14 +200,7 @@ class Storm:
     def _move_leaders(self) -> None:
         """Every partition's replicas in another order, and the first of them elected. While the controllers elect one
         of their own, it is asked again."""
-        topics = {name: topic for name, topic in self._admin.list_topics(timeout=10).topics.items() if name[0] != "_"}
-        orders = {
-            name: {
-                number: self._lots.sample(each.replicas, len(each.replicas))
-                for number, each in topic.partitions.items()
-            }
-            for name, topic in topics.items()
-        }
+        orders = shuffled(self._admin, self._lots)
 
         def moved() -> bool:
             try:
@@ -197,7 +214,10 @@ class Storm:
     # --- the gateway
 
     def _kill_gateway(self) -> None:
+        """Its other processes end with it, or the next one would share their ports."""
+        family = self._family()
         self._gateway.kill()
+        self._until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), "its other processes end, too")
         self._gateway_back()
 
     def _stop_gateway(self) -> None:
@@ -211,13 +231,28 @@ class Storm:
         self._gateway.start()
         self.unavailable += time.monotonic() - begun
 
+    def _kill_one(self) -> None:
+        """A worker, or the office beside them: another takes its place, and the rest go on."""
+        before = self._family()
+        os.kill(self._lots.choice(sorted(before)), signal.SIGKILL)
+
+        def mended() -> bool:
+            now = self._family()
+            return len(now) == len(before) and now != before and self._gateway.admin("/readyz")[0] == 200
+
+        self._until(mended, "the one that was killed is replaced")
+
+    def _family(self) -> set[int]:
+        """The gateway's other processes; none where it is one."""
+        return children(self._gateway.pid)
+
     # --- what it reloads
 
     def _renew_certificate(self) -> None:
         certificate, key = self._gateway.ca.server("gateway", hosts=["localhost", "127.0.0.1"])
         wanted = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
         self._mount.put(certificate, key)
-        self._until(lambda: self._served() == wanted, "the renewed certificate is shown")
+        self._until(lambda: self._served() == {wanted}, "the renewed certificate is shown")
 
     def _wrong_certificate(self) -> None:
         """Refused; the one before stays in force, and the next good pair is taken."""
@@ -262,8 +297,11 @@ class Storm:
         with RawClient(self._gateway.port(), self._gateway.ca_file) as client:
             return client.authenticate(self._tokens.give())[0] == 0
 
-    def _served(self) -> int:
-        """The serial number of the certificate that a new client gets."""
+    def _served(self) -> set[int]:
+        """The serial numbers of the certificates that new clients get, of every worker as far as chance goes."""
+        return {self._serial() for _ in range(1 if self._workers == 1 else 4 * self._workers)}
+
+    def _serial(self) -> int:
         context = ssl.create_default_context(cafile=self._gateway.ca_file)
         with (
             socket.create_connection(("127.0.0.1", self._gateway.port()), timeout=10) as plain,

@@ -8,9 +8,14 @@ import json
 import os
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +24,20 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.ops.demo.cluster import EmbeddedCluster
-from tests.integration.test_run import POLICY, WIDER, produce, until
+from gateway.ops.workers.mending import STARTS_MAX
+from tests.certificates import make_ca
+from tests.integration import test_run
+from tests.integration.test_certificate_reload import Mount
+from tests.integration.test_run import produce, until
 from tests.real.gateway import GatewayProcess
+from tests.real.wire import API_VERSIONS, METADATA, RawClient, request
 
+FEW = """\
+  - {to: {issuer: test, sub: few}, produce: 10 MiB/s, consume: 10 MiB/s, requests: 1000/s, connections: 5}
+  - {to: {issuer: test, sub: flood}, produce: 10 MiB/s, consume: 10 MiB/s, requests: 100/s, connections: 50}
+"""
+POLICY = test_run.POLICY.replace("limits:\n", "limits:\n" + FEW)
+WIDER = test_run.WIDER.replace("limits:\n", "limits:\n" + FEW)
 NARROW = POLICY.replace("[orders]", "[nothing]")
 
 
@@ -162,6 +178,106 @@ def test_status_close_and_log_level_speak_for_all_workers(gateway: GatewayProces
     del producers
 
 
+def in_both_workers(gateway: GatewayProcess, subject: str, least: int = 1) -> list[RawClient]:
+    """Connections of a principal, at least so many in each worker."""
+    made: list[RawClient] = []
+    while True:
+        client = RawClient(gateway.port(), gateway.ca_file)
+        assert client.authenticate(gateway.issuer.token(subject))[0] == 0
+        made.append(client)
+        if min(each["connections"] for each in status(gateway)["workers"]) >= least:
+            return made
+
+
+def nobody_connected(gateway: GatewayProcess) -> bool:
+    return status(gateway)["connections"]["total"] == 0
+
+
+def test_a_principals_connections_are_counted_over_all_workers(gateway: GatewayProcess) -> None:
+    until(lambda: nobody_connected(gateway))
+    clients = []
+    for _ in range(5):
+        clients.append(RawClient(gateway.port(), gateway.ca_file))
+        assert clients[-1].authenticate(gateway.issuer.token("few"))[0] == 0
+    for _ in range(6):  # in whichever worker
+        with RawClient(gateway.port(), gateway.ca_file) as refused, suppress(OSError):
+            assert refused.authenticate(gateway.issuer.token("few"))[0] != 0
+    for client in clients:
+        client.close()
+    until(lambda: nobody_connected(gateway))
+
+
+def test_a_worker_that_dies_gives_its_connections_back(gateway: GatewayProcess) -> None:
+    clients = []
+    for _ in range(5):
+        clients.append(RawClient(gateway.port(), gateway.ca_file))
+        assert clients[-1].authenticate(gateway.issuer.token("few"))[0] == 0
+    for worker in (1, 2):
+        at = len(gateway.audit())
+        os.kill(worker_pid(gateway, worker), signal.SIGKILL)
+        gateway.wait_audit(event="worker", worker=worker, state="serves", after=at)
+    until(lambda: nobody_connected(gateway))
+    for client in clients:
+        client.close()
+    with RawClient(gateway.port(), gateway.ca_file) as again:
+        assert again.authenticate(gateway.issuer.token("few"))[0] == 0
+
+
+def test_a_flood_through_both_workers_gets_one_quota(gateway: GatewayProcess) -> None:
+    """100 requests a second; each worker by itself would let through as many."""
+    until(lambda: nobody_connected(gateway))
+    clients = in_both_workers(gateway, "flood", least=3)
+    answers = [0] * len(clients)
+    begun, seconds = time.monotonic(), 6.0
+
+    def flood(number: int) -> None:
+        while time.monotonic() - begun < seconds:
+            clients[number].send(request(METADATA, 1, struct.pack(">i", 0)))
+            clients[number].receive()
+            answers[number] += 1
+
+    threads = [threading.Thread(target=flood, args=(number,)) for number in range(len(clients))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.monotonic() - begun
+    for client in clients:
+        client.close()
+    assert sum(answers) <= 100 * (took + 1) + 2 * len(clients)
+    assert min(answers) >= 1
+
+
+def handshake(gateway: GatewayProcess, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSocket:
+    plain = socket.create_connection(("localhost", gateway.port()), timeout=15)
+    tls = context.wrap_socket(plain, server_hostname="localhost", session=session)
+    tls.sendall(request(API_VERSIONS, 0))
+    assert tls.recv(65536)  # what came with it, the ticket, is known now
+    return tls
+
+
+def test_a_session_ticket_of_one_worker_is_good_in_the_other(gateway: GatewayProcess) -> None:
+    """Also in one that was mended, and when the certificate has changed."""
+    context = ssl.create_default_context(cafile=gateway.ca_file)
+    with handshake(gateway, context, None) as first:
+        session = first.session
+    assert session is not None
+    assert session.has_ticket
+
+    def resumed() -> list[bool]:
+        at, found = len(gateway.audit()), []
+        while len({line["connection"].split("-")[0] for line in gateway.audit()[at:] if "tls_version" in line}) < 2:
+            with handshake(gateway, context, session) as tls:
+                found.append(bool(tls.session_reused))
+        return found
+
+    assert all(resumed())
+    at = len(gateway.audit())
+    os.kill(worker_pid(gateway, 1), signal.SIGKILL)
+    gateway.wait_audit(event="worker", worker=1, state="serves", after=at)
+    assert all(resumed())
+
+
 def test_an_office_that_dies_is_mended_and_clients_notice_nothing(gateway: GatewayProcess) -> None:
     (producer,) = kept_connections(gateway, 1)
     before = counted(gateway, "gateway_connections_accepted_total")
@@ -197,6 +313,23 @@ def test_a_worker_that_hangs_is_killed_and_mended(gateway: GatewayProcess) -> No
     assert "worker 2 does not answer" in gateway.log()
 
 
+def test_who_does_not_know_the_word_is_not_let_in(gateway: GatewayProcess) -> None:
+    """The office's door is a socket that anybody of this machine may knock at."""
+    listed = Path("/proc/net/unix").read_text().splitlines()
+    (name,) = {line.split()[-1] for line in listed if f"@gateway-{gateway.pid}-" in line}
+    for said in ({"word": "0" * 64, "place": 1, "pid": 1}, {"place": 1}):
+        message = json.dumps({"ask": "hello", "number": 1, "with": said}).encode()
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(10)
+            door.connect("\0" + name[1:])
+            door.sendall(struct.pack(">I", len(message)) + message)
+            answer = door.recv(65536)
+            assert b"revision" not in answer
+            assert b"jwks" not in answer
+    assert serving(gateway)
+    assert gateway.admin("/readyz")[0] == 200
+
+
 def test_rotation_is_followed_by_all(gateway: GatewayProcess) -> None:
     audit = gateway.folder / "audit.jsonl"
     kept = gateway.folder / "audit.1.jsonl"
@@ -217,6 +350,63 @@ def test_a_second_gateway_does_not_share_the_ports(gateway: GatewayProcess) -> N
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "port-in-use" in done.stderr
+
+
+def test_connections_of_an_address_are_counted_over_all_workers(cluster: EmbeddedCluster, tmp_path: Path) -> None:
+    """Places are taken and looked at one after the other, so that two workers may each give the last one."""
+    limits = {"connections_per_address_max": 10, "handshake_timeout": "60 s"}
+    backends = {"main": ",".join(cluster.bootstrap)}
+    with GatewayProcess(tmp_path, backends, policy=POLICY, limits=limits, workers=2) as made:
+        peers = [socket.create_connection(("localhost", made.port())) for _ in range(40)]
+        until(lambda: counted(made, "gateway_connections_accepted_total") == 40)
+        assert 10 <= status(made)["connections"]["total"] <= 11
+        line = made.wait_audit(event="refused", reason="connections-per-address-max")
+        assert line["address"] == "127.0.0.1"
+        for peer in peers:
+            peer.close()
+        until(lambda: nobody_connected(made))
+        with RawClient(made.port(), made.ca_file) as again:
+            assert again.authenticate(made.issuer.token("app"))[0] == 0
+
+
+def in_both(gateway: GatewayProcess, one: Callable[[], object]) -> list[Any]:
+    """What each of some connections says, which come to both workers."""
+    at, found = len(gateway.audit()), list[Any]()
+    while len({line["connection"].split("-")[0] for line in gateway.audit()[at:] if "tls_version" in line}) < 2:
+        found.append(one())
+    return found
+
+
+def test_a_changed_certificate_is_shown_by_all_workers_and_no_old_ticket_is_in_the_way(
+    cluster: EmbeddedCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "mount").mkdir()
+    mount = Mount(tmp_path / "mount", make_ca(tmp_path / "ca"))
+    listener = {"tls": {"certificate": str(mount.folder / "tls.crt"), "key": str(mount.folder / "tls.key")}}
+    backends = {"main": ",".join(cluster.bootstrap)}
+    with GatewayProcess(tmp_path / "gateway", backends, policy=POLICY, listener=listener, workers=2) as made:
+        context = ssl.create_default_context(cafile=str(mount.ca.path))
+
+        def serial(session: ssl.SSLSession | None = None) -> str:
+            with handshake(made, context, session) as tls:
+                shown = tls.getpeercert()
+                assert shown is not None
+                return str(shown["serialNumber"])
+
+        (first,) = set(in_both(made, serial))
+        with handshake(made, context, None) as tls:
+            session = tls.session
+        mount.put(*mount.ca.server())
+        made.wait_audit(event="config-revision", listener="main-listener")
+        (second,) = set(in_both(made, serial))
+        assert second != first
+        in_both(made, lambda: serial(session))  # resumed or not: the handshake is completed
+        mount.put(mount.ca.server()[0], mount.ca.server()[1])  # a key of another certificate
+        made.wait_audit(event="warning", listener="main-listener")
+        at = len(made.audit())
+        os.kill(worker_pid(made, 1), signal.SIGKILL)
+        made.wait_audit(event="worker", worker=1, state="serves", after=at)
+        assert second in in_both(made, serial)
 
 
 def processes(gateway: GatewayProcess) -> list[int]:
@@ -250,10 +440,39 @@ def test_everything_ends_when_the_supervisor_is_killed(cluster: EmbeddedCluster,
     until(gone(children), 20)
 
 
-def test_a_worker_that_cannot_start_ends_the_whole(cluster: EmbeddedCluster, tmp_path: Path) -> None:
-    made = GatewayProcess(tmp_path, {"main": ",".join(cluster.bootstrap)}, policy=POLICY, workers=2)
-    (tmp_path / "audit").mkdir()
-    made.config["audit"] = {"output": str(tmp_path / "audit")}
-    with pytest.raises(AssertionError):
-        made.start()
-    assert "the gateway ends" in made.log()
+SUPERVISED = """
+import os, select, sys
+from gateway.ops.workers.mending import Mending
+from gateway.ops.workers.places import OFFICE, Field, Places
+from gateway.ops.workers.supervisor import Supervisor
+
+places = Places(2)
+
+def body(place, line):
+    if place == 2 and int(places.get(2, Field.STARTS)) > int(sys.argv[1]):
+        return int(sys.argv[2])
+    places.put(place, Field.SERVING, 1.0)
+    while not select.select([line], [], [], 0.02)[0]:
+        places.put(place, Field.BEAT, __import__("time").monotonic())
+        if place == 2 and places.get(2, Field.STARTS) <= int(sys.argv[1]):
+            os.kill(os.getpid(), 9)
+    return 0
+
+code = Supervisor(places, body, 5.0, lambda: None, mending=lambda: Mending((0.0,))).run()
+print("starts", int(places.get(2, Field.STARTS)))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("good", "code", "ends_with", "starts"),
+    [(0, 2, 2, 1), (0, 1, 1, STARTS_MAX), (3, 3, 3, 3 + STARTS_MAX)],
+    ids=["refused at the first start", "never starts", "starts no more"],
+)
+def test_a_worker_that_cannot_start_ends_the_whole(good: int, code: int, ends_with: int, starts: int) -> None:
+    """`good`: starts after which it serves and dies; the code is what it ends with from then on."""
+    command = [sys.executable, "-c", SUPERVISED, str(good), str(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ends_with, done.stderr
+    assert done.stdout == f"starts {starts}\n"
+    assert "worker 2 could not start" in done.stderr

@@ -252,7 +252,7 @@ def script(seed: int, large: bool) -> list[Step]:
 @pytest.mark.parametrize("block", range(4))
 def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
     by_pump = 0
-    for seed in range(block * 20, block * 20 + 20):
+    for seed in range(block * 8, block * 8 + 8):
         worlds = []
         quota = TIGHT if seed % 3 == 0 else PLENTY
         for way in (GENERAL, SESSION, PUMP):
@@ -280,7 +280,7 @@ def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
             summed = [sums(world) for world, _ in worlds]
             assert summed[1:] == summed[:1] * 2, seed
         by_pump += worlds[2][0].by_pump
-    assert by_pump > 8_000  # the short way did take something
+    assert by_pump > 3_000  # the short way did take something
 
 
 def sums(world: ShortWorld) -> list[tuple[object, ...]]:

@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from tests.real.gateway import GatewayProcess
+from tests.real.guarded import GuardedKafka, guarded_kafka
 from tests.real.kafka import KafkaCluster
 from tests.real.names import need_names
 from tests.real.site import DIRECT, POLICY, Site
@@ -24,7 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents and item.path.name not in NEEDS_NO_BROKER:
             item.add_marker(pytest.mark.real)
-            item.add_marker(pytest.mark.timeout(180))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(180))
 
 
 @pytest.fixture(scope="session", params=["one", "three"])
@@ -52,6 +54,14 @@ def three(
     gateway.add_names()
     with gateway:
         yield kafka_three, gateway
+
+
+@pytest.fixture(scope="session")
+def guarded_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedKafka]:
+    """Three brokers that want an account and want it again, and each of which may fall out."""
+    properties = {"min.insync.replicas": "2", "auto.create.topics.enable": "false"}
+    with guarded_kafka(tmp_path_factory.mktemp("guarded-three"), 3, controllers=3, properties=properties) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -57,13 +57,17 @@ class GatewayProcess:
         limits: Mapping[str, Any] | None = None,
         listener: Mapping[str, Any] | None = None,
         workers: int = 1,
+        ready_seconds: float = READY_SECONDS_MAX,
     ) -> None:
         """`backends`: name -> plaintext bootstrap servers. `limits` and `listener` override the configuration."""
+        self._ready_seconds = ready_seconds
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.ca: Ca = make_ca(folder / "certificates")
         self.issuer = issuer or TokenIssuer()
         self.ports = {name: free_ports(12, consecutive=True) for name in backends}
+        self.before: tuple[str, ...] = ()
+        """What stands before its command, such as a shell that lowers a limit."""
         self._hosts: dict[str, str] = {}
         """Doors with a host name per broker, and the name clients start with."""
         self.admin_port = free_ports(1)[0]
@@ -169,7 +173,7 @@ class GatewayProcess:
         self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
         self._log = open(self.folder / "gateway.log", "ab")  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", "--config", str(self.config_path)],
+            [*self.before, sys.executable, "-m", "gateway", "run", "--config", str(self.config_path)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
             env=without_names(PYTHONPATH=str(Path(__file__).parents[2])),
         )  # fmt: skip
@@ -277,7 +281,7 @@ class GatewayProcess:
 
     def _wait_ready(self) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + READY_SECONDS_MAX
+        deadline = time.monotonic() + self._ready_seconds
         said = "no answer"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

@@ -122,6 +122,13 @@ def guarded_backend(backend: dict[str, Any], kafka: GuardedKafka, account: dict[
         backend["account"] = account
 
 
+def private(path: Path, text: str) -> str:
+    """A file that its owner alone can read; returns its name."""
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return str(path)
+
+
 class TokenServer:
     """A token endpoint over https: client credentials by HTTP Basic, tokens of an issuer. `asked` counts."""
 

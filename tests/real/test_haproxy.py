@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from gateway.ops.demo.cluster import EmbeddedCluster
 from tests.real.gateway import GatewayProcess
 from tests.real.missing import Missing
 from tests.real.ports import free_ports
+from tests.real.wire import API_VERSIONS, request
+from tests.unit.test_proxy_protocol import IPV4, tlv, v2
 
 POLICY = """\
 version: 1
@@ -31,7 +36,8 @@ end: true
 class HaProxy:
     """One HAProxy process that balances several ports; ended by its own pid."""
 
-    def __init__(self, folder: Path, ports: dict[int, int], send: str) -> None:
+    def __init__(self, folder: Path, ports: dict[int, int], send: str, source: str = "") -> None:
+        """`source`: the address that it dials the gateway from, where it matters."""
         program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
         if program is None:
             raise Missing("HAProxy", "install it (Debian: `apt-get install haproxy`)")
@@ -39,6 +45,7 @@ class HaProxy:
                  "  timeout server 60s"]  # fmt: skip
         for front, back in ports.items():
             lines += [f"listen p{front}", f"  bind 127.0.0.1:{front}", f"  server s 127.0.0.1:{back} {send}"]
+            lines += [f"  source {source}"] if source else []
         config = folder / "haproxy.cfg"
         config.write_text("\n".join(lines) + "\n")
         self._process = subprocess.Popen(
@@ -110,3 +117,77 @@ def test_around_the_balancer_nobody_is_let_in(gateway: GatewayProcess) -> None:
     with pytest.raises(KafkaException):
         Producer(settings).list_topics(timeout=3)
     assert gateway.wait_audit(event="refused", reason="proxy-header-missing")
+
+
+# --- somebody else who writes such headers
+
+BALANCER, CLIENT = "127.0.0.2", "127.0.0.9"
+
+
+@pytest.fixture(params=[True, False], ids=["required", "not-required"])
+def named(request: pytest.FixtureRequest, cluster: EmbeddedCluster, tmp_path: Path) -> Iterator[GatewayProcess]:
+    """Only 127.0.0.2 may name clients, and the HAProxy there does."""
+    listener = {"proxy_protocol": {"from": [f"{BALANCER}/32"], "required": request.param}}
+    limits = {"connections_per_address_max": 3}
+    backends = {"main": ",".join(cluster.bootstrap)}
+    made = GatewayProcess(tmp_path, backends, policy=POLICY, listener=listener, limits=limits)
+    (front,) = free_ports(1)
+    balancer = HaProxy(tmp_path, {front: made.port()}, "send-proxy-v2", BALANCER)
+    try:
+        with made:
+            made.config["front"] = front
+            yield made
+    finally:
+        balancer.stop()
+
+
+def connect(gateway: GatewayProcess, port: int, source: str, header: bytes = b"") -> ssl.SSLSocket:
+    """A TLS client at an address of its own, which may write a header first. Raises OSError."""
+    context = ssl.create_default_context(cafile=gateway.ca_file)
+    made = context.wrap_socket(socket.socket(), server_hostname="localhost", do_handshake_on_connect=False)
+    try:
+        made.settimeout(10)
+        made.bind((source, 0))
+        made.connect(("127.0.0.1", port))
+        socket.socket.sendall(made, header)
+        made.do_handshake()
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [b"PROXY TCP4 127.0.0.9 127.0.0.1 40000 9094\r\n", v2(IPV4), v2(IPV4 + tlv(0xEA, b"\x01vpce-0123"))],
+    ids=["v1", "v2", "v2-endpoint"],
+)
+def test_a_forged_header_from_an_unnamed_source_is_not_believed(named: GatewayProcess, forged: bytes) -> None:
+    """Refused under the forger's own address, while the balancer's clients come and go under theirs."""
+    at = len(named.audit())
+    for source in ("127.0.0.1", CLIENT):
+        with pytest.raises(OSError):  # noqa: PT011 - a reset or an alert, as the moment has it
+            connect(named, named.port(), source, forged).close()
+    required = named.config["listeners"][0]["proxy_protocol"]["required"]
+    reason = "proxy-source-unnamed" if required else "proxy-protocol-on-tls-port"
+    refused = {"127.0.0.1", CLIENT}
+    for address in refused:
+        named.wait_audit(event="refused", reason=reason, after=at, address=address)
+    assert not [line for line in named.audit()[at:] if line.get("endpoint") or "203.0.113" in str(line)]
+    with connect(named, named.config["front"], CLIENT) as client:  # a handshake alone would be taken for a probe
+        client.sendall(request(API_VERSIONS, 0))
+        assert client.recv(4)
+    line = named.wait_audit(event="connected", after=at)
+    assert (line["address"], line["through"]) == (CLIENT, BALANCER)
+
+
+def test_limits_count_the_clients_that_the_balancer_names(named: GatewayProcess) -> None:
+    """Three of each address, though all come from one."""
+    front, at = named.config["front"], len(named.audit())
+    with ExitStack() as stack:
+        for last in (7, 8, 9):
+            for _ in range(3):
+                stack.enter_context(connect(named, front, f"127.0.0.{last}"))
+        with pytest.raises(OSError):  # noqa: PT011 - a reset or an alert, as the moment has it
+            connect(named, front, CLIENT)
+        named.wait_audit(event="refused", reason="connections-per-address-max", after=at, address=CLIENT)

@@ -12,7 +12,7 @@ from tests.real.site import DIRECT
 
 pytestmark = [
     pytest.mark.skipif(DIRECT, reason="REAL_DOOR=direct: the gateway is what falls out (unset it)"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
 ]
 
 

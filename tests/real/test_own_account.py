@@ -24,6 +24,7 @@ from tests.real.guarded import (
     TokenServer,
     guarded_backend,
     guarded_kafka,
+    private,
 )
 from tests.real.site import DIRECT, POLICY, unique, until
 from tests.real.wire import METADATA, RawClient, request
@@ -82,12 +83,6 @@ def gateway(
     with made:
         yield made
     del os.environ["GATEWAY_TEST_PASSWORD"]
-
-
-def private(path: Path, text: str) -> str:
-    path.touch(mode=0o600)
-    path.write_text(text)
-    return str(path)
 
 
 def new_topic(kafka: GuardedKafka) -> str:

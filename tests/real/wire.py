@@ -44,6 +44,9 @@ class RawClient:
     ) -> None:
         self._socket.close()
 
+    def close(self) -> None:
+        self._socket.close()
+
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 

@@ -339,6 +339,10 @@ def supply(file: Path, data: Any) -> None:
         give(file.parent / tls["certificate"], file.parent / tls["key"], ca, [listener["advertised"]])
     for authority in set(re.findall(r"(?:ca|client_ca): (tls/\S+\.pem)", file.read_text())):
         shutil.copy(ca.path, file.parent / authority)
+    for secret in re.findall(r"file: (secrets/[^\s}]+)", file.read_text()):
+        (file.parent / secret).parent.mkdir(exist_ok=True)
+        (file.parent / secret).touch(mode=0o600)
+        (file.parent / secret).write_text("a secret")
     for jwks in re.findall(r"file: (keys/\S+)", file.read_text()):
         (file.parent / jwks).parent.mkdir(exist_ok=True)
         (file.parent / jwks).write_text(json.dumps(TokenIssuer().jwks()))

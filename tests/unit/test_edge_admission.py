@@ -9,8 +9,10 @@ from ipaddress import ip_address
 import pytest
 
 from gateway.core.meters import Cell
+from gateway.core.reasons import Reason
 from gateway.core.settings import Limits
-from gateway.edge.admission import GRACE_SECONDS, Admission, Place, origin
+from gateway.edge import reasons
+from gateway.edge.admission import GRACE_SECONDS, Admission, Origin, Place, origin
 
 
 class Door:
@@ -199,3 +201,62 @@ def test_any_coming_and_going_is_counted_right() -> None:
     kept = (admission._counts, admission._waiting, admission._crowds, admission._spent, admission._spent_of)
     assert not any(kept)
     assert (admission.total, admission.unauthenticated, admission._most) == (0, 0, 0)
+
+
+class Told:
+    """Other workers with so many connections each; and what they were told."""
+
+    def __init__(self, total: int = 0, unauthenticated: int = 0, of: int = 0) -> None:
+        self.numbers = total, unauthenticated, of
+        self.told = (0, 0)
+        self.told_of: dict[Origin, int] = {}
+
+    def total(self) -> int:
+        return self.numbers[0]
+
+    def unauthenticated(self) -> int:
+        return self.numbers[1]
+
+    def of(self, theirs: Origin) -> int:
+        del theirs
+        return self.numbers[2]
+
+    def tell(self, total: int, unauthenticated: int) -> None:
+        self.told = total, unauthenticated
+
+    def tell_of(self, theirs: Origin, count: int) -> None:
+        self.told_of[theirs] = count
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        (Told(total=9), None),
+        (Told(total=10), reasons.CONNECTIONS_MAX),
+        (Told(unauthenticated=4), None),
+        (Told(unauthenticated=5), reasons.UNAUTHENTICATED_MAX),
+        (Told(of=2), None),
+        (Told(of=3), reasons.CONNECTIONS_PER_ADDRESS_MAX),
+    ],
+)
+def test_connections_of_other_workers_count_against_the_limits(others: Told, reason: Reason | None) -> None:
+    limits = Limits(connections_max=10, unauthenticated_max=5, connections_per_address_max=3)
+    admission = Admission(limits, Cell(), others)
+    assert admission.enter(Place(origin(ip_address("10.0.0.1")), 0.0)) is reason
+
+
+def test_other_workers_are_told_of_every_change() -> None:
+    others = Told()
+    admission = Admission(Limits(), Cell(), others)
+    one, other = (Place(origin(ip_address("10.0.0.1")), 0.0) for _ in range(2))
+    admission.enter(one)
+    admission.enter(other)
+    assert (others.told, others.told_of) == ((2, 2), {one.origin: 2})
+    admission.authenticated(one)
+    assert others.told == (2, 1)
+    admission.move(other, ip_address("10.0.0.2"), 0.0)
+    assert others.told_of == {one.origin: 1, other.origin: 1}
+    admission.leave(one)
+    assert others.told == (1, 1)
+    admission.leave(other)
+    assert (others.told, set(others.told_of.values())) == ((0, 0), {0})

@@ -244,10 +244,8 @@ async def test_too_many_questions_at_once_end_the_channel(
     assert second.lost
 
 
-async def test_a_message_past_the_bound_ends_the_channel(
-    ends: tuple[Channel, Channel, list[Fields]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(channel, "MESSAGE_BYTES_MAX", 100)
-    first, _, _ = ends
+async def test_a_message_past_the_bound_ends_the_channel(ends: tuple[Channel, Channel, list[Fields]]) -> None:
+    first, second, _ = ends
+    second.octets_max = 100
     with pytest.raises(ChannelLost):
         await first.ask("double", seconds=5, number=1, more="x" * 200)

@@ -205,10 +205,12 @@ class Limit(Model):
     consume: BytesRate = DEFAULT_QUOTA.consume_bytes
     requests: CountRate = DEFAULT_QUOTA.requests
     connections: Annotated[int, Field(gt=0, le=1_000_000)] = DEFAULT_QUOTA.connections
+    producers: Annotated[int, Field(gt=0, le=1_000_000)] = DEFAULT_QUOTA.producers
+    consumers: Annotated[int, Field(gt=0, le=1_000_000)] = DEFAULT_QUOTA.consumers
 
     @property
     def quota(self) -> Quota:
-        return Quota(self.produce, self.consume, self.requests, self.connections)
+        return Quota(self.produce, self.consume, self.requests, self.connections, self.producers, self.consumers)
 
 
 class PolicyFile(Model):

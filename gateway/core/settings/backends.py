@@ -18,7 +18,11 @@ class Backend(Model):
     """host:port of one or more brokers; the others are learnt from them."""
     tls: BackendTls = BackendTls()
     account: OwnAccount | None = None
-    """The gateway's own account for SASL; left out: the brokers ask for none (or for a certificate alone)."""
+    """The gateway's own account for SASL; left out: the brokers ask for none (or for a certificate alone). Pulsar's
+    brokers must have its name among their proxyRoles; superuser roles belong in its `also_known_as`."""
+    clients_as: Literal["original-principal", "own-token"] = "original-principal"
+    """Whom Pulsar's brokers see: the client named by the gateway's account, or the client's own token passed on. The
+    latter needs brokers that believe the same issuer; `account` is then for the gateway's own questions alone."""
     insecure_plaintext: bool = False
     """True: no TLS to this backend. Warned of at every start."""
     metadata_refresh: Duration = 30.0
@@ -30,6 +34,12 @@ class Backend(Model):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
+        if self.system == "pulsar" and self.account is not None and self.account.oauth is None:
+            raise ValueError(
+                "account: {oauth: ...}; these brokers are shown a token, or a certificate of the gateway's"
+            )
+        if self.system != "pulsar" and self.clients_as != "original-principal":
+            raise ValueError("clients_as only where system is pulsar")
         if not self.insecure_plaintext:
             return self
         if self.tls != BackendTls():

@@ -42,7 +42,8 @@ class ProxyProtocol(Model):
 
 class Listener(Model):
     name: Name
-    protocol: Literal["kafka"] = "kafka"
+    protocol: Literal["kafka", "pulsar"] = "kafka"
+    """The protocol its clients speak, which is its backend's too."""
     backend: Name
     """The name of the backend that its clients reach."""
     bind: str = "127.0.0.1"
@@ -54,7 +55,8 @@ class Listener(Model):
     broker_ports: BrokerPorts | None = None
     """Where `addressing` is `ports`: which ports."""
     advertised: str = ""
-    """The host name that clients are told; it must be in the certificate. With `sni` its own names take its place."""
+    """The host name that clients are told; it must be in the certificate. With `sni` its own names take its place.
+    Pulsar's clients are told none: they stay with the service URL they have."""
     advertised_port: Port | None = None
     """The bootstrap port as clients see it, where a balancer maps it; with `sni` the brokers' too. Left out: `port`."""
     advertised_broker_base: Port | None = None
@@ -77,7 +79,9 @@ class Listener(Model):
 
     def host_names(self) -> tuple[str, ...]:
         """Every name that clients dial; certificates must cover them."""
-        return (self.sni.bootstrap, *self.sni.hosts()) if self.sni is not None else (self.advertised,)
+        if self.sni is not None:
+            return (self.sni.bootstrap, *self.sni.hosts())
+        return (self.advertised,) if self.advertised else ()
 
     def broker_address(self, node_id: int) -> tuple[str, int] | None:
         """Host name and port under which clients reach a broker; None: this listener has no place for it."""
@@ -96,6 +100,10 @@ class Listener(Model):
             raise ValueError(
                 "authentication.issuers, or tls.client_certificate: required; this listener would know nobody"
             )
+        if self.protocol == "pulsar":
+            if self.broker_ports is not None or self.sni is not None or self.advertised_broker_base is not None:
+                raise ValueError("no broker_ports, addressing or advertised_broker_base: `port` is every broker's")
+            return self
         if self.sni is not None:
             if self.broker_ports is not None or self.advertised or self.advertised_broker_base is not None:
                 raise ValueError("no broker_ports, advertised or advertised_broker_base beside addressing.sni")

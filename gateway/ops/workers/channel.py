@@ -20,6 +20,8 @@ from itertools import count
 from typing import Any
 
 MESSAGE_BYTES_MAX = 128 << 20
+GREETING_BYTES_MAX = 4096
+"""A message of somebody who has not proven yet that he belongs here."""
 TASKS_MAX = 256
 """Questions of the other side that are being answered; more end the channel."""
 _LENGTH = struct.Struct(">I")
@@ -56,6 +58,8 @@ class Channel:
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[object]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.octets_max = MESSAGE_BYTES_MAX
+        """Of one message of the other side."""
         self.lost = False
 
     async def run(self) -> None:
@@ -103,7 +107,7 @@ class Channel:
 
     async def _message(self) -> Fields:
         (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
-        if length > MESSAGE_BYTES_MAX:
+        if length > self.octets_max:
             raise ValueError("a message past the bound")
         found = json.loads(await self._reader.readexactly(length))
         if not isinstance(found, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before it is started again: at once, then later and later."""
@@ -19,7 +20,8 @@ FAILED = 1
 class Mending:
     """One process's."""
 
-    def __init__(self) -> None:
+    def __init__(self, pauses: Sequence[float] = PAUSES) -> None:
+        self._pauses = pauses
         self._in_a_row = 0
         self.failed_starts = 0
         """In a row: it ended before it served."""
@@ -34,7 +36,7 @@ class Mending:
             self.failed_starts += 1
             if self.failed_starts >= STARTS_MAX:
                 return None
-        pause = PAUSES[min(self._in_a_row, len(PAUSES) - 1)]
+        pause = self._pauses[min(self._in_a_row, len(self._pauses) - 1)]
         self._in_a_row += 1
         return pause
 

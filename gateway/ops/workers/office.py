@@ -50,7 +50,7 @@ from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.status import configuration, issuers, policy
 from gateway.ops.workers import merging, summing
 from gateway.ops.workers.background import Stop
-from gateway.ops.workers.channel import Channel, ChannelLost, Fields, Refused
+from gateway.ops.workers.channel import GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, Channel, ChannelLost, Fields, Refused
 from gateway.ops.workers.mending import FAILED
 from gateway.ops.workers.places import OFFICE, Field
 from gateway.ops.workers.present import Files, Present, from_bytes, to_bytes, to_json
@@ -61,6 +61,9 @@ LOOK_SECONDS = 0.2
 """How often the places are looked at, and the beat is told."""
 COUNT_SECONDS = 2.0
 """How often the workers' counters are fetched: what one counted after that is lost if it dies."""
+STRANGERS_MAX = 128
+"""Who may be at the door at one time; twice the workers there can be."""
+GREETING_SECONDS = 30.0
 ANSWER_SECONDS = 2.0
 """For what the admin port is asked."""
 PREPARE_SECONDS = 30.0
@@ -107,6 +110,8 @@ class Office:
         self.audit = AuditSink(settings.audit, AllowedTally(), self.clock, self.meters, site.turns)
         self._present = from_bytes(site.board.read())
         self._members: dict[int, Channel] = {}
+        self._strangers: set[Channel] = set()
+        """Who has knocked, and has not said the word yet."""
         self._turn = asyncio.Lock()
         """One change at a time, and nobody is let in during one."""
         self._first = site.places.get(OFFICE, Field.STARTS) <= 1
@@ -208,12 +213,25 @@ class Office:
             return isinstance(fact, KeysRefreshed)
 
         channel = Channel(reader, writer, {"hello": hello, "keys": keys}, {})
+        channel.octets_max = GREETING_BYTES_MAX
+        if len(self._strangers) >= STRANGERS_MAX:
+            channel.close()
+            return
+        self._strangers.add(channel)
+        patience = asyncio.get_running_loop().call_later(GREETING_SECONDS, self._turn_away, channel)
         try:
             await channel.run()
         finally:
+            patience.cancel()
+            self._strangers.discard(channel)
             for worker, known in list(self._members.items()):
                 if known is channel:
                     del self._members[worker]
+
+    def _turn_away(self, channel: Channel) -> None:
+        """Somebody who has not said the word in time."""
+        if channel in self._strangers:
+            channel.close()
 
     async def _let_in(self, channel: Channel, asked: Fields) -> object:
         """A worker's first word: the present state, for one that proves to be of this gateway."""
@@ -221,6 +239,8 @@ class Office:
             channel.close()
             raise PermissionError
         async with self._turn:
+            self._strangers.discard(channel)
+            channel.octets_max = MESSAGE_BYTES_MAX
             self._members[int(asked["place"])] = channel
             return to_json(self._present)
 
@@ -330,8 +350,9 @@ class Office:
         await self._reload_certificates("SIGHUP" if trigger == "poke" else "changed file")
 
     async def _reload_certificates(self, words: str) -> None:
-        await self.certificates.reload(words)
+        """Workers first: when it is told of new ones, they are shown."""
         good = await self.ask_all("certificates", PREPARE_SECONDS, trigger=words)
+        await self.certificates.reload(words)
         if any(good.values()) and not all(good.values()):
             those = ", ".join(str(worker) for worker, taken in good.items() if not taken)
             self._announce("warning", warning="TLS files were refused by some workers", workers=those)

@@ -15,7 +15,11 @@ def run_several(configuration: Configuration, workers: int) -> int:
     """Until it is told to end; returns the exit code. Raises StartRefused, Mistakes."""
     made = site.make(configuration, workers)
     return Supervisor(
-        made.places, partial(_become, made), configuration.settings.limits.shutdown_timeout, made.let_go
+        made.places,
+        partial(_become, made),
+        configuration.settings.limits.shutdown_timeout,
+        made.let_go,
+        made.crowd.empty,
     ).run()
 
 

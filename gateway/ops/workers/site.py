@@ -24,6 +24,7 @@ from gateway.ops import config_policies
 from gateway.ops.admin_sockets import admin_sockets
 from gateway.ops.certificate_reload import GivenContext, given_context
 from gateway.ops.config import Configuration
+from gateway.ops.workers.crowd import Crowd
 from gateway.ops.workers.places import Board, Places, SharedTurns
 from gateway.ops.workers.present import Present, to_bytes
 
@@ -67,6 +68,7 @@ class Site:
     sockets: tuple[Bound, ...]
     admin: tuple[socket.socket, ...]
     places: Places
+    crowd: Crowd
     board: Board
     turns: SharedTurns
     door: Door
@@ -99,7 +101,8 @@ def make(configuration: Configuration, workers: int) -> Site:
         board = Board(BOARD_BYTES_MAX)
         board.write(to_bytes(Present(policies.revision, tuple(files))))
         made = Site(
-            configuration, workers, policies, seen, contexts, sockets, tuple(admin), Places(workers), board,
+            configuration, workers, policies, seen, contexts, sockets, tuple(admin), Places(workers),
+            Crowd(workers, settings.limits), board,
             SharedTurns(), _door(), time.time(),
         )  # fmt: skip
         undo.pop_all()

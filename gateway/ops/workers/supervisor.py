@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 from gateway.ops.workers.mending import FAILED, Mending, exit_words
@@ -48,9 +48,9 @@ Body = Callable[[int, int], int]
 @dataclass(slots=True)
 class _Child:
     place: int
+    mending: Mending
     pid: int = 0
     began: float = 0.0
-    mending: Mending = field(default_factory=Mending)
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class _Child:
 
 class Supervisor:
     """Runs until everything has ended. `let_go` gives up the ports, so that nobody waits in a queue that is not served
-    any more."""
+    any more. `ended` is told of each worker that has ended, before another takes its place."""
 
     def __init__(
         self,
@@ -67,14 +67,17 @@ class Supervisor:
         body: Body,
         shutdown_seconds: float,
         let_go: Callable[[], None],
+        ended: Callable[[int], None] = lambda worker: None,
         hang_seconds: float = HANG_SECONDS,
+        mending: Callable[[], Mending] = Mending,
     ) -> None:
         self._places = places
         self._body = body
         self._shutdown_seconds = shutdown_seconds
         self._let_go = let_go
+        self._tell_ended = ended
         self._hang_seconds = hang_seconds
-        self._children = [_Child(place) for place in range(places.workers + 1)]
+        self._children = [_Child(place, mending()) for place in range(places.workers + 1)]
         self._by_pid: dict[int, _Child] = {}
         self._signals = 0
         """How often it was asked to end."""
@@ -214,6 +217,8 @@ class Supervisor:
         served = bool(places.get(place, Field.SERVING))
         for each in (Field.PID, Field.SERVING, Field.TOTAL, Field.UNAUTHENTICATED):
             places.put(place, each, 0.0)
+        if place != OFFICE:
+            self._tell_ended(place)
         places.put(place, Field.EXIT, code)
         places.put(place, Field.ENDS, places.get(place, Field.ENDS) + 1)
         if self._stage:

@@ -18,6 +18,7 @@ import uvloop
 from gateway.core.identity import Principal
 from gateway.core.keys import BadKeySet, KeyRing
 from gateway.core.policy import PolicySet, load_policy
+from gateway.core.shared_limits import SharedQuotas
 from gateway.edge.reasons import StartRefused
 from gateway.ops.composition import Gateway, Given, Keys, NoAudit, Part
 from gateway.ops.exit_codes import OK, WRONG_USE
@@ -27,6 +28,7 @@ from gateway.ops.status import status
 from gateway.ops.workers import summing
 from gateway.ops.workers.background import Stop
 from gateway.ops.workers.channel import Channel, ChannelLost, Fields, Refused
+from gateway.ops.workers.crowd import OtherWorkers
 from gateway.ops.workers.handed_keys import HandedKeys
 from gateway.ops.workers.mending import FAILED
 from gateway.ops.workers.places import Field
@@ -37,6 +39,9 @@ BEAT_SECONDS = 0.5
 KNOCK_SECONDS = 0.2
 """Between two tries to reach the office."""
 HELLO_SECONDS = 30.0
+REACH_LOOK_SECONDS = 0.01
+REACH_LOOKS_MAX = 500
+"""So long do clients wait for a worker that reaches no broker; then they are sent away."""
 
 log = logging.getLogger("gateway.workers")
 
@@ -64,7 +69,16 @@ class Worker:
         self._site = site
         self._place = place
         self._handed: HandedKeys | None = None
-        given = Given(site.contexts, site.policies, self._hand_keys, site.turns, workers=site.workers)
+        quotas = SharedQuotas(site.crowd.principals(place))
+        given = Given(
+            site.contexts,
+            site.policies,
+            self._hand_keys,
+            site.turns,
+            quotas,
+            OtherWorkers(site.places, place, site.crowd.addresses(place)),
+            site.workers,
+        )
         self.gateway = Gateway(site.configuration, given)
         attach(self.gateway)
         self._prepared: PolicySet | None = None
@@ -100,6 +114,7 @@ class Worker:
                     await part.start()
                     ending.push_async_callback(part.close)
                 await gateway.certificates.reload("start")
+                await self._backends_reached()
                 gateway.server.start()
                 ending.push_async_callback(gateway.server.shutdown)
                 self._site.places.put(self._place, Field.SERVING, 1.0)
@@ -108,6 +123,14 @@ class Worker:
                 log.info("stopping; connections have %g s", gateway.settings.limits.shutdown_timeout)
             loop.remove_reader(line)
         return FAILED if stop.failed else OK
+
+    async def _backends_reached(self) -> None:
+        """For a moment clients wait in the queue rather than be sent away while no broker is known."""
+        wanted = {listener.backend for listener in self.gateway.settings.listeners}
+        for _ in range(REACH_LOOKS_MAX):
+            if all(self.gateway.backends[name].ready for name in wanted):
+                return
+            await asyncio.sleep(REACH_LOOK_SECONDS)
 
     @staticmethod
     async def _first(good: asyncio.Event, other: Stop) -> bool:

@@ -1,0 +1,129 @@
+"""The pump's short step: one direction of a calm connection, from one socket to the other in a few calls.
+
+Calm is what `Pump._settle` found it to be after its last look: nothing is kept or unsent in this direction, nobody is
+muted, parked, draining or at an end. Then what can be read goes to the session's short way (`core.session.ShortWay`),
+and what that lets through goes to the other side at once; times and sums are noted. If anything else is to be done, or
+anything has changed that the pump watches, the pump is told what went and does the rest in its own step, which says
+what is right: this one only leaves out what would find nothing to do.
+
+`shortcut_compiled.pyx` is the same in C, and calls the channels without Python in between. `edge.compiled` chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.core.clock import Clock
+from gateway.core.meters import Cell
+from gateway.core.session import Effects, Session
+from gateway.edge.budget import Budget
+from gateway.edge.streams import Stream, StreamEnded, StreamLost
+
+
+class Times(Protocol):
+    """What it looks at and notes of edge.deadlines."""
+
+    active: float
+
+    @property
+    def armed_for(self) -> float:
+        """When the timer comes."""
+        ...
+
+
+class Shortcut:
+    """One direction. Called when its stream can be read."""
+
+    __slots__ = (
+        "_budget", "_clock", "_effects", "_ended", "_failed", "_general", "_reader", "_received", "_scratch", "_sent",
+        "_session", "_show", "_times", "_went", "_writer", "calm", "parked", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        session: Session,
+        show: Callable[[memoryview], int],
+        clock: Clock,
+        times: Times,
+        budget: Budget,
+        scratch: memoryview,
+        received: Cell,
+        sent: Cell,
+        general: Callable[[], None],
+        went: Callable[[memoryview, int, int], None],
+        ended: Callable[[StreamEnded | StreamLost], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """`general`: the pump's own step. `went`: told what was read, how much of it the short way let through, and how
+        much of that the other side took. `ended`: how reading ended. `failed`: an error of ours."""
+        self._session = session
+        self._effects: Effects = session.effects
+        self._show = show
+        self._clock = clock
+        self._times = times
+        self._budget = budget
+        self._scratch = scratch
+        self._received = received
+        self._sent = sent
+        self._general = general
+        self._went = went
+        self._ended = ended
+        self._failed = failed
+        self._reader: Stream | None = None
+        self._writer: Stream | None = None
+        self.calm = False
+        """Set by the pump after each of its steps."""
+        self.parked = False
+        """What the session said at that time."""
+        self.waiting = False
+        """The other direction holds something that a change here may set free: the pump looks after each step."""
+
+    def join(self, reader: Stream, writer: Stream) -> None:
+        """Both streams are there."""
+        self._reader, self._writer = reader, writer
+
+    def part(self) -> None:
+        """One of them is gone."""
+        self._reader = self._writer = None
+        self.calm = False
+
+    def __call__(self) -> None:
+        reader, writer = self._reader, self._writer
+        if not self.calm or reader is None or writer is None or not self._budget.at_ease:
+            self._general()
+            return
+        try:
+            octets = reader.read_into(self._scratch)
+        except (StreamEnded, StreamLost) as end:
+            self._ended(end)
+            return
+        if not octets:
+            return
+        self._times.active = self._clock.monotonic()
+        self._received.value += octets
+        data = self._scratch[:octets]
+        taken = sent = 0
+        try:
+            taken = self._show(data)
+            if not 0 <= taken <= octets:
+                raise RuntimeError("a session let more through than it was shown")
+            if taken:
+                sent = writer.write(data[:taken])
+                self._sent.value += sent
+        except StreamLost:
+            pass  # the pump writes the rest, and meets it again
+        except Exception as error:
+            self._failed(error)
+            return
+        session = self._session
+        if (
+            sent != octets
+            or self.waiting
+            or session.parked is not self.parked
+            or self._effects.mute_until
+            or session.deadline < self._times.armed_for
+            or writer.unsent
+            or reader.buffered()
+        ):
+            self._went(data, taken, sent)

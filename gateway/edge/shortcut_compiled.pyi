@@ -1,0 +1,5 @@
+from gateway.edge import shortcut
+
+FORM: int
+
+class Shortcut(shortcut.Shortcut): ...

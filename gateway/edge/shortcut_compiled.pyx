@@ -1,0 +1,106 @@
+"""The compiled form of edge.shortcut, which is its specification: the same class, the same behaviour, the same tests."""
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+
+from gateway.edge.channels_compiled cimport Channel
+
+from gateway.edge.streams import StreamEnded, StreamLost
+
+FORM = 1
+
+
+cdef class Shortcut:
+    cdef object session, effects, show, monotonic, times, budget, scratch, received, amount_sent
+    cdef object general, went, ended, failed, reader, writer
+    cdef Channel source
+    cdef Channel target
+    """The streams' channels where they are compiled ones."""
+    cdef char *room
+    cdef Py_ssize_t size
+    """The scratch memory, which `scratch` keeps alive and in its place."""
+    cdef public bint calm
+    cdef public object parked
+    cdef public bint waiting
+
+    def __init__(
+        self, session, show, clock, times, budget, scratch, received, sent, general, went, ended, failed
+    ) -> None:
+        self.session = session
+        self.effects = session.effects
+        self.show = show
+        self.monotonic = clock.monotonic
+        self.times = times
+        self.budget = budget
+        self.scratch = scratch
+        self.received = received
+        self.amount_sent = sent
+        self.general = general
+        self.went = went
+        self.ended = ended
+        self.failed = failed
+        self.parked = False
+        cdef Py_buffer buffer
+        PyObject_GetBuffer(scratch, &buffer, PyBUF_WRITABLE)
+        self.room, self.size = <char *> buffer.buf, buffer.len
+        PyBuffer_Release(&buffer)
+
+    def join(self, reader, writer) -> None:
+        self.reader, self.writer = reader, writer
+        self.source = _channel(reader)
+        self.target = _channel(writer)
+
+    def part(self) -> None:
+        self.reader = self.writer = self.source = self.target = None
+        self.calm = False
+
+    def __call__(self) -> None:
+        cdef Py_ssize_t octets, taken = 0, sent = 0
+        if not self.calm or self.reader is None or not self.budget.at_ease:
+            self.general()
+            return
+        try:
+            if self.source is not None:
+                octets = self.source.take(self.room, self.size)
+            else:
+                octets = self.reader.read_into(self.scratch)
+        except (StreamEnded, StreamLost) as end:
+            self.ended(end)
+            return
+        if not octets:
+            return
+        if not 0 < octets <= self.size:
+            raise RuntimeError("a stream read more than its room")
+        self.times.active = self.monotonic()
+        self.received.value += octets
+        data = self.scratch[:octets]
+        try:
+            taken = self.show(data)
+            if not 0 <= taken <= octets:
+                raise RuntimeError("a session let more through than it was shown")
+            if taken:
+                if self.target is not None:
+                    sent = self.target.put(self.room, taken)
+                else:
+                    sent = self.writer.write(data[:taken])
+                self.amount_sent.value += sent
+        except StreamLost:
+            pass
+        except Exception as error:
+            self.failed(error)
+            return
+        if (
+            sent != octets
+            or self.waiting
+            or self.session.parked is not self.parked
+            or self.effects.mute_until
+            or self.session.deadline < self.times.armed_for
+            or (self.target.unsent if self.target is not None else self.writer.unsent)
+            or (self.source.held() if self.source is not None else self.reader.buffered())
+        ):
+            self.went(data, taken, sent)
+
+
+cdef Channel _channel(stream):
+    """A stream's channel where both are of the form that can be called directly."""
+    found = getattr(stream, "channel", None)
+    return found if isinstance(found, Channel) else None

@@ -1,0 +1,122 @@
+"""Why a Pulsar client was refused, closed or denied, beyond the reasons that every protocol has (core).
+
+The Java client shows the end of a connection as ``Disconnected from server`` and retries; the C++ client (Python,
+Node) retries until its operation times out, and shows ``TimeOut``.
+"""
+
+from __future__ import annotations
+
+from gateway.core.reasons import reason
+from gateway.core.session_reasons import (
+    AUTHENTICATION_TIMEOUT,
+    BACKEND_NOT_READY,
+    CONNECTIONS_OF_PRINCIPAL,
+    FACT_UNAVAILABLE,
+    FRAME_LENGTH_INVALID,
+    FRAME_TOO_LARGE,
+    FRAME_TOO_LARGE_UNAUTHENTICATED,
+    INTERNAL_ERROR,
+    PRINCIPAL_CHANGED,
+    PRINCIPAL_IS_GATEWAY_ACCOUNT,
+    REQUEST_MALFORMED,
+    SESSION_EXPIRED,
+    UPSTREAM_FRAME_TOO_LARGE,
+    UPSTREAM_PROTOCOL,
+)
+
+__all__ = [
+    "AUTHENTICATION_METHOD",
+    "AUTHENTICATION_TIMEOUT",
+    "AUTHENTICATION_UNANSWERED",
+    "BACKEND_NOT_READY",
+    "BROKER_NOT_DISCOVERED",
+    "COMMAND_FORGED",
+    "COMMAND_NOT_FOR_CLIENTS",
+    "CONNECTIONS_OF_PRINCIPAL",
+    "CONNECT_EXPECTED",
+    "FACT_UNAVAILABLE",
+    "FRAME_LENGTH_INVALID",
+    "FRAME_TOO_LARGE",
+    "FRAME_TOO_LARGE_UNAUTHENTICATED",
+    "HANDLES_OF_PRINCIPAL",
+    "INTERNAL_ERROR",
+    "NOT_PULSAR_HTTP",
+    "NOT_PULSAR_TLS",
+    "PEER_SILENT",
+    "PRINCIPAL_CHANGED",
+    "PRINCIPAL_IS_GATEWAY_ACCOUNT",
+    "REQUEST_MALFORMED",
+    "SESSION_EXPIRED",
+    "UPSTREAM_FRAME_TOO_LARGE",
+    "UPSTREAM_PROTOCOL",
+    "UPSTREAM_REFUSED",
+]
+
+_ENDED = "The connection ends; Java: 'Disconnected from server', C++: retries until TimeOut."
+
+NOT_PULSAR_HTTP = reason(
+    "not-pulsar-http",
+    cause="The first bytes inside TLS were an HTTP request.",
+    client_sees=_ENDED,
+    remedy="Use a service URL that starts with pulsar+ssl://; Pulsar's HTTP interface is not offered.",
+)
+NOT_PULSAR_TLS = reason(
+    "not-pulsar-tls",
+    cause="The first bytes inside TLS were another TLS handshake.",
+    client_sees=_ENDED,
+    remedy="A proxy in front of the gateway adds TLS a second time; let it pass the bytes through.",
+)
+CONNECT_EXPECTED = reason(
+    "connect-expected",
+    cause="The first command was not CONNECT, or CONNECT came a second time.",
+    client_sees=_ENDED,
+    remedy="It was no Pulsar client, or its bytes were damaged on the way.",
+)
+COMMAND_NOT_FOR_CLIENTS = reason(
+    "command-not-for-clients",
+    cause="The client sent a command that only brokers send, or that only brokers send each other.",
+    client_sees=_ENDED,
+    remedy="Look at the command in the audit; no client library sends it.",
+)
+COMMAND_FORGED = reason(
+    "command-forged",
+    cause="The client claimed to be a proxy, a replicator or somebody else (original_principal and its like).",
+    client_sees=_ENDED,
+    remedy="No client library does so. A Pulsar proxy in front of the gateway is not supported: remove it.",
+)
+AUTHENTICATION_METHOD = reason(
+    "authentication-method",
+    cause="The client's authentication method is not one that the listener takes.",
+    client_sees="Java: AuthenticationException; C++: retries until TimeOut.",
+    remedy="Use token authentication; a client certificate where the listener asks for one.",
+)
+AUTHENTICATION_UNANSWERED = reason(
+    "authentication-unanswered",
+    cause="The client did not answer the challenge to show a new token, and the old one ended.",
+    client_sees="The connection ends; clients reconnect, with a new token if they have one.",
+    remedy="Give the client a token supplier (tokenSupplier, a file) instead of one fixed token.",
+)
+BROKER_NOT_DISCOVERED = reason(
+    "broker-not-discovered",
+    cause="The client asked for a broker (proxy_to_broker_url) that no broker of the backend had named.",
+    client_sees=_ENDED,
+    remedy="Clients look a topic up before, which makes its broker known; somebody else is trying addresses.",
+)
+UPSTREAM_REFUSED = reason(
+    "upstream-refused",
+    cause="The broker refused the gateway's own CONNECT.",
+    client_sees=_ENDED,
+    remedy="See the detail: the gateway's role must be one of the brokers' proxyRoles, and its credential good.",
+)
+PEER_SILENT = reason(
+    "peer-silent",
+    cause="The client, or the broker, did not answer a PING in time.",
+    client_sees=_ENDED,
+    remedy="The network or the peer had gone; nothing is to be done about it here.",
+)
+HANDLES_OF_PRINCIPAL = reason(
+    "handles-of-principal",
+    cause="The principal has as many producers, or consumers, as its limits permit.",
+    client_sees="The library's own error, with these words.",
+    remedy="Raise limits.producers or limits.consumers of the principal in the policy, or find what leaks them.",
+)

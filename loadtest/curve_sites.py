@@ -1,0 +1,74 @@
+"""What stands behind a point of a scale curve: a gateway with so many rules or principals, and a broker's stand-in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest import gateways
+from loadtest.gateways import TOKEN_SECONDS, Features
+from loadtest.standin import Cluster, standin
+from loadtest.work import Door
+from tests.real.ports import free_ports
+
+LOGINS_MAX = 2_000
+"""Principals that log in; the others only have a binding."""
+READY_SECONDS_MAX = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is different from a point's neighbours."""
+
+    topics: int = 10
+    rules: int = 10
+    principals: int = 1
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What the client needs."""
+
+    door: Door
+    tokens: tuple[str, ...]
+
+
+@contextmanager
+def opened(folder: Path, site: Site) -> Iterator[Rig]:
+    """Up for as long as this is entered."""
+    folder.mkdir(parents=True)
+    port = free_ports(1)[0]
+    with standin(folder, Cluster(port, topics=site.topics)):
+        made = gateways.gateway(
+            folder / "gateway", f"127.0.0.1:{port}", Features(), policy=policy(site), workers=site.workers,
+            ready_seconds=READY_SECONDS_MAX,
+        )  # fmt: skip
+        with made:
+            token = made.issuer.token(_name(0), lifetime=TOKEN_SECONDS)
+            several = range(min(site.principals, LOGINS_MAX)) if site.principals > 1 else ()
+            step = max(site.principals // LOGINS_MAX, 1)
+            tokens = tuple(made.issuer.token(_name(number * step), lifetime=TOKEN_SECONDS) for number in several)
+            yield Rig(Door(made.port(), made.pid, made.ca_file, token, time.time() + TOKEN_SECONDS), tokens)
+
+
+def policy(site: Site) -> str:
+    """Half of the rules are exact names, half patterns; the one that allows the load is the last."""
+    lines = ["version: 1", "roles:", "  load:"]
+    for rule in range(site.rules - 1):
+        topic = f"team-{rule}.orders" if rule % 2 else f"team-{rule}.*"
+        lines.append(f"    - {{allow: [produce, consume], kafka: {{topic: [{topic!r}]}}}}")
+    lines.append("    - {allow: [produce, consume], kafka: {topic: ['load.*'], group: [loadtest]}}")
+    lines.append("bindings:")
+    lines += [f"  - {{roles: [load], to: {{issuer: test, sub: {_name(each)}}}}}" for each in range(site.principals)]
+    lines.append("limits:")
+    lines.append("  - {to: any, produce: 100 GiB/s, consume: 100 GiB/s, requests: 1000000/s, connections: 12000}")
+    lines.append("end: true")
+    return "\n".join(lines) + "\n"
+
+
+def _name(number: int) -> str:
+    return f"load-{number:06}"

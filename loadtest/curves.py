@@ -1,0 +1,223 @@
+"""Scale curves: what a request, a partition, an octet or a login costs the gateway as one thing grows a thousandfold.
+
+    python -m loadtest.curves [--curves C,C] [--rounds N] [--seconds S] [--workers 1,2] [--short] [--into FOLDER]
+
+Behind the gateway is a stand-in that answers at once, since no real broker has a hundred thousand topics on this
+machine. CPU is the gateway's own. A curve is flat if no point costs more than 1.25 times the cheapest before it; the
+others are listed as bends. Points are measured round by round, and the median counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gateway.core.settings import Settings
+from loadtest import about, client, plot
+from loadtest.curve_sites import Rig, Site, opened
+from loadtest.processes import end_as_by_ctrl_c
+from loadtest.work import Door, LoadFailed, Window, Work
+
+FLAT = 1.25
+RESULTS = Path(__file__).parent / "results"
+PER = {"request": "µs of CPU per request", "partition": "µs of CPU per partition", "octet": "ns of CPU per octet",
+       "login": "µs of CPU per login with one request"}  # fmt: skip
+
+_RAW = Work("raw-produce", Door(0), 0.0, 0.0, topics=1, connections=16)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What grows, over which points, and what is counted."""
+
+    name: str
+    title: str
+    across: str
+    per: str
+    points: tuple[int, ...]
+    work: Callable[[int], Work]
+    site: Callable[[int], Site] = lambda _: Site()
+
+    def cost(self, work: Work, window: Window) -> float:
+        """In the unit that PER names."""
+        if self.per == "octet":
+            return window.cpu * 1e9 / (window.count * work.per_request * work.record_bytes)
+        shared = work.per_request if self.per == "partition" else 1
+        return window.cpu * 1e6 / (window.count * shared)
+
+
+_TENS = (10, 100, 1_000, 10_000, 100_000)
+_SIZES = (100, 1 << 10, 10 << 10, 100 << 10, 1 << 20, 8 << 20, 64 << 20)
+_PARTITIONS = (1, 10, 100, 1_000)
+
+CURVES = (
+    Curve("connections-idle", "one busy connection beside idle ones", "connections", "request",
+          (1, 10, 100, 1_000, 5_000, 9_500), lambda n: replace(_RAW, connections=1, idle=n - 1)),
+    Curve("connections-busy", "all connections busy, one request in flight on each", "connections", "request",
+          (1, 10, 100, 1_000, 5_000, 9_500), lambda n: replace(_RAW, connections=n)),
+    Curve("topics", "requests that go round all topics of the cluster", "topics", "request",
+          _TENS, lambda n: replace(_RAW, topics=n), lambda n: Site(topics=n)),
+    Curve("rules", "rules in the roles of the client", "rules", "request",
+          _TENS, lambda _: replace(_RAW, topics=10), lambda n: Site(rules=n)),
+    Curve("principals", "principals with a binding, logging in in turn", "principals", "login",
+          _TENS, lambda _: replace(_RAW, kind="logins"), lambda n: Site(principals=n)),
+    Curve("partitions-produce", "partitions in a Produce request, 100 octets for each", "partitions", "partition",
+          _PARTITIONS, lambda n: replace(_RAW, per_request=n)),
+    Curve("partitions-fetch", "partitions in a Fetch answer, 100 octets for each", "partitions", "partition",
+          _PARTITIONS, lambda n: replace(_RAW, kind="raw-fetch", per_request=n)),
+    Curve("frames-produce", "Produce requests of one record", "octets", "octet",
+          _SIZES, lambda n: replace(_RAW, connections=2, record_bytes=n)),
+    Curve("frames-fetch", "Fetch answers of one record batch", "octets", "octet",
+          _SIZES, lambda n: replace(_RAW, kind="raw-fetch", connections=2, record_bytes=n)),
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Measured:
+    """Of one curve and number of workers: point -> costs, round by round; and what went wrong."""
+
+    costs: dict[int, list[float]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def medians(self) -> dict[int, float]:
+        return {point: statistics.median(costs) for point, costs in self.costs.items()}
+
+
+def bends(medians: dict[int, float]) -> list[tuple[int, float]]:
+    """The points that cost more than FLAT times the cheapest before them, with that ratio."""
+    found, least = [], 0.0
+    for point, cost in sorted(medians.items()):
+        if least and cost > FLAT * least:
+            found.append((point, cost / least))
+        least = min(least or cost, cost)
+    return found
+
+
+def measure(curve: Curve, options: argparse.Namespace, workers: int, say: Callable[[str], None]) -> Measured:
+    """One curve. A point that fails is left out, and that is said."""
+    measured = Measured()
+    points = curve.points[:2] if options.short else curve.points
+    with tempfile.TemporaryDirectory(prefix="curves-") as folder, ExitStack() as stack:
+        rigs: dict[Site, Rig] = {}
+        for number in range(options.rounds):
+            for point in points:
+                site = replace(curve.site(point), workers=workers)
+                try:
+                    if site not in rigs:
+                        rigs[site] = stack.enter_context(opened(Path(folder) / f"site-{len(rigs)}", site))
+                    rig = rigs[site]
+                    work = replace(
+                        curve.work(point), door=rig.door, tokens=rig.tokens, seconds=options.seconds,
+                        warm_up=options.seconds / 3,
+                    )  # fmt: skip
+                    cost = curve.cost(work, client.run(work))
+                except (LoadFailed, TimeoutError, AssertionError, RuntimeError, OSError) as error:
+                    measured.failures.append(f"{curve.name} at {point:,}, round {number + 1}: {str(error)[-200:]}")
+                    say(measured.failures[-1])
+                    continue
+                measured.costs.setdefault(point, []).append(cost)
+                say(f"{curve.name:18} {point:>12,}  {cost:10.2f} {PER[curve.per]}")
+    return measured
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    client.more_descriptors()
+    end_as_by_ctrl_c()
+    folder: Path = options.into
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "curves.json"
+    stored: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    stored |= {"machine": about.machine(), "versions": about.versions()}
+    for curve in CURVES:
+        if curve.name not in options.curves:
+            continue
+        found = {}
+        for workers in options.workers:
+            measured = measure(curve, options, workers, lambda line: print(line, flush=True))
+            found[str(workers)] = {"costs": measured.costs, "failures": measured.failures}
+        stored.setdefault("curves", {})[curve.name] = json.loads(json.dumps(found))
+        file.write_text(json.dumps(stored, indent=1) + "\n")
+        draw(folder, curve, stored["curves"][curve.name])
+    page = write(stored)
+    (folder / "curves.md").write_text(page)
+    print(page)
+    failed = any(each["failures"] for found in stored["curves"].values() for each in found.values())
+    return 1 if options.short and failed else 0
+
+
+def draw(folder: Path, curve: Curve, found: dict[str, Any]) -> None:
+    """The curve's plot, a line for each number of workers."""
+    series = {
+        f"{workers} worker{'s' if workers != '1' else ''}": [
+            (float(point), cost) for point, cost in _medians(each).items()
+        ]
+        for workers, each in found.items() if each["costs"]
+    }  # fmt: skip
+    if series:
+        (folder / f"curve-{curve.name}.svg").write_text(plot.lines(curve.title, curve.across, PER[curve.per], series))
+
+
+def write(stored: dict[str, Any]) -> str:
+    """The page: every curve's points, and where it bends."""
+    parts = [
+        "# Scale curves\n\nMade by `python -m loadtest.curves` (loadtest/README.md). The gateway with everything on, a "
+        f"stand-in for the broker behind. A bend is a point that costs more than {FLAT} times the cheapest before it; "
+        "docs/decisions/0016-how-we-measure.md explains those that are known.\n"
+    ]
+    for curve in CURVES:
+        for workers, each in stored.get("curves", {}).get(curve.name, {}).items():
+            medians = _medians(each)
+            if not medians:
+                continue
+            first, last = min(medians), max(medians)
+            bent = ", ".join(f"{point:,} ({ratio:.2f})" for point, ratio in bends(medians)) or "none"
+            parts.append(
+                f"## {curve.title}, workers: {workers}\n\n| {curve.across} | "
+                + " | ".join(f"{point:,}" for point in sorted(medians))
+                + " |\n|---|" + "---|" * len(medians) + f"\n| {PER[curve.per]} | "
+                + " | ".join(f"{medians[point]:.3g}" for point in sorted(medians))
+                + f" |\n\nLast beside first: {medians[last] / medians[first]:.2f}. Bends: {bent}."
+                + f"\n\n![{curve.title}](curve-{curve.name}.svg)\n"
+            )  # fmt: skip
+            parts += [f"- left out: {line}" for line in each["failures"]]
+    for key in ("machine", "versions"):
+        parts.append("| | |\n|---|---|\n" + "".join(f"| {name} | {text} |\n" for name, text in stored[key].items()))
+    return "\n".join(parts)
+
+
+def _medians(each: dict[str, Any]) -> dict[int, float]:
+    return Measured({int(point): costs for point, costs in each["costs"].items()}).medians()
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    names = [curve.name for curve in CURVES]
+    parser = argparse.ArgumentParser(description="What one request costs as one thing grows.")
+    parser.add_argument(
+        "--curves", type=lambda text: text.split(","), default=names, help=f"some of {', '.join(names)}"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of a window")
+    parser.add_argument("--workers", type=lambda text: [int(each) for each in text.split(",")], default=[1])
+    parser.add_argument("--short", action="store_true", help="two points of each curve, to show that it runs")
+    parser.add_argument("--into", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.curves) - set(names):
+        parser.error(f"{', '.join(unknown)}: not among {', '.join(names)}")
+    if options.short and options.into == RESULTS:
+        parser.error("--short needs --into: its figures are not to be kept as results")
+    if max(options.workers) > 1 and "workers" not in Settings.model_fields:
+        parser.error("this gateway has one worker")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

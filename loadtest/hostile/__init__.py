@@ -1,0 +1,1 @@
+"""Authenticated clients at work while thousands of strangers hang, trickle and send garbage."""

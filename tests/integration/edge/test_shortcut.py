@@ -1,0 +1,261 @@
+"""The short step: what it lets through at once, and that everything else is the pump's, in both forms."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.session import NEVER, Close, Endpoint, Peer
+from gateway.edge import pump, reasons, shortcut
+from tests.edge import RelaySession, Running, backend, complete, count, echo, frame, plain_backend, running, until
+
+
+class Way:
+    """Lets whole frames through, up to the first one that begins with an exclamation mark."""
+
+    def __init__(self, session: ShortSession) -> None:
+        self.session = session
+        self.requests_shown = self.answers_shown = 0
+        self.mute = 0.0
+        self.error: Exception | None = None
+        self.lie: int | None = None
+        self.parks = False
+
+    def requests(self, data: memoryview) -> int:
+        self.requests_shown += 1
+        if self.error is not None:
+            raise self.error
+        if self.lie is not None:
+            return self.lie
+        whole, wanted = complete(data)
+        octets = 0
+        while octets < whole and data[octets + 4] != ord("!"):
+            octets += 4 + int.from_bytes(data[octets : octets + 4], "big")
+        self.session.client_wanted = wanted if octets == whole else 4
+        self.session.owed += count(data[:octets])
+        self.session.effects.mute_until = self.mute
+        self.session.parked = self.parks
+        return octets
+
+    def answers(self, data: memoryview) -> int:
+        self.answers_shown += 1
+        octets, self.session.upstream_wanted = complete(data)
+        self.session.owed -= count(data[:octets])
+        if octets:
+            self.session.parked = False
+        return octets
+
+
+class ShortSession(RelaySession):
+    """A relay with a short way; what comes to it the general way is counted."""
+
+    def __init__(self, peer: Peer, endpoint: Endpoint | None = None) -> None:
+        super().__init__(peer, endpoint)
+        self.short_way = Way(self)
+        self.received = self.answered = 0
+
+    def receive(self, data: memoryview) -> int:
+        self.received += 1
+        return super().receive(data)
+
+    def answer(self, data: memoryview) -> int:
+        self.answered += 1
+        return super().answer(data)
+
+
+@pytest.fixture(params=["interpreted", "compiled"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The shortcut in one form; where the compiled one is not built, its tests are left out."""
+    if request.param == "compiled":
+        found = pytest.importorskip("gateway.edge.shortcut_compiled", reason="C compiler (gcc, or a wheel)")
+        monkeypatch.setattr(pump, "shortcut", found.Shortcut)
+    else:
+        monkeypatch.setattr(pump, "shortcut", shortcut.Shortcut)
+    return str(request.param)
+
+
+Play = Callable[[Running, ShortSession, Any], Any]
+
+
+async def play(tmp_path: Path, act: Play, **limits: Any) -> None:
+    """A client whose first frame went the general way, so that the second may go the short one."""
+    async with backend(echo) as port:
+        dial, endpoint = plain_backend(port)
+        async with running(tmp_path, lambda peer: ShortSession(peer, endpoint), dial=dial, **limits) as gateway:
+            client = await gateway.connect()
+            await client.send(frame(b"first"))
+            assert await client.receive() == b"first"
+            await act(gateway, gateway.sessions[0], client)
+            await client.close()
+
+
+async def test_frames_go_the_short_way_once_all_is_calm(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        assert session.received == 1
+        for _ in range(20):
+            await client.send(frame(b"again"))
+            assert await client.receive() == b"again"
+        assert session.received == 1
+        assert session.short_way.requests_shown == 20
+        assert session.short_way.answers_shown >= 20
+        assert session.owed == 0
+        seen = {meter.name: value for meter, _, value in gateway.meters.series()}
+        octets = 4 + 5
+        for name in ("client_received", "client_sent", "upstream_received", "upstream_sent"):
+            assert seen[f"gateway_{name}_bytes_total"] == 21 * octets
+
+    await play(tmp_path, act)
+
+
+async def test_what_is_not_let_through_goes_the_general_way_in_order(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        frames = [b"a", b"b", b"!c", b"d" * 100_000, b"!", b"e"]
+        await client.send(b"".join(map(frame, frames[:2])))
+        await client.send(b"".join(map(frame, frames[2:])))
+        for each in frames:
+            assert await client.receive() == each
+        assert session.received > 1
+        await client.send(frame(b"calm again"))
+        assert await client.receive() == b"calm again"
+
+    await play(tmp_path, act)
+
+
+async def test_frames_in_pieces_and_large_ones(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        data = os.urandom(3_000_000)
+        sent = frame(b"x") + frame(data) + frame(b"y")
+        for at in range(0, 63, 7):
+            await client.send(sent[at : at + 7])
+            await asyncio.sleep(0)
+        await client.send(sent[63:])
+        assert await client.receive() == b"x"
+        size = int.from_bytes(await client.reader.readexactly(4), "big")
+        assert await client.reader.readexactly(size) == data
+        assert await client.receive() == b"y"
+
+    await play(tmp_path, act)
+
+
+async def test_a_mute_left_by_the_short_way_holds(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        session.short_way.mute = asyncio.get_running_loop().time() + 0.3
+        await client.send(frame(b"muted"))
+        assert await client.receive() == b"muted"
+        session.short_way.mute = 0.0
+        before = session.short_way.requests_shown
+        await client.send(frame(b"later"))
+        await asyncio.sleep(0.05)
+        assert session.short_way.requests_shown == before
+        assert await client.receive() == b"later"
+
+    await play(tmp_path, act)
+
+
+async def test_a_session_that_parks_is_not_shown_more_until_an_answer_frees_it(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        session.short_way.parks = True
+        for _ in range(5):
+            await client.send(frame(b"parks"))
+            assert await client.receive() == b"parks"
+        assert not session.parked
+
+    await play(tmp_path, act)
+
+
+async def test_a_new_deadline_is_kept(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        session.deadline = asyncio.get_running_loop().time() + 0.05
+        await client.send(frame(b"deadline"))
+        assert await client.receive() == b"deadline"
+        await until(lambda: session.ticks == 1)
+        assert session.deadline == NEVER
+
+    await play(tmp_path, act)
+
+
+async def test_an_error_ends_its_connection_alone(tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        session.short_way.error = ValueError("not said")
+        await client.send(frame(b"x"))
+        reason, _ = await gateway.end_of()
+        assert reason is reasons.SESSION_FAILED
+        assert "not said" not in caplog.text
+
+    await play(tmp_path, act)
+
+
+@pytest.mark.parametrize("lie", [-1, 10**6])
+async def test_more_let_through_than_was_shown_ends_the_connection(tmp_path: Path, form: str, lie: int) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        session.short_way.lie = lie
+        await client.send(frame(b"x"))
+        reason, _ = await gateway.end_of()
+        assert reason is reasons.SESSION_FAILED
+
+    await play(tmp_path, act)
+
+
+async def test_the_clients_end(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        await client.close()
+        reason, _ = await gateway.end_of()
+        assert reason is reasons.CLIENT_DISCONNECTED
+
+    await play(tmp_path, act)
+
+
+async def test_the_upstreams_end(tmp_path: Path, form: str) -> None:
+    async def answers_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            size = int.from_bytes(await reader.readexactly(4), "big")
+            writer.write(frame(await reader.readexactly(size)))
+
+    async with backend(answers_twice) as port:
+        dial, endpoint = plain_backend(port)
+        async with running(tmp_path, lambda peer: ShortSession(peer, endpoint), dial=dial) as gateway:
+            client = await gateway.connect()
+            for _ in range(2):
+                await client.send(frame(b"x"))
+                assert await client.receive() == b"x"
+            reason, _ = await gateway.end_of()
+            assert reason is reasons.UPSTREAM_CLOSED
+            await client.close()
+
+
+async def test_a_client_that_does_not_read_holds_the_upstream_back(tmp_path: Path, form: str) -> None:
+    """Much is asked for and not read; then it is, and every octet comes."""
+
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        session.short_way.lie = 0
+        data = os.urandom(500_000)
+        client.reader._transport.pause_reading()
+        for _ in range(8):
+            client.writer.write(frame(data))
+        await until(lambda: session.received > 1)
+        await asyncio.sleep(0.1)
+        client.reader._transport.resume_reading()
+        for _ in range(8):
+            size = int.from_bytes(await client.reader.readexactly(4), "big")
+            assert await client.reader.readexactly(size) == data
+
+    await play(tmp_path, act)
+
+
+async def test_a_session_that_closes_in_its_general_way(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        def close(data: memoryview) -> int:
+            session.effects.close = Close(reasons.SHUTTING_DOWN)
+            return len(data)
+
+        session.receive = close  # type: ignore[method-assign]
+        await client.send(frame(b"!"))
+        reason, _ = await gateway.end_of()
+        assert reason is reasons.SHUTTING_DOWN
+
+    await play(tmp_path, act)

@@ -1,0 +1,35 @@
+"""One broker and one gateway for all of the suite; tests that harm either start their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker
+from tests.real.pulsar.site import ROLE, Site, gateway_for
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A broker takes its time to start on a busy machine, and the first test waits for it."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(400), append=False)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PulsarBroker]:
+    with PulsarBroker(tmp_path_factory.mktemp("pulsar")) as running:
+        for role in (PROXY_ROLE, ROLE, "slow", "few"):
+            running.grant(role, "produce", "consume")
+            running.grant(role, "produce", "consume", namespace="pulsar/system")  # where transactions are coordinated
+        yield running
+
+
+@pytest.fixture(scope="session")
+def site(broker: PulsarBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with gateway_for(tmp_path_factory.mktemp("gateway-pulsar"), broker) as gateway:
+        yield Site(broker, gateway)

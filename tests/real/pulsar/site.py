@@ -1,0 +1,117 @@
+"""A real Pulsar behind a gateway, and what clients need to come to it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulsar
+
+from tests.real.gateway import GatewayProcess
+from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker
+
+ROLE = "svc-app"
+"""The client's principal, which has a grant at the broker too."""
+RECEIVE_MS = 15_000
+QUIET_MS = 500
+
+POLICY = """\
+version: 1
+roles:
+  app:
+    - allow: [produce, consume, create, describe, delete]
+      pulsar:
+        topic: ["persistent://public/default/app-*", "non-persistent://public/default/app-*"]
+        subscription: ["app-*", "reader-*"]
+    - allow: [consume]
+      pulsar: {namespace: [public/default]}
+    - deny: [produce, consume]
+      id: no-pii
+      pulsar: {topic: ["persistent://public/default/app-pii-*"]}
+  reader:
+    - allow: [consume]
+      pulsar: {topic: ["persistent://public/default/app-*"], subscription: ["app-*"]}
+bindings:
+  - {roles: [app], to: {issuer: test, claims: {groups: app}}}
+  - {roles: [reader], to: {issuer: test, claims: {groups: readers}}}
+limits:
+  - {to: {issuer: test, sub: slow}, produce: 200 KiB/s, consume: 200 KiB/s, requests: 500/s}
+  - {to: {issuer: test, sub: few}, producers: 2, consumers: 2, connections: 2}
+  - {to: any, produce: 200 MiB/s, consume: 200 MiB/s, requests: 50000/s, connections: 200}
+end: true
+"""
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+def gateway_for(folder: Path, broker: PulsarBroker, policy: str = POLICY, **more: Any) -> GatewayProcess:
+    """A gateway with one Pulsar listener, not started yet."""
+    gateway = GatewayProcess(folder, {"main": broker.bootstrap}, policy=policy, **more)
+    secret = folder / "own-token"
+    secret.touch(mode=0o600)
+    secret.write_text(broker.token(PROXY_ROLE))
+    (listener,), (backend,) = gateway.config["listeners"], gateway.config["backends"]
+    for name in ("broker_ports", "advertised"):
+        del listener[name]
+    listener["protocol"] = backend["system"] = "pulsar"
+    backend["account"] = {
+        "oauth": {"token_file": str(secret)}, "over_plaintext": True, "also_known_as": [PROXY_ROLE, "admin"],
+    }  # fmt: skip
+    return gateway
+
+
+@dataclass
+class Site:
+    broker: PulsarBroker
+    gateway: GatewayProcess
+
+    @property
+    def url(self) -> str:
+        return f"pulsar+ssl://localhost:{self.gateway.port()}"
+
+    def token(self, subject: str = ROLE, groups: tuple[str, ...] = ("app",), lifetime: float = 600.0) -> str:
+        return self.gateway.issuer.token(subject, groups=list(groups), lifetime=lifetime)
+
+    @contextmanager
+    def client(self, token: str | Callable[[], str] | None = None, **more: Any) -> Iterator[pulsar.Client]:
+        """The C++ client by its Python binding."""
+        client = pulsar.Client(
+            self.url,
+            authentication=pulsar.AuthenticationToken(token if token is not None else self.token()),
+            tls_trust_certs_file_path=self.gateway.ca_file,
+            tls_validate_hostname=True,
+            operation_timeout_seconds=more.pop("operation_timeout_seconds", 30),
+            logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
+            **more,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def topic(self, prefix: str = "app-orders", domain: str = "persistent") -> str:
+        return f"{domain}://public/default/{unique(prefix)}"
+
+    def partitioned(self, partitions: int = 3, prefix: str = "app-parts") -> str:
+        name = unique(prefix)
+        self.broker.admin("PUT", f"/persistent/public/default/{name}/partitions", partitions)
+        return f"persistent://public/default/{name}"
+
+    def audited(self) -> int:
+        return len(self.gateway.audit())
+
+
+def receive(consumer: pulsar.Consumer, how_many: int) -> list[bytes]:
+    """So many messages, acknowledged."""
+    found = []
+    for _ in range(how_many):
+        message = consumer.receive(RECEIVE_MS)
+        consumer.acknowledge(message)
+        found.append(message.data())
+    return found

@@ -1,0 +1,158 @@
+"""What Pulsar and its proxy were attacked by, tried on the gateway; and transactions, step by step."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.pulsar import commands
+from tests.corpus import tokens as corpus
+from tests.real.gateway import GatewayProcess
+from tests.real.pulsar.broker import PulsarBroker
+from tests.real.pulsar.site import ROLE, Site, gateway_for
+from tests.real.pulsar.wire import RawPulsar
+
+
+def raw(site: Site) -> RawPulsar:
+    return RawPulsar(site.gateway.port(), site.gateway.ca_file)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[socket.socket]:
+    """Somebody listens who is no broker."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.settimeout(0.5)
+        yield listening
+
+
+def test_nobody_is_dialled_whom_no_broker_named(site: Site, elsewhere: socket.socket) -> None:
+    """CVE-2022-24280; also not a broker's own address, which clients are never told."""
+    at = site.audited()
+    for address in (f"127.0.0.1:{elsewhere.getsockname()[1]}", site.broker.bootstrap):
+        with raw(site) as client:
+            client.connect(site.token(), proxy_to_broker_url=address)
+            assert client.ended()
+    with pytest.raises(TimeoutError):
+        elsewhere.accept()
+    site.gateway.wait_audit(event="refused", after=at, reason="broker-not-discovered")
+
+
+@pytest.mark.parametrize("field", ["proxy_version", "original_principal", "original_auth_data", "original_auth_method"])
+def test_nobody_is_a_proxy(site: Site, field: str) -> None:
+    """CVE-2023-31007's crafted CONNECT, CVE-2023-30429."""
+    at = site.audited()
+    with raw(site) as client:
+        client.connect(site.token(), **{field: "admin"})
+        assert client.ended()
+    site.gateway.wait_audit(event="refused", after=at, reason="command-forged")
+
+
+def test_the_answer_to_a_lookup_names_no_address(site: Site) -> None:
+    with raw(site) as client:
+        client.connect(site.token())
+        assert client.receive().name == "connected"
+        answer = client.ask("lookup", topic=site.topic(), request_id=1)
+        assert answer.body.proxy_through_service_url
+        assert str(site.broker.port) not in answer.body.broker_url + answer.body.broker_url_tls
+        named = answer.body.broker_url_tls.removeprefix("pulsar+ssl://")
+    with raw(site) as client:
+        client.connect(site.token(), proxy_to_broker_url=named)
+        assert client.receive().name == "connected"
+
+
+@pytest.mark.parametrize("command", ["end_txn_on_partition", "end_txn_on_subscription", "connected", "message"])
+def test_what_clients_never_send_ends_it(site: Site, command: str) -> None:
+    with raw(site) as client:
+        client.connect(site.token())
+        assert client.receive().name == "connected"
+        client.send(commands.framed(command))
+        assert client.ended()
+
+
+def test_schemas_are_read_by_right(site: Site) -> None:
+    """The broker itself checks nothing there."""
+    with raw(site) as client:
+        client.connect(site.token())
+        client.receive()
+        denied = client.ask("get_schema", topic=site.topic("secret"), request_id=1)
+        assert (denied.name, denied.body.error_code) == ("get_schema_response", 4)
+        allowed = client.ask("get_schema", topic=site.topic(), request_id=2)
+        assert allowed.body.error_code == 11, "the broker's own: there is no such topic"
+
+
+def test_a_transaction_from_its_begin_to_its_end(site: Site) -> None:
+    topic = site.topic()
+    with raw(site) as client:
+        client.connect(site.token())
+        client.receive()
+        assert client.ask("partitioned_metadata", topic=COORDINATORS, request_id=1).body.partitions > 0
+        assert client.ask("lookup", topic=f"{COORDINATORS}-partition-0", request_id=2).body.response == 1
+        joined = client.ask("tc_client_connect_request", request_id=3, tc_id=0)
+        assert (joined.name, joined.body.message) == ("tc_client_connect_response", "")
+        begun = client.ask("new_txn", request_id=4, txn_ttl_seconds=30, tc_id=0)
+        assert (begun.name, begun.body.message) == ("new_txn_response", "")
+        denied = client.ask("add_partition_to_txn", request_id=5, partitions=[topic, site.topic("secret")])
+        assert (denied.name, denied.body.error) == ("add_partition_to_txn_response", 4)
+        added = client.ask("add_partition_to_txn", request_id=6, partitions=[topic])
+        assert added.name == "add_partition_to_txn_response"
+        ended = client.ask("end_txn", request_id=7, txn_action=1)
+        assert ended.name == "end_txn_response"
+
+
+COORDINATORS = "persistent://pulsar/system/transaction_coordinator_assign"
+
+
+@pytest.fixture(scope="module")
+def strict(broker: PulsarBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway that believes the corpus's issuers."""
+    folder: Path = tmp_path_factory.mktemp("pulsar-refusals")
+    made = gateway_for(folder, broker, limits={"failed_login_delay_max": "1 ms"})
+    for issuer in corpus.issuers()[:2]:
+        file = folder / f"{issuer.name}.json"
+        file.write_bytes(corpus.jwks(issuer.name))
+        made.config["issuers"].append(
+            {
+                "name": issuer.name, "issuer": issuer.issuer, "audiences": list(issuer.audiences),
+                "algorithms": list(issuer.algorithms), "keys": {"file": str(file)},
+            }
+        )  # fmt: skip
+        made.config["listeners"][0]["authentication"]["issuers"].append(issuer.name)
+    with made:
+        yield made
+
+
+def test_every_refused_token_is_refused_alike(strict: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole corpus (CVE-2021-22160 in it): answers are equal to the octet, the audit names each reason."""
+    answers: dict[bytes, list[str]] = {}
+    refused = 0
+    for case in corpus.cases():
+        later = case.expect in ("token-nbf", "token-iat")  # the others must not come early, these not late
+        monkeypatch.setattr(corpus, "NOW", float(int(time.time()) + later))
+        token = corpus.build(case.row)
+        if case.expect in ("accepted", "key-missing") or len(token) > 16 << 10:
+            continue
+        at = len(strict.audit())
+        with RawPulsar(strict.port(), strict.ca_file) as client:
+            client.connect(token)
+            answer = client.receive()
+            assert answer.name == "error", case.name
+            assert client.ended(), case.name
+        answers.setdefault(answer.body.SerializeToString(), []).append(case.name)
+        line = strict.wait_audit(event="refused", after=at)
+        assert line["reason"] == case.expect, case.name
+        refused += 1
+    assert refused > 100
+    assert len(answers) == 1
+
+
+def test_a_good_token_is_let_in_there_too(strict: GatewayProcess) -> None:
+    """The corpus was not refused by mistake."""
+    with RawPulsar(strict.port(), strict.ca_file) as client:
+        client.connect(strict.issuer.token(ROLE, groups=["app"]))
+        assert client.receive().name == "connected"

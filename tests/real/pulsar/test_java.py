@@ -1,0 +1,55 @@
+"""The Java client, by the tools of Pulsar's own distribution."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.real.jars import java
+from tests.real.pulsar.site import Site
+
+SECONDS_MAX = 90
+PLUGIN = "org.apache.pulsar.client.impl.auth.AuthenticationToken"
+
+
+def run(site: Site, tool: str, *arguments: str, token: str | None = None) -> str:
+    """Run one of the distribution's tools as an application; what it said. Raises CalledProcessError."""
+    configuration = site.gateway.folder / "client.conf"
+    configuration.write_text(
+        f"brokerServiceUrl={site.url}\nwebServiceUrl={site.url}\nauthPlugin={PLUGIN}\n"
+        f"authParams=token:{token or site.token()}\ntlsTrustCertsFilePath={site.gateway.ca_file}\n"
+        "tlsEnableHostnameVerification=true\n"
+    )
+    environment = {
+        **os.environ,
+        "JAVA_HOME": str(Path(java()).parent.parent),
+        "PULSAR_CLIENT_CONF": str(configuration),
+        "PULSAR_MEM": "-Xmx128m -XX:MaxDirectMemorySize=256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "PULSAR_GC": "-XX:+UseSerialGC",
+        "PULSAR_EXTRA_OPTS": "-XX:-UsePerfData",
+        "PULSAR_LOG_DIR": str(site.gateway.folder),
+    }
+    done = subprocess.run(
+        [str(site.broker.home / "bin" / tool), *arguments], capture_output=True, text=True, timeout=SECONDS_MAX,
+        env=environment, cwd=site.gateway.folder, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise subprocess.CalledProcessError(done.returncode, tool, done.stdout[-6000:], done.stderr[-3000:])
+    return done.stdout + done.stderr
+
+
+def test_produce_and_consume(site: Site) -> None:
+    topic = site.topic()
+    said = run(site, "pulsar-client", "produce", topic, "-m", "from Java", "-n", "20")
+    assert "20 messages successfully produced" in said
+    said = run(site, "pulsar-client", "consume", topic, "-s", "app-java", "-p", "Earliest", "-n", "20")
+    assert said.count("content:from Java") == 20
+
+
+def test_a_denial_is_the_librarys_own(site: Site) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run(site, "pulsar-client", "produce", site.topic("secret"), "-m", "x")
+    assert "AuthorizationException" in error.value.output + error.value.stderr

@@ -1,0 +1,121 @@
+"""Names in their one form, by the broker's own rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.session import Endpoint
+from gateway.pulsar import names
+from gateway.pulsar.backend import endpoint
+from gateway.pulsar.broker_names import BrokerNames
+from tests.scenarios.kafka_world import HandClock
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("orders", "persistent://public/default/orders"),
+        ("a/b/orders", "persistent://a/b/orders"),
+        ("persistent://a/b/orders", "persistent://a/b/orders"),
+        ("non-persistent://a/b/orders", "non-persistent://a/b/orders"),
+        ("orders-partition-0", "persistent://public/default/orders"),
+        ("persistent://a/b/orders-partition-12", "persistent://a/b/orders"),
+        ("orders-partition-00", "persistent://public/default/orders-partition-00"),
+        ("orders-partition--1", "persistent://public/default/orders-partition--1"),
+        ("orders-partition-x", "persistent://public/default/orders-partition-x"),
+        ("orders-partition-2147483647", "persistent://public/default/orders"),
+        ("orders-partition-2147483648", "persistent://public/default/orders-partition-2147483648"),
+        ("orders-partition-1-partition-2", "persistent://public/default/orders-partition-1"),
+        ("-partition-1", "persistent://public/default/-partition-1"),
+        ("orders-partition-\u0661", "persistent://public/default/orders-partition-\u0661"),
+        ("orders-sub-DLQ", "persistent://public/default/orders-sub-DLQ"),
+        ("orders-sub-RETRY", "persistent://public/default/orders-sub-RETRY"),
+    ],
+)
+def test_topics(written: str, name: str) -> None:
+    assert names.topic(written) == name
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "", "a/b", "a/b/c/d", "persistent://a/b", "persistent://a/b/c/d", "Persistent://a/b/c", "persistent://a/b/",
+        "persistent:///b/c", "persistent://a b/c/d", "x\x00", "x\n", "://a/b/c", "t\u00e9/b/c", "x" * 1001,
+    ],
+)  # fmt: skip
+def test_no_topics(written: str) -> None:
+    assert names.topic(written) is None
+
+
+def test_the_longest_name_is_one() -> None:
+    assert names.topic("x" * names.NAME_CHARS_MAX) is not None
+
+
+@pytest.mark.parametrize("name", ["public/default", "a-b/c.d"])
+def test_namespaces(name: str) -> None:
+    assert names.namespace(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "public", "a/b/c", "/b", "a/", "a b/c", "*/*"])
+def test_no_namespaces(name: str) -> None:
+    assert names.namespace(name) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("b1:6650", Endpoint("b1", 6650)),
+        ("pulsar://B1.internal:6650", Endpoint("b1.internal", 6650)),
+        ("pulsar+ssl://b1:6651/", Endpoint("b1", 6651)),
+        ("[::1]:6650", Endpoint("::1", 6650)),
+        ("b1", None),
+        ("b1:0", None),
+        ("b1:65536", None),
+        ("b1:6650,b2:6650", None),
+        ("user@b1:6650", None),
+        ("::1:6650", None),
+        ("b1:\u0661", None),
+        ("b1:6650/x", None),
+        ("b|1:6650", None),
+        ("", None),
+    ],
+)
+def test_endpoints(text: str, found: Endpoint | None) -> None:
+    assert endpoint(text) == found
+
+
+BROKERS = [Endpoint("b1.internal", 6650), Endpoint("::1", 1), Endpoint("b" * 253, 65535), Endpoint("10.0.0.7", 6651)]
+
+
+@pytest.mark.parametrize("broker", BROKERS, ids=str)
+def test_a_brokers_name_leads_back_to_it_and_shows_nothing(broker: Endpoint) -> None:
+    told = BrokerNames(b"k" * 32, "main", HandClock()).name(broker)
+    assert told is not None
+    assert broker.host not in told
+    assert all(0 < len(label) < 64 for label in told.partition(":")[0].split("."))
+    assert BrokerNames(b"k" * 32, "main", HandClock()).broker(told) == broker
+
+
+def test_no_other_name_leads_anywhere() -> None:
+    clock = HandClock()
+    names_here = BrokerNames(b"k" * 32, "main", clock)
+    told = names_here.name(BROKERS[0])
+    assert told is not None
+    others = ["b1.internal:6650", "", "broker:6650", ".broker:6650", told[1:], told + "x", "a" + told, "\u0661" + told]
+    others += [told.replace(":6650", ":6651"), told.replace(told[3], "7" if told[3] != "7" else "6", 1), "a" * 10_000]
+    for other in others:
+        assert names_here.broker(other) is None, other
+    assert BrokerNames(b"x" * 32, "main", clock).broker(told) is None
+    assert BrokerNames(b"k" * 32, "other", clock).broker(told) is None
+    assert names_here.name(Endpoint("b" * 254, 1)) is None
+
+
+def test_a_brokers_name_ends_after_a_day_or_two() -> None:
+    clock = HandClock()
+    names_here = BrokerNames(b"k" * 32, "main", clock)
+    told = names_here.name(BROKERS[0])
+    assert told is not None
+    clock.now += 86_400
+    assert names_here.broker(told) == BROKERS[0]
+    clock.now += 86_400
+    assert names_here.broker(told) is None
