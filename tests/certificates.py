@@ -113,8 +113,10 @@ def _subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: Key, days: float, begins: float = 0) -> x509.CertificateBuilder:
-    """Valid since an hour ago, or from in so many days on; a negative number of days makes one that has expired."""
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: Key, days: float, begins: float = 0
+) -> x509.CertificateBuilder:
+    """Valid since an hour ago, or from so many days later on; a negative number of days makes one that has expired."""
     end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
     begin = min(datetime.datetime.now(datetime.UTC), end) - datetime.timedelta(hours=1)
     begin += datetime.timedelta(days=begins)

@@ -32,7 +32,7 @@ def check_permissions(path: str) -> None:
     except OSError as error:
         raise StartRefused(reasons.SECRET_UNREADABLE, f"{path}: {error.strerror}") from None
     if exposed(mode):
-        raise StartRefused(reasons.SECRET_EXPOSED, f"{path} has mode {mode:04o}; expected {EXPECTED}")
+        raise StartRefused(reasons.SECRET_EXPOSED, f"{path} has mode {mode:04o}; chmod 0600 {path}")
 
 
 def secret_of_file(path: str) -> str:

@@ -28,7 +28,7 @@ from OpenSSL import SSL, crypto
 from gateway.core.settings import CertificatePair, ListenerTls, SniNames
 from gateway.edge import reasons
 from gateway.edge.names import Chooser, choose_by_name, covered
-from gateway.edge.private_files import EXPECTED, exposed
+from gateway.edge.private_files import exposed
 from gateway.edge.reasons import StartRefused
 
 SUITES_13 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
@@ -149,7 +149,7 @@ def _check_permissions(path: str) -> None:
     """Others may do nothing with a key; its group may read it."""
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if exposed(mode):
-        raise StartRefused(reasons.TLS_KEY_EXPOSED, f"{path} has mode {mode:04o}; expected {EXPECTED}")
+        raise StartRefused(reasons.TLS_KEY_EXPOSED, f"{path} has mode {mode:04o}; chmod 0600 {path}")
 
 
 def _check_validity(leaf: x509.Certificate, path: str) -> None:

@@ -87,7 +87,9 @@ class Checker:
         left = leaf.not_valid_after_utc.timestamp() - self.wall
         if leaf.not_valid_before_utc.timestamp() > self.wall:
             begins = leaf.not_valid_before_utc.strftime("%Y-%m-%d")
-            self.wrong(place, f"a certificate that begins on {begins}", "one that is valid now, or a clock that is right")
+            self.wrong(
+                place, f"a certificate that begins on {begins}", "one that is valid now, or a clock that is right"
+            )
         elif left <= 0:
             self.wrong(place, f"a certificate that ended on {_day(leaf)}", "one that is valid now")
         elif left < EXPIRY_WARNING_SECONDS:
