@@ -30,7 +30,7 @@ from loadtest.work import LoadFailed, Window
 from tests.real.missing import Missing
 
 RESULTS = Path(__file__).parent / "results"
-SHORT_ROWS = ("produce-12",)
+SHORT_ROWS = ("small-1",)
 """Where the other peers take part in a short run."""
 TRIES = 2
 """A cell that fails is tried once more; a peer that fails twice is left out of that round, and that is said."""

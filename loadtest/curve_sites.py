@@ -16,6 +16,8 @@ from tests.real.ports import free_ports
 
 LOGINS_MAX = 2_000
 """Principals that log in; the others only have a binding."""
+ITEMS_MAX = 20_000
+"""In one policy file, which may have 4 MiB."""
 READY_SECONDS_MAX = 300.0
 
 
@@ -43,10 +45,18 @@ def opened(folder: Path, site: Site) -> Iterator[Rig]:
     folder.mkdir(parents=True)
     port = free_ports(1)[0]
     with standin(folder, Cluster(port, topics=site.topics)):
+        first, *more = policies(site)
         made = gateways.gateway(
-            folder / "gateway", f"127.0.0.1:{port}", Features(), policy=policy(site), workers=site.workers,
+            folder / "gateway",
+            f"127.0.0.1:{port}",
+            Features(),
+            policy=first,
+            workers=site.workers,
             ready_seconds=READY_SECONDS_MAX,
-        )  # fmt: skip
+        )
+        for number, text in enumerate(more):
+            (folder / f"more-{number:03}.yaml").write_text(text)
+        made.config["policies"]["files"].append(str(folder / "more-*.yaml"))  # fmt: skip
         with made:
             token = made.issuer.token(_name(0), lifetime=TOKEN_SECONDS)
             several = range(min(site.principals, LOGINS_MAX)) if site.principals > 1 else ()
@@ -55,19 +65,23 @@ def opened(folder: Path, site: Site) -> Iterator[Rig]:
             yield Rig(Door(made.port(), made.pid, made.ca_file, token, time.time() + TOKEN_SECONDS), tokens)
 
 
-def policy(site: Site) -> str:
-    """Half of the rules are exact names, half patterns; the one that allows the load is the last."""
-    lines = ["version: 1", "roles:", "  load:"]
-    for rule in range(site.rules - 1):
-        topic = f"team-{rule}.orders" if rule % 2 else f"team-{rule}.*"
-        lines.append(f"    - {{allow: [produce, consume], kafka: {{topic: [{topic!r}]}}}}")
-    lines.append("    - {allow: [produce, consume], kafka: {topic: ['load.*'], group: [loadtest]}}")
-    lines.append("bindings:")
-    lines += [f"  - {{roles: [load], to: {{issuer: test, sub: {_name(each)}}}}}" for each in range(site.principals)]
-    lines.append("limits:")
-    lines.append("  - {to: any, produce: 100 GiB/s, consume: 100 GiB/s, requests: 1000000/s, connections: 12000}")
-    lines.append("end: true")
-    return "\n".join(lines) + "\n"
+def policies(site: Site) -> list[str]:
+    """Files of at most ITEMS_MAX rules or bindings. Every second rule is a name, the others are patterns; the one that
+    allows the load is the last."""
+    rules = [
+        f"    - {{allow: [produce, consume], kafka: {{topic: ['team-{rule}.{'orders' if rule % 2 else '*'}']}}}}"
+        for rule in range(site.rules - 1)
+    ] + ["    - {allow: [produce, consume], kafka: {topic: ['load.*'], group: [loadtest]}}"]
+    shares = [rules[at : at + ITEMS_MAX] for at in range(0, len(rules), ITEMS_MAX)]
+    files = [f"roles:\n  load-{number}:\n" + "\n".join(share) for number, share in enumerate(shares)]
+    mine = ", ".join(f"load-{number}" for number in range(len(shares)))
+    bindings = [f"  - {{roles: [{mine}], to: {{issuer: test, sub: {_name(one)}}}}}" for one in range(site.principals)]
+    for at in range(0, len(bindings), ITEMS_MAX):
+        files.append("bindings:\n" + "\n".join(bindings[at : at + ITEMS_MAX]))
+    files.append(
+        "limits:\n  - {to: any, produce: 100 GiB/s, consume: 100 GiB/s, requests: 1000000/s, connections: 12000}"
+    )
+    return [f"version: 1\n{text}\nend: true\n" for text in files]
 
 
 def _name(number: int) -> str:

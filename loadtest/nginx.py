@@ -47,7 +47,7 @@ def _program() -> str:
     return found
 
 
-def _stream_module() -> str:
+def stream_module() -> str:
     """The line that loads the stream module; "" where it is built in."""
     for folder in _MODULE_FOLDERS:
         path = Path(folder) / "ngx_stream_module.so"
@@ -72,7 +72,7 @@ def _config(
         proxy_ssl_trusted_certificate {upstream_ca};
         proxy_ssl_name localhost;"""
     return f"""\
-{_stream_module()}
+{stream_module()}
 daemon off;
 worker_processes 1;
 worker_rlimit_nofile 20000;

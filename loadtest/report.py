@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.figures import Spread
 from loadtest.gateways import STEPS
+from loadtest.plot import bars
 from loadtest.rows import OURS, PEERS, REFERENCE
 from loadtest.tally import SMALLER_IS_BETTER, Results, speed
 
@@ -13,9 +15,34 @@ PAGE = "bench.md"
 
 
 def write(folder: Path, results: Results) -> None:
-    """bench.json and bench.md."""
+    """bench.json, bench.md and the plots that the page shows."""
     results.save(folder)
     (folder / PAGE).write_text(page(results))
+    for name, drawn in plots(results).items():
+        (folder / name).write_text(drawn)
+
+
+def plots(results: Results) -> dict[str, str]:
+    """File name -> SVG; none of what was not measured."""
+    counted = {name: _ratios(results, name, PEERS) for name in _counted(results)}
+    latencies = {
+        f"{name} {figure.removesuffix('_ms')}": _ratios(results, name, PEERS, figure)
+        for name, (_, unit, _) in results.titles.items() if unit == "ms"
+        for figure in ("p50_ms", "p99_ms")
+    }  # fmt: skip
+    drawn = {
+        "bench-cpu.svg": ("Work per CPU second of the proxy, nginx = 1.00 (more is better)", counted),
+        "bench-latency.svg": ("Latency at 10,000 records/s, nginx = 1.00 (less is better)", latencies),
+    }
+    return {
+        name: bars(title, {row: values for row, values in groups.items() if values})
+        for name, (title, groups) in drawn.items() if any(groups.values())
+    }  # fmt: skip
+
+
+def _ratios(results: Results, row: str, peers: Sequence[str], figure: str = "") -> dict[str, float]:
+    found = {peer: results.ratio(row, peer, REFERENCE, figure) for peer in peers if peer != REFERENCE}
+    return {peer: ratio.median for peer, ratio in found.items() if ratio is not None}
 
 
 def page(results: Results) -> str:
@@ -28,8 +55,10 @@ def page(results: Results) -> str:
         f"{scale['pairs']} rounds, windows of {scale['seconds']:g} s; {results.seconds / 60:.0f} minutes.\n",
         "## The gateway with everything on, nginx = 1.00, per CPU second of the proxy\n",
         _beside(results),
+        "![Work per CPU second](bench-cpu.svg)\n",
         "## Latency at a fixed rate\n",
         _latencies(results),
+        "![Latency](bench-latency.svg)\n",
         "## Memory\n",
         _memory(results),
         "## Every peer\n",

@@ -42,6 +42,7 @@ class Stage:
         """`stored`: bytes in the topic that is consumed. `fast_start`: for runs that judge nothing."""
         self._folder = folder
         self._stored = stored
+        self._fast_start = fast_start
         self._stack = ExitStack()
         self._doors: dict[tuple[str, bool], Door] = {}
         self._ports = {name: free_ports(1)[0] for name in (*PROXIES, "nginx-tls")}
@@ -109,7 +110,10 @@ class Stage:
         """It tells its own addresses, so it needs no listener at the broker."""
         port = free_ports(2 + kroxylicious.NODE_IDS[1], consecutive=True)[0]
         folder = self._folder / f"kroxylicious-{port}"
-        with kroxylicious.kroxylicious(folder, port, self._cluster.bootstrap, self._ca.server("kroxylicious")) as made:
+        certificate = self._ca.server("kroxylicious")
+        with kroxylicious.kroxylicious(
+            folder, port, self._cluster.bootstrap, certificate, fast_start=self._fast_start
+        ) as made:
             yield Door(port, made.pid, str(self._ca.path), handshake_port=port)
 
     @contextmanager

@@ -19,7 +19,9 @@ from gateway.core.identity import Address
 from gateway.edge import reasons
 from gateway.edge.reasons import StartRefused
 
-BACKLOG = 1024
+BACKLOG = 4096
+"""Connections that wait to be accepted; the system may permit fewer (net.core.somaxconn). A flood fills it in the
+moments in which the loop is busy, and whoever finds it full tries again after a second or more."""
 ACCEPTS_PER_TURN = 32
 PAUSE_SECONDS = 0.5
 _NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})

@@ -85,7 +85,8 @@ def _limit(row: LimitRow) -> str:
     quota = row.quota
     return (
         f"{_whom(row.to)}: produce {quota.produce_bytes:g} B/s, consume {quota.consume_bytes:g} B/s, "
-        f"requests {quota.requests:g}/s, connections {quota.connections}"
+        f"requests {quota.requests:g}/s, connections {quota.connections}, producers {quota.producers}, "
+        f"consumers {quota.consumers}"
     )
 
 

@@ -97,6 +97,7 @@ def limits_page() -> str:
         f"| `consume` | {shown('bytes', DEFAULT_QUOTA.consume_bytes)}/s |",
         f"| `requests` | {DEFAULT_QUOTA.requests:,.0f}/s |",
         f"| `connections` | {DEFAULT_QUOTA.connections:,} |",
+        f"| `producers`, `consumers` (Pulsar) | {DEFAULT_QUOTA.producers:,} each |",
         "",
         "## Fixed",
         "Bounds that are part of the code, by module.",

@@ -47,7 +47,8 @@ def default_quota() -> str:
     quota = DEFAULT_QUOTA
     return (
         f"`produce: {quota.produce_bytes / (1 << 20):g} MiB/s`, `consume: {quota.consume_bytes / (1 << 20):g} MiB/s`, "
-        f"`requests: {quota.requests:g}/s`, `connections: {quota.connections}`"
+        f"`requests: {quota.requests:g}/s`, `connections: {quota.connections}`, `producers: {quota.producers}`, "
+        f"`consumers: {quota.consumers}`"
     )
 
 

@@ -63,7 +63,7 @@ def table(result: Result) -> str:
     lines += [f"| {title} | {form.format(result.quiet[key])} | {form.format(result.attacked[key])} |"
               for title, key, form in ROWS]  # fmt: skip
     came = sum(result.came.values())
-    lines.append(f"\nStrangers came {came:,} times, {came / result.lasted:,.0f} a second. By reason or limit: "
+    lines.append(f"\nStrangers came {came:,} times, {came / result.lasted:,.0f} a second. Refused, by reason: "
                  + ", ".join(f"{key} {value:,.0f}" for key, value in sorted(result.counted.items())) + ".")  # fmt: skip
     total = scale["idle"] + scale["busy"]
     lines.append(f"At the end {result.last['requests']:,} of {total:,} known connections answered once more.")

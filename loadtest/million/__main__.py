@@ -81,10 +81,8 @@ class Plan:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     plan = _plan(arguments)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with tempfile.TemporaryDirectory(prefix="million-") as scratch:
+        with _interruptible(), tempfile.TemporaryDirectory(prefix="million-") as scratch:
             result = run(Path(scratch), plan, lambda words: print(words, flush=True))
     except Missing as missing:
         print(f"left out: {missing}", file=sys.stderr)
@@ -99,6 +97,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if plan.output is not None:
         store(plan.output, result)
     return 0 if result.ok else 1
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT, which a shell has background jobs ignore, and SIGTERM end the run in good order."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _plan(arguments: Sequence[str] | None) -> Plan:

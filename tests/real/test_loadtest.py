@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import about, bench, nginx
+from loadtest import about, bench, curves, nginx
 from loadtest.processes import CIPHER
 from loadtest.rows import ALL_PEERS, ROWS
 from tests.certificates import make_ca
@@ -33,7 +33,21 @@ def test_every_row_and_every_peer_is_measured(tmp_path: Path) -> None:
     page = (tmp_path / "results" / "bench.md").read_text()
     assert str(tmp_path) not in page
     assert CIPHER in page
+    assert (tmp_path / "results" / "bench-cpu.svg").exists()
+    assert (tmp_path / "results" / "bench-latency.svg").exists()
     assert all(row.title in page for row in ROWS)
+
+
+def test_points_of_every_curve_are_measured(tmp_path: Path) -> None:
+    """Two points each, a round. No figure is judged here either."""
+    assert curves.main(["--short", "--rounds", "1", "--seconds", "0.3", "--into", str(tmp_path)]) == 0
+    made = json.loads((tmp_path / "curves.json").read_text())
+    for curve in curves.CURVES:
+        costs = made["curves"][curve.name]["1"]["costs"]
+        assert set(costs) == {str(point) for point in curve.points[:2]}
+        assert all(cost >= 0 for each in costs.values() for cost in each)
+        assert (tmp_path / f"curve-{curve.name}.svg").exists()
+    assert str(tmp_path) not in (tmp_path / "curves.md").read_text()
 
 
 def test_a_machine_without_nginx_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,10 +27,11 @@ def string(text: str) -> bytes:
 class RawClient:
     """A TLS connection to the gateway that writes what it is told and reads whole frames."""
 
-    def __init__(self, port: int, ca_file: str, timeout: float = 15.0) -> None:
+    def __init__(self, port: int, ca_file: str, timeout: float = 15.0, name: str = "localhost") -> None:
+        """`name`: which server is meant (SNI), and whose the certificate has to be."""
         plain = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         try:
-            self._socket = ssl.create_default_context(cafile=ca_file).wrap_socket(plain, server_hostname="localhost")
+            self._socket = ssl.create_default_context(cafile=ca_file).wrap_socket(plain, server_hostname=name)
         except BaseException:
             plain.close()
             raise

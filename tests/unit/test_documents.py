@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import BaseModel, ConfigDict
 
@@ -89,3 +91,22 @@ def test_strings_are_typed_by_the_schema() -> None:
 def test_spelling_of_a_path() -> None:
     assert spell(("listeners", 0, "tls", "key")) == "listeners[0].tls.key"
     assert spell(()) == ""
+
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "conf").glob("*.yaml")) + sorted((ROOT / "policies").glob("*.yaml"))
+SPELLINGS = [
+    "a: 'it''s'\nb: \"x\\ty\"\nc: [1, 'two', {d: e}]\nf: >\n  folded\n  text\ng: |-\n  kept\n  lines\nh:\n",
+    "a:\nb: ~\nc: ''\nd: null\ne: 'null'\nf: [~, '']\n",
+    "a: {b: c:d, e: f#g, h: 'i'}\nj: # nothing\nk: 2001:db8::/32\nl: 0123\nm: on\no: x\n",
+    'é: ü\n"quoted key": 1\n? plain\n: value\n',
+    "list:\n- a\n-  b\n-\n  c: d\n  e: f\n",
+]
+
+
+@pytest.mark.skipif(documents._Quick is None, reason="PyYAML without libyaml reads by itself alone")
+@pytest.mark.parametrize("text", [path.read_text() for path in SHIPPED] + SPELLINGS)
+def test_libyaml_reads_what_pyyaml_reads(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = documents.parse(text, "x.yaml")
+    monkeypatch.setattr(documents, "_Quick", None)
+    assert documents.parse(text, "x.yaml") == quick

@@ -39,7 +39,7 @@ class Backend(Model):
                 "account: {oauth: ...}; these brokers are shown a token, or a certificate of the gateway's"
             )
         if self.system != "pulsar" and self.clients_as != "original-principal":
-            raise ValueError("clients_as only where system is pulsar")
+            raise ValueError("no clients_as; brokers of this system are told nothing of clients")
         if not self.insecure_plaintext:
             return self
         if self.tls != BackendTls():

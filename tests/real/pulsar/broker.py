@@ -20,9 +20,11 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.certificates import make_ca
 from tests.real.jars import cache, java, locked
 from tests.real.missing import Missing
 from tests.real.ports import free_ports
@@ -33,6 +35,8 @@ START_SECONDS_MAX = 240.0
 STOP_SECONDS_MAX = 20.0
 HOST = "127.0.0.1"
 PROXY_ROLE = "gw"
+NAMESPACES = ("public/default", "pulsar/system")
+"""Made by the broker itself some time after its start; the latter is where transactions are coordinated."""
 SUPERUSER = "admin"
 _ARTIFACT = f"org.apache.pulsar:pulsar-server-distribution:{PULSAR_VERSION}:tar.gz:bin"
 _RESOLVE_SECONDS_MAX = 900
@@ -85,7 +89,8 @@ class PulsarBroker:
         self.folder = folder
         self.home = pulsar_home()
         self.issuer = TokenIssuer("https://brokers.test", name="brokers", audience="brokers", algorithm="RS256")
-        self.port, self.web_port, self._bookie_port, self._metadata_port = free_ports(4)
+        self.port, self.tls_port, self.web_port, self._bookie_port = free_ports(4)
+        self.ca = make_ca(folder / "certificates")
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -190,10 +195,7 @@ class PulsarBroker:
         return json.loads(said) if said else None
 
     def grant(self, role: str, *actions: str, namespace: str = "public/default") -> None:
-        self.admin("POST", f"/namespaces/{namespace}/permissions/{role}", list(actions))
-
-    def revoke(self, role: str, namespace: str = "public/default") -> None:
-        self.admin("DELETE", f"/namespaces/{namespace}/permissions/{role}")
+        self.admin("POST", f"/namespaces/{namespace}/permissions/{quote(role, safe='')}", list(actions))
 
     # --- how
 
@@ -204,7 +206,7 @@ class PulsarBroker:
             if self._process.poll() is not None:
                 raise PulsarFailed(f"the broker ended with {self._process.returncode}\n{self.log()[-3000:]}")
             try:
-                if "public/default" in self.admin("GET", "/namespaces/public"):
+                if all(name in self.admin("GET", f"/namespaces/{name.partition('/')[0]}") for name in NAMESPACES):
                     return
             except (OSError, PulsarFailed):
                 pass
@@ -214,11 +216,16 @@ class PulsarBroker:
     def _configure(self, key: Path) -> None:
         """A copy of the distribution's own standalone.conf with these values in place of its own."""
         token = self.token(SUPERUSER)
+        certificate, certificate_key = self.ca.server("broker", hosts=["localhost", "127.0.0.1"])
         plugin = "org.apache.pulsar.client.impl.auth.AuthenticationToken"
         wanted = {
             "bindAddress": HOST,
             "advertisedAddress": HOST,
             "brokerServicePort": str(self.port),
+            "brokerServicePortTls": str(self.tls_port),
+            "tlsCertificateFilePath": str(certificate),
+            "tlsKeyFilePath": str(certificate_key),
+            "tlsTrustCertsFilePath": str(self.ca.path),
             "webServicePort": str(self.web_port),
             "allowLoopback": "true",
             "listeningInterface": "lo",

@@ -83,7 +83,8 @@ class Site:
         """The C++ client by its Python binding."""
         client = pulsar.Client(
             self.url,
-            authentication=pulsar.AuthenticationToken(token if token is not None else self.token()),
+            authentication=more.pop("authentication", None)
+            or pulsar.AuthenticationToken(token if token is not None else self.token()),
             tls_trust_certs_file_path=self.gateway.ca_file,
             tls_validate_hostname=True,
             operation_timeout_seconds=more.pop("operation_timeout_seconds", 30),

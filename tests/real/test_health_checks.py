@@ -1,0 +1,160 @@
+"""Health checks as balancers really make them: answered, summed apart from what is refused, and never at the broker."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from gateway.ops.demo.cluster import EmbeddedCluster
+from loadtest.nginx import stream_module
+from tests.real.gateway import GatewayProcess
+from tests.real.missing import Missing
+from tests.real.ports import free_ports
+from tests.real.site import POLICY, until
+
+pytestmark = pytest.mark.real
+PLACES = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[EmbeddedCluster]:
+    made = EmbeddedCluster(["orders"])
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def door(cluster: EmbeddedCluster, tmp_path: Path) -> Iterator[GatewayProcess]:
+    """One listener for clients, and one behind a balancer that speaks the PROXY protocol."""
+    bootstrap = ",".join(cluster.bootstrap)
+    made = GatewayProcess(tmp_path, {"main": bootstrap, "behind": bootstrap}, policy=POLICY)
+    made.config["listeners"][1]["proxy_protocol"] = {"from": ["127.0.0.0/8"], "required": True}
+    with made:
+        yield made
+
+
+@contextmanager
+def running(program: str, how: str, *arguments: str) -> Iterator[None]:
+    found = shutil.which(program, path=PLACES)
+    if found is None:
+        raise Missing(program, how)
+    process = subprocess.Popen(
+        [found, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def states(path: Path) -> dict[str, tuple[str, str]]:
+    """What HAProxy holds of each server: its status, and its last check."""
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            sock.sendall(b"show stat\n")
+            data = b""
+            while piece := sock.recv(65536):
+                data += piece
+    except OSError:
+        return {}
+    head, *lines = data.decode().removeprefix("# ").splitlines()
+    rows = [dict(zip(head.split(","), line.split(","), strict=False)) for line in lines if line]
+    return {row["svname"]: (row["status"], row["check_status"]) for row in rows if row["svname"] != "BACKEND"}
+
+
+def nothing_else(door: GatewayProcess) -> None:
+    """No refusal, no session's line, no octet to a broker for a client."""
+    assert [line for line in door.audit() if line["event"] in ("refused", "connected", "closed")] == []
+    metrics = door.admin("/metrics")[1].splitlines()
+    for name in ("gateway_upstream_sent_bytes_total", "gateway_connections_refused_total", "gateway_connections_shed"):
+        assert [line for line in metrics if line.startswith(name) and not line.endswith(" 0.0")] == []
+
+
+def test_haproxys_checks(door: GatewayProcess, tmp_path: Path) -> None:
+    main, behind = door.port(), door.port("behind")
+    secure = f"check-ssl verify required ca-file {door.ca_file} check-sni localhost verifyhost localhost"
+    servers = {
+        "tcp": f"127.0.0.1:{main} check",
+        "tls": f"127.0.0.1:{main} check {secure}",
+        "proxy": f"127.0.0.1:{behind} check send-proxy",
+        "proxy-v2": f"127.0.0.1:{behind} check send-proxy-v2",
+        "proxy-tls": f"127.0.0.1:{behind} check send-proxy-v2 {secure}",
+    }
+    statistics = tmp_path / "haproxy.sock"
+    lines = ["global", f"  stats socket {statistics}", "defaults", "  mode tcp", "  timeout connect 10s",
+             "  timeout client 10s", "  timeout server 10s", "  timeout check 10s", "backend gateway"]  # fmt: skip
+    lines += [f"  server {name} {rest} inter 100ms fall 1 rise 1" for name, rest in servers.items()]
+    config = tmp_path / "haproxy.cfg"
+    config.write_text("\n".join(lines) + "\n")
+    with running("haproxy", "install it (Debian: `apt-get install haproxy`)", "-db", "-f", str(config)):
+        expected = {name: ("UP", "L6OK" if "ssl" in rest else "L4OK") for name, rest in servers.items()}
+        until(lambda: states(statistics) == expected, 30, "every server up")
+        until(lambda: probes(door) >= 25, 30, "some checks")
+        assert states(statistics) == expected
+    lines_told = [line for line in door.audit() if line["event"] == "probed"]
+    kinds = {(line["listener"], line["reason"]) for line in lines_told}
+    kinds.discard(("main-listener", "tcp-probe"))  # resets within TCP's handshake, which the kernel alone may see
+    assert kinds == {("main-listener", "tls-probe"), ("behind-listener", "tcp-probe"), ("behind-listener", "tls-probe")}
+    assert len(lines_told) <= 4, "a sum, however many they are"
+    nothing_else(door)
+
+
+def probes(door: GatewayProcess) -> float:
+    lines = door.admin("/metrics")[1].splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("gateway_connections_probes_total{"))
+
+
+def test_connections_that_nginx_opens_and_closes(door: GatewayProcess, tmp_path: Path) -> None:
+    """nginx's stream module has no checks of its own: what a check of nginx's port makes of the gateway's."""
+    plain, proxied = free_ports(2)
+    config = tmp_path / "nginx.conf"
+    config.write_text(
+        f"{stream_module()}\ndaemon off;\nmaster_process off;\npid {tmp_path}/nginx.pid;\n"
+        f"error_log {tmp_path}/nginx.log;\nevents {{}}\nstream {{\n"
+        f"  server {{ listen 127.0.0.1:{plain}; proxy_pass 127.0.0.1:{door.port()}; }}\n"
+        f"  server {{ listen 127.0.0.1:{proxied}; proxy_protocol on; proxy_pass 127.0.0.1:{door.port('behind')}; }}\n"
+        "}\n"
+    )
+    how = "on Debian: apt-get install nginx libnginx-mod-stream"
+    with running("nginx", how, "-p", str(tmp_path), "-c", str(config)):
+        for port in (plain, proxied):
+            until(lambda port=port: opened(port), 20, "nginx")  # type: ignore[misc]
+            for _ in range(4):
+                assert opened(port)
+        until(lambda: probes(door) >= 8, 20, "the connections")
+    assert {line["reason"] for line in door.audit() if line["event"] == "probed"} == {"tcp-probe"}
+    nothing_else(door)
+
+
+def opened(port: int) -> bool:
+    """As Kubernetes' tcpSocket probe."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n", "http-on-tls-port"),
+        (b"OPTIONS * HTTP/1.0\r\n\r\n", "http-on-tls-port"),
+        (b"\0\0\0\x1b\0\x12\0\0\0\0\0\1\0\4test" + bytes(10), "plaintext-kafka-on-tls-port"),
+    ],
+    ids=["http", "options", "kafka"],
+)
+def test_what_does_not_belong_on_a_tls_port_is_closed_and_named(door: GatewayProcess, sent: bytes, reason: str) -> None:
+    with socket.create_connection(("127.0.0.1", door.port()), timeout=10) as sock:
+        sock.sendall(sent)
+        with suppress(ConnectionResetError):
+            assert sock.recv(100) == b""
+    door.wait_audit(event="refused", reason=reason)

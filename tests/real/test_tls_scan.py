@@ -1,0 +1,66 @@
+"""A TLS scanner has nothing to object to: testssl.sh against a running gateway.
+
+Protocols, cipher categories, forward secrecy, what the server offers by default, and every vulnerability it knows
+(Heartbleed, CCS, ROBOT, renegotiation, CRIME, FREAK, DROWN, LOGJAM, LUCKY13, ...). Some of what it sends is broken on
+purpose, and the gateway has to stand that too.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.real.gateway import GatewayProcess
+from tests.real.kafka import KafkaCluster
+from tests.real.missing import Missing
+from tests.real.site import POLICY
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1000)]
+
+CHECKS = ("--protocols", "--std", "--fs", "--server-defaults", "--vulnerable")
+FINE = frozenset({"OK", "INFO", "DEBUG"})
+NOT_THE_GATEWAYS = {
+    "engine_problem": "the scanner's own OpenSSL has no GOST",
+    "cert_revocation": "the certificate is the test's, whose CA publishes no revocation list",
+}
+SEEN = {
+    "TLS1_2",
+    "TLS1_3",
+    "heartbleed",
+    "CCS",
+    "ROBOT",
+    "secure_client_renego",
+    "CRIME_TLS",
+    "LUCKY13",
+}
+"""Some of what has to be in a report that is whole."""
+
+
+@pytest.mark.parametrize("rsa", [False, True], ids=["ecdsa", "rsa"])
+def test_a_scanner_has_nothing_to_object_to(kafka_one: KafkaCluster, tmp_path: Path, rsa: bool) -> None:
+    scanner = shutil.which("testssl") or shutil.which("testssl.sh")
+    if scanner is None:
+        raise Missing("testssl.sh", "on Debian: apt-get install testssl.sh")
+    door = GatewayProcess(tmp_path, {"main": kafka_one.bootstrap}, policy=POLICY)
+    certificate, key = door.ca.server("gateway", hosts=["localhost", "127.0.0.1"], rsa=rsa, days=200)
+    door.config["listeners"][0]["tls"] |= {"certificate": str(certificate), "key": str(key)}
+    report = tmp_path / "report.json"
+    with door:
+        subprocess.run(
+            [
+                scanner, "--warnings", "batch", "--color", "0", "--nodns", "none", "--ip", "127.0.0.1",
+                "--connect-timeout", "20", "--openssl-timeout", "20", "--add-ca", door.ca_file,
+                "--jsonfile", str(report), *CHECKS, f"localhost:{door.port()}",
+            ],
+            stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=900, cwd=tmp_path,
+        )  # fmt: skip
+        assert door.admin("/readyz")[0] == 200
+        assert "Traceback" not in door.log()
+    lines = json.loads(report.read_text())
+    assert {line["id"] for line in lines} >= SEEN
+    found = [line for line in lines if line["severity"] not in FINE and line["id"] not in NOT_THE_GATEWAYS]
+    assert found == []
