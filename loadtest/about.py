@@ -13,6 +13,7 @@ from pathlib import Path
 import confluent_kafka
 from cryptography.hazmat.backends.openssl import backend
 
+from gateway.ops import compiled_pieces
 from loadtest import gateways, haproxy, kroxylicious, nginx
 from tests.real.jars import KAFKA_VERSION
 
@@ -48,6 +49,7 @@ def versions() -> dict[str, str]:
     return {
         "gateway": f"{_commit()}, Python {platform.python_version()}",
         "gateway's TLS": f"{backend.openssl_version_text()} (cryptography {version('cryptography')})",
+        "gateway's hot path": ", ".join(compiled_pieces.lines()),
         "broker": f"Apache Kafka {KAFKA_VERSION}",
         "client": f"librdkafka {confluent_kafka.libversion()[0]} (confluent-kafka {version('confluent-kafka')})",
     }

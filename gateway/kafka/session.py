@@ -404,7 +404,8 @@ class KafkaSession:
         """The fact that a frame waited for, or that it could not be had."""
         ask, self._waiting = self._waiting, None
         self.parked = self._held
-        self._brief(self._admission.traffic)
+        if self._admission.traffic is not None:
+            self._brief(self._admission.traffic, self._over or self._paused)
         if ask is None or self._over:
             return
         if isinstance(fact, TopicFacts):
@@ -465,8 +466,11 @@ class KafkaSession:
     @property
     def _held(self) -> bool:
         """No further request is taken: nowhere to put it, the end is near, or the gateway renews its own login."""
-        ending = self._ending is not None or self._refusal.step is not None
-        return ending or self._queue.full or self._renewal.under_way
+        return self._paused or self._queue.full
+
+    @property
+    def _paused(self) -> bool:
+        return self._ending is not None or self._refusal.step is not None or self._renewal.under_way
 
     def _wait(self, ask: Ask) -> None:
         self._waiting = ask
@@ -491,26 +495,25 @@ class KafkaSession:
 
     def _after(self, now: float) -> None:
         """At the end of a call: what the pump looks at next, and what is counted per call."""
+        renewal, traffic = self._renewal, self._admission.traffic
         if self._ending is not None and not len(self._queue):
             self._close(self._ending)
-        self._renewal.settle(now)
-        self.parked = self._waiting is not None or self._held
-        times = (self._admission.ends_at, self._renewal.deadline, self._refusal.due)
+        renewal.settle(now)
+        held = self._paused
+        self.parked = held or self._waiting is not None or self._queue.full
+        times = (self._admission.ends_at, renewal.deadline, self._refusal.due)
         self.deadline = NEVER if self._over else min(times)
-        self._octets_out += sum(map(len, self.effects.to_client))
-        traffic = self._admission.traffic
-        if traffic is not None:
-            charging = traffic.charging
-            if charging.throttle_seconds and self._log.throttled(charging.throttle_seconds, now):
-                charging.throttle_seconds = 0.0
-        self._brief(traffic)
-
-    def _brief(self, traffic: Traffic | None) -> None:
-        """Tell the short way what it may do until this class is called again."""
+        if self.effects.to_client:
+            self._octets_out += sum(map(len, self.effects.to_client))
         if traffic is None:
             return
-        ending = self._ending is not None or self._refusal.step is not None
-        held = self._over or ending or self._renewal.under_way
+        charging = traffic.charging
+        if charging.throttle_seconds and self._log.throttled(charging.throttle_seconds, now):
+            charging.throttle_seconds = 0.0
+        self._brief(traffic, held or self._over)
+
+    def _brief(self, traffic: Traffic, held: bool) -> None:
+        """Tell the short way what it may do until this class is called again."""
         free = not held and not traffic.charging.throttle_seconds
         waiting = self._waiting is not None
         self.short_way.follow(traffic, self._admission.ends_at)

@@ -280,7 +280,7 @@ def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
             summed = [sums(world) for world, _ in worlds]
             assert summed[1:] == summed[:1] * 2, seed
         by_pump += worlds[2][0].by_pump
-    assert by_pump > 3_000  # the short way did take something
+    assert by_pump > 1_000  # the short way did take something
 
 
 def sums(world: ShortWorld) -> list[tuple[object, ...]]:

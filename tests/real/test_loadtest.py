@@ -22,14 +22,18 @@ def test_every_row_and_every_peer_is_measured(tmp_path: Path) -> None:
     made = json.loads((tmp_path / "results" / "bench.json").read_text())
     assert not made["failures"]
     seen: set[str] = set()
+    spent: dict[str, float] = {}
     for row in ROWS:
         peers = made["rows"][row.name]["peers"]
         assert {"nginx", "gateway"} <= set(peers)
         seen |= set(peers)
         for peer, cells in peers.items():
             assert cells["0"]["count"] > 0
-            assert (cells["0"]["cpu"] > 0) == (peer != "direct")
+            spent[peer] = spent.get(peer, 0.0) + cells["0"]["cpu"]
     assert seen == set(ALL_PEERS)
+    assert spent["direct"] == 0.0
+    assert spent["nginx"] > 0.0  # one window alone may be shorter than the clock's tick
+    assert spent["gateway"] > 0.0
     page = (tmp_path / "results" / "bench.md").read_text()
     assert str(tmp_path) not in page
     assert CIPHER in page
