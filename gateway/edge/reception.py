@@ -52,7 +52,7 @@ class Reception:
         self._audit = audit
         self._meters = meters
         self._admission = Admission(process.limits, meters.cell(named.UNAUTHENTICATED), others)
-        self._turns = Turns(process.loop, process.clock)
+        self._turns = Turns(process.loop)
         self._refusals = Refusals(audit, process.clock)
         self._probes = Refusals(audit, process.clock, "probed")
         self._ids = count(1)
