@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def test_nothing_acknowledged_is_lost_and_nothing_is_there_twice(tmp_path: Path) -> None:
-    told = ["--records", "30000", "--rate", "3000", "--seconds", "0.5", "--minutes", "4", "--output", str(tmp_path)]
+    told = ["--records", "30000", "--rate", "3000", "--seconds", "0.5", "--minutes", "8", "--output", str(tmp_path)]
     assert million.main(told) == 0
     made = json.loads((tmp_path / "million.json").read_text())
     assert made["findings"] == []
