@@ -150,7 +150,7 @@ class TlsChannel:
     def __init__(self, tls: SSL.Connection, sock: socket.socket) -> None:
         self._tls = tls
         self._ssl, self._into, self._out = tls._ssl, tls._into_ssl, tls._from_ssl
-        tls._into_ssl = None  # it is replaced below; pyOpenSSL must not use it again
+        tls._into_ssl = tls._from_ssl = None  # they are replaced below; pyOpenSSL must not use them again
         self._sock: socket.socket | None = sock
         self.unsent = 0
         self._held = False
@@ -201,8 +201,15 @@ class TlsChannel:
         self._held = left > 0 or _lib.SSL_pending(self._ssl) > 0
 
     def read_into(self, room: memoryview) -> int:
-        size = len(room)
-        at = _ffi.from_buffer("char[]", room)
+        # Let go of at once, whatever is raised: CPython before 3.12.7 crashes when its collector comes to a memoryview
+        # that is in use (gh-77894), and an exception's frames keep what they hold.
+        with _ffi.from_buffer("char[]", room) as at:
+            filled = self._read(at, len(room))
+        if not filled and self._end is not None:
+            raise again(self._end)
+        return filled
+
+    def _read(self, at: Any, size: int) -> int:
         filled = 0
         last = False
         while filled < size and self._end is None:
@@ -225,8 +232,6 @@ class TlsChannel:
             self.settle()
         if _lib.BIO_get_mem_data(self._out, _where) > 0:
             self._answer()
-        if not filled and self._end is not None:
-            raise again(self._end)
         return filled
 
     def _answer(self) -> None:
@@ -245,22 +250,27 @@ class TlsChannel:
         size = min(len(data), WRITE_MAX)
         taken = 0
         if not self.unsent or self.flush():
-            at = _ffi.from_buffer("char[]", data)
-            while taken < size:
-                piece = min(size - taken, SEAL)
-                clear_errors()
-                got = _lib.SSL_write(self._ssl, at + taken, piece)
-                if got <= 0:
-                    if _lib.SSL_get_error(self._ssl, got) in _WANTS:
-                        break
-                    raise lost(end_of(self._tls, got))
-                taken += got
-                if got > SMALL and not self._grown:
-                    keep_memory_of(self)
-                if not self.flush():
-                    break
+            with _ffi.from_buffer("char[]", data) as at:
+                taken = self._seal(at, size)
         if self._broken:
             raise StreamLost(self._broken)
+        return taken
+
+    def _seal(self, at: Any, size: int) -> int:
+        taken = 0
+        while taken < size:
+            piece = min(size - taken, SEAL)
+            clear_errors()
+            got = _lib.SSL_write(self._ssl, at + taken, piece)
+            if got <= 0:
+                if _lib.SSL_get_error(self._ssl, got) in _WANTS:
+                    break
+                raise lost(end_of(self._tls, got))
+            taken += got
+            if got > SMALL and not self._grown:
+                keep_memory_of(self)
+            if not self.flush():
+                break
         return taken
 
     def flush(self) -> bool:
@@ -301,6 +311,7 @@ class TlsChannel:
     def close(self) -> None:
         self._sock = None
         self.unsent = 0
+        self._held = False
         if self._grown:
             forget_memory_of(self)
             self._grown = False

@@ -7,6 +7,7 @@ stay with pyOpenSSL. What is sealed or opened in one call is bounded, so the int
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cython cimport no_gc_clear
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uintptr_t
 
@@ -184,11 +185,14 @@ cdef class PlainChannel(Channel):
         raise StreamLost(os.strerror(errno))
 
 
+@no_gc_clear
 cdef class TlsChannel(Channel):
     """TLS over OpenSSL's memory."""
 
     cdef object tls
-    """pyOpenSSL's Connection, which `ssl` and both BIOs live as long as."""
+    """pyOpenSSL's Connection."""
+    cdef object owner
+    """What frees `ssl` and both BIOs when it goes: held itself, and (no_gc_clear) until this goes."""
     cdef Ssl ssl
     cdef Bio into
     cdef Bio out
@@ -201,10 +205,11 @@ cdef class TlsChannel(Channel):
     def __init__(self, tls, sock) -> None:
         ffi = channels._ffi
         self.tls = tls
-        self.ssl = <Ssl> <uintptr_t> int(ffi.cast("uintptr_t", tls._ssl))
+        self.owner = tls._ssl
+        self.ssl = <Ssl> <uintptr_t> int(ffi.cast("uintptr_t", self.owner))
         self.into = <Bio> <uintptr_t> int(ffi.cast("uintptr_t", tls._into_ssl))
         self.out = <Bio> <uintptr_t> int(ffi.cast("uintptr_t", tls._from_ssl))
-        tls._into_ssl = None
+        tls._into_ssl = tls._from_ssl = None
         self.fd = sock.fileno()
 
     # ---- reading ----------------------------------------------------------------------------------------------
@@ -354,6 +359,7 @@ cdef class TlsChannel(Channel):
     def close(self) -> None:
         self.fd = -1
         self.unsent = 0
+        self.inside = False
         if self.grown:
             channels.forget_memory_of(self)
             self.grown = False

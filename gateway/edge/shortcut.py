@@ -98,6 +98,9 @@ class Shortcut:
         except (StreamEnded, StreamLost) as end:
             self._ended(end)
             return
+        except Exception as error:
+            self._failed(error)
+            return
         if not octets:
             return
         self._times.active = self._clock.monotonic()

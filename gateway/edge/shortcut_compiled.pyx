@@ -55,21 +55,26 @@ cdef class Shortcut:
 
     def __call__(self) -> None:
         cdef Py_ssize_t octets, taken = 0, sent = 0
-        if not self.calm or self.reader is None or not self.budget.at_ease:
+        cdef Channel source = self.source, target = self.target  # held until the end, whatever is called meanwhile
+        reader, writer = self.reader, self.writer
+        if not self.calm or reader is None or writer is None or not self.budget.at_ease:
             self.general()
             return
         try:
-            if self.source is not None:
-                octets = self.source.take(self.room, self.size)
+            if source is not None:
+                octets = source.take(self.room, self.size)
             else:
-                octets = self.reader.read_into(self.scratch)
+                octets = reader.read_into(self.scratch)
+            if not 0 <= octets <= self.size:
+                raise RuntimeError("a stream read more than its room")
         except (StreamEnded, StreamLost) as end:
             self.ended(end)
             return
+        except Exception as error:
+            self.failed(error)
+            return
         if not octets:
             return
-        if not 0 < octets <= self.size:
-            raise RuntimeError("a stream read more than its room")
         self.times.active = self.monotonic()
         self.received.value += octets
         data = self.scratch[:octets]
@@ -78,10 +83,10 @@ cdef class Shortcut:
             if not 0 <= taken <= octets:
                 raise RuntimeError("a session let more through than it was shown")
             if taken:
-                if self.target is not None:
-                    sent = self.target.put(self.room, taken)
+                if target is not None:
+                    sent = target.put(self.room, taken)
                 else:
-                    sent = self.writer.write(data[:taken])
+                    sent = writer.write(data[:taken])
                 self.amount_sent.value += sent
         except StreamLost:
             pass
@@ -94,8 +99,8 @@ cdef class Shortcut:
             or self.session.parked is not self.parked
             or self.effects.mute_until
             or self.session.deadline < self.times.armed_for
-            or (self.target.unsent if self.target is not None else self.writer.unsent)
-            or (self.source.held() if self.source is not None else self.reader.buffered())
+            or (target.unsent if target is not None else writer.unsent)
+            or (source.held() if source is not None else reader.buffered())
         ):
             self.went(data, taken, sent)
 

@@ -505,8 +505,12 @@ cdef class ShortWay:
         self._append, self._popleft = queue.places.append, queue.places.popleft
         self._from_client, self._from_upstream = from_client, from_upstream
         self._generation = -1
+        self._fetched = FetchAnswer(None)  # nothing of the kind is None: its memory is read without a question
 
     def follow(self, traffic, double ends_at):
+        if traffic is None:
+            self._traffic = None
+            return
         if traffic is not self._traffic:
             self._traffic = traffic
             self._account = traffic.charging.account
@@ -559,7 +563,7 @@ cdef class ShortWay:
     def requests(self, data):
         cdef Py_buffer view
         cdef int64_t taken = 0, octets
-        if not self._open or not self.current():
+        if self._traffic is None or not self._open or not self.current():
             return 0
         self.look_at_versions()
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)

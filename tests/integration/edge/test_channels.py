@@ -294,6 +294,50 @@ def test_an_end_leaves_no_circle_behind(pair: Pair) -> None:
     assert not found
 
 
+def test_memory_is_let_go_of_though_the_end_is_kept(pair: Pair) -> None:
+    """A kept exception keeps its frames. CPython before 3.12.7 crashes collecting a view that something looks at."""
+    pair.client.shutdown(socket.SHUT_WR)
+    room = memoryview(bytearray(100))
+    with pytest.raises(StreamCut) as kept:
+        pair.channel.read_into(room)
+    room.release()  # BufferError if it is still in use
+    data = memoryview(bytearray(100))
+    pair.client.close()
+    with pytest.raises(StreamLost) as kept_too:
+        pair.channel.write(data)
+    data.release()
+    assert kept.value is not kept_too.value
+
+
+def test_what_is_held_is_not_read_after_the_close(pair: Pair) -> None:
+    pair.client.send(b"x" * 1000)
+    assert pair.read(10) == b"x" * 10
+    assert pair.channel.buffered()
+    pair.channel.close()
+    assert not pair.channel.buffered()
+    assert pair.read() == b""
+
+
+def test_the_library_does_not_keep_memory_that_was_given_back(pair: Pair) -> None:
+    """Both of OpenSSL's buffers are replaced in time; the freed ones must not be reached through pyOpenSSL."""
+    assert pair.channel.shrink()
+    with pytest.raises(TypeError):
+        pair.tls.bio_read(10)
+    with pytest.raises(TypeError):
+        pair.tls.bio_write(b"x")
+    assert pair.channel.write(b"y" * 100) == 100
+    assert pair.client.recv(200) == b"y" * 100
+
+
+def test_the_channel_keeps_openssls_memory_alive(pair: Pair) -> None:
+    """Whatever becomes of pyOpenSSL's Connection, as when the collector takes it apart."""
+    pair.client.send(b"x" * 1000)
+    vars(pair.tls)["_ssl"] = None
+    gc.collect()
+    assert pair.read() == b"x" * 1000
+    assert pair.channel.write(b"y" * 100) == 100
+
+
 @pytest.mark.parametrize("form", ["interpreted", "compiled"])
 def test_bare_tcp(form: str) -> None:
     ours, theirs = socket.socketpair()

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -188,6 +189,30 @@ async def test_an_error_ends_its_connection_alone(tmp_path: Path, form: str, cap
         assert "not said" not in caplog.text
 
     await play(tmp_path, act)
+
+
+async def test_an_error_while_reading_ends_the_connection(tmp_path: Path, form: str) -> None:
+    """One that no stream is known to raise, as want of memory."""
+
+    class Failing:
+        unsent = 0
+
+        def read_into(self, room: memoryview) -> int:
+            raise MemoryError
+
+    failed: list[Exception] = []
+    session: Any = SimpleNamespace(effects=None)
+    rest: Any = None
+    budget: Any = SimpleNamespace(at_ease=True)
+    clock: Any = SimpleNamespace(monotonic=float)
+    stream: Any = Failing()
+    step = pump.shortcut(
+        session, rest, clock, rest, budget, memoryview(bytearray(10)), rest, rest, rest, rest, rest, failed.append
+    )
+    step.join(stream, stream)
+    step.calm = True
+    step()
+    assert [type(each) for each in failed] == [MemoryError]
 
 
 @pytest.mark.parametrize("lie", [-1, 10**6])
