@@ -6,6 +6,9 @@
 #         --security-opt no-new-privileges -v ./conf:/etc/gateway:ro -p 9094:9094 -p 9100-9109:9100-9109 streaming-gateway
 
 FROM python:3.12-slim-bookworm AS build
+# For the compiled pieces; without a compiler the gateway would run interpreted.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY requirements/run.txt requirements/
 RUN python -m venv /opt/gateway && \

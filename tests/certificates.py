@@ -42,9 +42,11 @@ class Ca:
         *,
         rsa: bool = False,
         days: float = 30,
+        begins: float = 0,
     ) -> tuple[Path, Path]:
         """A certificate for these host names and addresses. Returns the paths of certificate and key."""
-        return self._issue(name, name, [_host(host) for host in hosts], ExtendedKeyUsageOID.SERVER_AUTH, rsa, days)
+        names = [_host(host) for host in hosts]
+        return self._issue(name, name, names, ExtendedKeyUsageOID.SERVER_AUTH, rsa, days, begins)
 
     def client(
         self,
@@ -69,9 +71,10 @@ class Ca:
         usage: x509.ObjectIdentifier,
         with_rsa: bool,
         days: float,
+        begins: float = 0,
     ) -> tuple[Path, Path]:
         key = _new_key(with_rsa)
-        builder = _builder(_subject(common_name), self.certificate.subject, key, days)
+        builder = _builder(_subject(common_name), self.certificate.subject, key, days, begins)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         builder = (
@@ -110,10 +113,13 @@ def _subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: Key, days: float) -> x509.CertificateBuilder:
-    """Valid since an hour ago; a negative number of days makes one that has expired."""
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: Key, days: float, begins: float = 0
+) -> x509.CertificateBuilder:
+    """Valid since an hour ago, or from so many days later on; a negative number of days makes one that has expired."""
     end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
     begin = min(datetime.datetime.now(datetime.UTC), end) - datetime.timedelta(hours=1)
+    begin += datetime.timedelta(days=begins)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

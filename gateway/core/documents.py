@@ -235,7 +235,7 @@ def _wanted(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if message.startswith(("greater than", "less than")):
         return f"a value {message}"
-    return message[:1].lower() + message[1:]
+    return message if message[1:2].isupper() else message[:1].lower() + message[1:]  # TLS stays TLS
 
 
 def _required(model: type[BaseModel], path: Path) -> str:

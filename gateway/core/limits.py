@@ -138,11 +138,17 @@ class Account:
 
     def open_handle(self, kind: str) -> bool:
         """Count a producer or consumer; False, and not counted, if the principal has all it may have."""
-        most = self._quota.producers if kind == "producer" else self._quota.consumers
-        if self._handles.get(kind, 0) >= most:
+        if self.handles(kind) >= self.handles_max(kind):
             return False
-        self._handles[kind] = self._handles.get(kind, 0) + 1
+        self._handles[kind] = self.handles(kind) + 1
         return True
+
+    def handles(self, kind: str) -> int:
+        """The producers or consumers that are open."""
+        return self._handles.get(kind, 0)
+
+    def handles_max(self, kind: str) -> float:
+        return self._quota.producers if kind == "producer" else self._quota.consumers
 
     def close_handle(self, kind: str) -> None:
         """Give back what `open_handle` counted."""

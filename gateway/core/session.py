@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 from gateway.core.identity import Address, Certificate, Identity, Principal
 from gateway.core.reasons import Reason
@@ -260,6 +260,20 @@ class Shortened(Protocol):
 
     @property
     def short_way(self) -> ShortWay: ...
+
+
+Offer = TypeVar("Offer")
+_offered: dict[tuple[type, type], bool] = {}
+
+
+def offered(session: Session, offer: type[Offer]) -> Offer | None:
+    """The session as one of the protocols above, if it offers that. What one session offers, all of its class do:
+    `isinstance` looks at every member anew each time, which costs more than the rest of a connection's making."""
+    key = (type(session), offer)
+    found = _offered.get(key)
+    if found is None:
+        found = _offered[key] = isinstance(session, offer)
+    return cast(Offer, session) if found else None
 
 
 SessionFactory = Callable[[Peer], Session]

@@ -7,10 +7,12 @@ charges more than that time's worth, takes what the others have charged since. A
 
 What this costs in exactness: what several workers let through within one `SETTLE_SECONDS` of each other, once each, is
 not held back by one another, but it is owed, and waited for by all. Over time the quota holds. Connections are counted
-exactly: an account first says that it has one more, then looks at the others.
+exactly: an account first says that it has one more, then looks at the others. Producers and consumers likewise.
 """
 
 from __future__ import annotations
+
+from struct import Struct
 
 from gateway.core.identity import Principal
 from gateway.core.limits import IDLE_ACCOUNTS_MAX, Account, Quotas
@@ -20,9 +22,14 @@ from gateway.core.shares import Shares
 SETTLE_SECONDS = 0.01
 REJOIN_SECONDS = 0.1
 _REQUESTS, _PRODUCE, _CONSUME, _DECIDING = range(4)
-WIDTH = 1 + 2 * 4 + 1
-"""Numbers in a row: connections; what each bucket has charged so far; its level; and when that was."""
-_USED, _LEVEL, _AT = 2, 6, 10
+_CONNECTIONS = 0
+_HANDLES = {"producer": 1, "consumer": 2}
+_CHARGED = 3
+"""From here on: what each bucket has charged so far, its level, and when that was."""
+_REST = Struct("9d")
+WIDTH = _CHARGED + 2 * 4 + 1
+"""Numbers in a row."""
+_USED, _LEVEL, _AT = 4, 8, 12
 """Where these stand in a row that was read, behind its key."""
 
 
@@ -65,16 +72,31 @@ class SharedAccount(Account):
         row, own = self._row, self._shares.own
         if row is None:
             return False
-        own.put_first(row, self.connections + 1)
-        others = self._shares.sum(self._key)
+        own.put(row, _CONNECTIONS, self.connections + 1)
+        others = self._shares.sum(self._key, _CONNECTIONS)
         taken = others + self.connections < self._quota.connections and super().connect()
-        own.put_first(row, self.connections)
+        own.put(row, _CONNECTIONS, self.connections)
         return taken
 
     def disconnect(self) -> None:
         super().disconnect()
         if self._row is not None:
-            self._shares.own.put_first(self._row, self.connections)
+            self._shares.own.put(self._row, _CONNECTIONS, self.connections)
+
+    def open_handle(self, kind: str) -> bool:
+        row, own, number = self._row, self._shares.own, _HANDLES[kind]
+        if row is None:
+            return False
+        own.put(row, number, self.handles(kind) + 1)
+        others = self._shares.sum(self._key, number)
+        taken = others + self.handles(kind) < self.handles_max(kind) and super().open_handle(kind)
+        own.put(row, number, self.handles(kind))
+        return taken
+
+    def close_handle(self, kind: str) -> None:
+        super().close_handle(kind)
+        if self._row is not None:
+            self._shares.own.put(self._row, _HANDLES[kind], self.handles(kind))
 
     def forget(self) -> None:
         if self._row is not None:
@@ -185,7 +207,7 @@ class SharedAccount(Account):
         if min(levels) < 0.0:
             self.owing = True
         if self._row is not None:
-            self._shares.own.put_rest(self._row, *self._used, *levels, now)
+            self._shares.own.put_many(self._row, _CHARGED, _REST, *self._used, *levels, now)
             self._told = self._used.copy()
 
 

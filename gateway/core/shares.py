@@ -45,7 +45,7 @@ def size(rows: int, width: int) -> int:
 class Table:
     """One worker's rows. All keys also stand together, so that looking for one is one search in `WINDOW` of them."""
 
-    __slots__ = ("_begin", "_memory", "_row", "_rows", "_size", "_tail", "_width")
+    __slots__ = ("_begin", "_memory", "_row", "_rows", "_size", "_width")
 
     def __init__(self, memory: Memory, begin: int, rows: int, width: int) -> None:
         """`begin`: where the table begins in the memory, a multiple of eight."""
@@ -54,7 +54,6 @@ class Table:
         self._rows = rows
         self._width = width
         self._row = Struct(f"{KEY}s{width}d")
-        self._tail = Struct(f"{width - 1}d")
         self._size = self._row.size
 
     def find(self, key: bytes) -> int | None:
@@ -93,17 +92,17 @@ class Table:
         """A row's key and its numbers."""
         return self._row.unpack_from(self._memory, at)
 
-    def first(self, at: int) -> float:
-        """A row's first number."""
-        found: float = _ONE.unpack_from(self._memory, at + KEY)[0]
+    def get(self, at: int, number: int) -> float:
+        """One number of a row."""
+        found: float = _ONE.unpack_from(self._memory, at + KEY + number * WORD)[0]
         return found
 
-    def put_first(self, at: int, value: float) -> None:
-        _ONE.pack_into(self._memory, at + KEY, value)
+    def put(self, at: int, number: int, value: float) -> None:
+        _ONE.pack_into(self._memory, at + KEY + number * WORD, value)
 
-    def put_rest(self, at: int, *values: float) -> None:
-        """All numbers of a row but the first."""
-        self._tail.pack_into(self._memory, at + KEY + WORD, *values)
+    def put_many(self, at: int, number: int, values: Struct, *those: float) -> None:
+        """Several numbers of a row from one on; `values` is made of as many doubles."""
+        values.pack_into(self._memory, at + KEY + number * WORD, *those)
 
     def _place(self, row: int) -> int:
         return self._begin + self._rows * KEY + row * self._size
@@ -125,6 +124,6 @@ class Shares:
         text = "".join(f"{len(word)}:{word}" for word in words)
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY, key=self._secret).digest()
 
-    def sum(self, key: bytes) -> float:
-        """What all others together have as the first number under a key."""
-        return sum(table.first(at) for table in self.others if (at := table.find(key)) is not None)
+    def sum(self, key: bytes, number: int) -> float:
+        """What all others together have as one number under a key."""
+        return sum(table.get(at, number) for table in self.others if (at := table.find(key)) is not None)

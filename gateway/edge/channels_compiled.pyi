@@ -1,6 +1,16 @@
+from OpenSSL import SSL
+
 from gateway.edge import channels
 
 FORM: int
+
+class Alerts:
+    @staticmethod
+    def watch(tls: SSL.Connection) -> None: ...
+    @staticmethod
+    def forget() -> None: ...
+    @staticmethod
+    def noted() -> tuple[int, int]: ...
 
 class Channel: ...
 class PlainChannel(channels.PlainChannel): ...

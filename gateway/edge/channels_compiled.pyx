@@ -16,7 +16,7 @@ from gateway.edge import channels
 from gateway.edge.streams import RECORD as _RECORD
 from gateway.edge.streams import StreamCut, StreamEnded, StreamLost
 
-FORM = 1
+FORM = 2
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *data, size_t size, int flags)
@@ -56,6 +56,7 @@ cdef int (*SSL_get_error)(Ssl, int)
 cdef int (*SSL_pending)(Ssl)
 cdef int (*SSL_read)(Ssl, void *, int)
 cdef void (*SSL_set_bio)(Ssl, Bio, Bio)
+cdef void (*SSL_set_info_callback)(Ssl, void (*)(const void *, int, int) noexcept)
 cdef int (*SSL_write)(Ssl, void *, int)
 
 
@@ -77,7 +78,41 @@ SSL_get_error = <int (*)(Ssl, int)> _address("SSL_get_error")
 SSL_pending = <int (*)(Ssl)> _address("SSL_pending")
 SSL_read = <int (*)(Ssl, void *, int)> _address("SSL_read")
 SSL_set_bio = <void (*)(Ssl, Bio, Bio)> _address("SSL_set_bio")
+SSL_set_info_callback = <void (*)(Ssl, void (*)(const void *, int, int) noexcept)> _address("SSL_set_info_callback")
 SSL_write = <int (*)(Ssl, void *, int)> _address("SSL_write")
+
+
+cdef enum:
+    ALERT_READ = 0x4004
+    ALERT_WRITTEN = 0x4008
+
+cdef int alert_sent = -1
+cdef int alert_received = -1
+
+
+cdef void _note(const void *ssl, int where, int value) noexcept nogil:
+    global alert_sent, alert_received
+    if where == ALERT_WRITTEN:
+        alert_sent = value & 0xFF
+    elif where == ALERT_READ:
+        alert_received = value & 0xFF
+
+
+class Alerts:
+    """edge.alerts: its three functions."""
+
+    @staticmethod
+    def watch(tls) -> None:
+        SSL_set_info_callback(<Ssl> <uintptr_t> int(channels._ffi.cast("uintptr_t", tls._ssl)), _note)
+
+    @staticmethod
+    def forget() -> None:
+        global alert_sent, alert_received
+        alert_sent = alert_received = -1
+
+    @staticmethod
+    def noted() -> tuple:
+        return alert_sent, alert_received
 
 
 cdef inline bint _later(int number):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cryptography
 from cryptography import x509
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 
 from gateway.core.pieces import NotUsable, choose
+from gateway.edge import alerts as interpreted
 from gateway.edge import channels
 from gateway.edge.shortcut import Shortcut
 from gateway.edge.streams import StreamEnded
@@ -34,6 +35,14 @@ CHECK_STEPS_MAX = 100
 _LARGE = 200_000
 
 
+class Alerts(Protocol):
+    """edge.alerts, or what does the same."""
+
+    def watch(self, tls: SSL.Connection) -> None: ...
+    def forget(self) -> None: ...
+    def noted(self) -> tuple[int, int]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """Either form of what moves octets; the pieces of one form belong together."""
@@ -41,6 +50,7 @@ class Form:
     tls_channel: type[channels.TlsChannel]
     plain_channel: type[channels.PlainChannel]
     shortcut: type[Shortcut]
+    alerts: Alerts
 
 
 def _compiled() -> Form:
@@ -51,7 +61,12 @@ def _compiled() -> Form:
     if any(getattr(found, "FORM", None) != channels.FORM for found in (channels_compiled, shortcut_compiled)):
         raise NotUsable("it was built from another version: run 'python setup.py build_ext --inplace' again")
     check(channels_compiled.TlsChannel)
-    return Form(channels_compiled.TlsChannel, channels_compiled.PlainChannel, shortcut_compiled.Shortcut)
+    return Form(
+        channels_compiled.TlsChannel,
+        channels_compiled.PlainChannel,
+        shortcut_compiled.Shortcut,
+        channels_compiled.Alerts(),
+    )
 
 
 def check_versions(release: str, number: int, words: bytes) -> None:
@@ -146,5 +161,5 @@ def _await_end(channel: HandshakeChannel) -> None:
     raise ValueError
 
 
-FORM = choose("tls-engine", _compiled, Form(channels.TlsChannel, channels.PlainChannel, Shortcut))
-tls_channel, plain_channel, shortcut = FORM.tls_channel, FORM.plain_channel, FORM.shortcut
+FORM = choose("tls-engine", _compiled, Form(channels.TlsChannel, channels.PlainChannel, Shortcut, interpreted))
+tls_channel, plain_channel, shortcut, alerts = FORM.tls_channel, FORM.plain_channel, FORM.shortcut, FORM.alerts

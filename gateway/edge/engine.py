@@ -19,7 +19,7 @@ from gateway.core.reasons import Reason
 from gateway.core.session import Part
 from gateway.edge import reasons
 from gateway.edge.channels import CIPHERTEXT, clear_errors
-from gateway.edge.compiled import tls_channel
+from gateway.edge.compiled import alerts, tls_channel
 from gateway.edge.names import server_name
 from gateway.edge.streams import SocketStream, Stream
 from gateway.edge.tls import ClientVerdict, error_words
@@ -70,6 +70,7 @@ class SocketTls(SocketStream):
         self._tls.set_accept_state()
         self._verdict = ClientVerdict()
         self._tls.set_app_data(self._verdict)
+        alerts.watch(self._tls)
         self.channel = tls_channel(self._tls, sock)
         self._open = False
 
@@ -91,6 +92,7 @@ class SocketTls(SocketStream):
     def _go_on(self) -> None:
         """Have OpenSSL look at what has come. Raises HandshakeFailed, with the alert sent if there is one."""
         clear_errors()
+        alerts.forget()
         try:
             self._tls.do_handshake()
             self._open = True
@@ -110,7 +112,7 @@ class SocketTls(SocketStream):
             return HandshakeFailed(reasons.CLIENT_CERTIFICATE_REFUSED, verdict.error)
         if isinstance(error, SSL.SysCallError | SSL.ZeroReturnError):
             return HandshakeFailed(reasons.CLIENT_GAVE_UP, "")
-        sent, received = verdict.alert_sent, verdict.alert_received
+        sent, received = alerts.noted()
         words = error_words(error)
         if received in _DISTRUST:
             return HandshakeFailed(reasons.CLIENT_DISTRUSTS, f"alert {received} ({_ALERTS[received]})")

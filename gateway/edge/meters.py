@@ -19,7 +19,11 @@ PROBES = Meter(
 CLOSED = Meter("gateway_connections_closed_total", "Connections ended after a session began.", ("listener", "reason"))
 OPEN = Meter("gateway_connections_open", "Connections open now, handshakes included.", ("listener",), "gauge")
 CONNECTIONS_MAX = Meter(
-    "gateway_connections_max", "Connections taken at most: as configured, or as open files permit.", (), "gauge"
+    "gateway_connections_max",
+    "Connections taken at most: as configured, or as open files permit.",
+    (),
+    "gauge",
+    "least",
 )
 UNAUTHENTICATED = Meter("gateway_connections_unauthenticated", "Open connections of nobody yet.", (), "gauge")
 HANDSHAKES = Meter("gateway_tls_handshakes_total", "TLS handshakes completed.", ("listener", "version", "group"))

@@ -13,6 +13,12 @@ from gateway.edge.reasons import StartRefused
 
 SECRET_BYTES_MAX = 64 * 1024
 
+EXPECTED = (
+    "a file that others cannot read: chmod 0600 it, or 0440 for a group of the gateway's own; in Kubernetes "
+    "`defaultMode: 0440` at the secret's volume and `fsGroup` in the pod's securityContext"
+)
+"""What to do about an exposed file."""
+
 
 def exposed(mode: int) -> bool:
     """Whether a file of this mode is open to more than its owner, and its group's reading."""

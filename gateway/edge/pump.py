@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 
 from gateway.core.reasons import Reason
-from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Stranger
+from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Stranger, offered
 from gateway.edge import reasons
 from gateway.edge.buffers import SCRATCH, Inbox
 from gateway.edge.compiled import shortcut
@@ -65,14 +65,15 @@ class Pump:
         self._errands = Errands(process, port.dial, self._dialled, self._not_dialled, self._fact_came, self._failed)
         self._authenticated: Callable[[], None] | None = authenticated
         self._refused: Callable[[], None] | None = refused
-        self._stranger = session if isinstance(session, Stranger) else None
+        self._stranger = offered(session, Stranger)
         self._ended = ended
         self._ending: Ending | None = None
-        self._drainable = session if isinstance(session, Drainable) else None
+        self._drainable = offered(session, Drainable)
         self._up: Shortcut | None = None
         self._down: Shortcut | None = None
-        if isinstance(session, Shortened):
-            self._up, self._down = self._shortcuts(session)
+        shortened = offered(session, Shortened)
+        if shortened is not None:
+            self._up, self._down = self._shortcuts(shortened)
         self._open = True
         self._draining: Reason | None = None
         self._client.attach(stream)
@@ -134,8 +135,9 @@ class Pump:
             self._ending.dialled(stream)
             return
         self._upstream.attach(stream)
-        if isinstance(self._session, Proving):
-            self._session.upstream_proven(stream.proven_until)
+        proving = offered(self._session, Proving)
+        if proving is not None:
+            proving.upstream_proven(stream.proven_until)
         self._upstream.taking = self._clock.monotonic()
         stream.start(self._down or self._upstream_readable, self._upstream_writable)
         if self._up is not None and self._down is not None:

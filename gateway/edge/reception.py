@@ -21,7 +21,7 @@ from gateway.core.audit import Audit, AuditEvent
 from gateway.core.identity import Address, Certificate
 from gateway.core.meters import Cell, Meters
 from gateway.core.reasons import Reason
-from gateway.core.session import Peer, Stranger
+from gateway.core.session import Peer, Stranger, offered
 from gateway.core.settings import Limits
 from gateway.edge import meters as named
 from gateway.edge import reasons
@@ -52,7 +52,7 @@ class Reception:
         self._audit = audit
         self._meters = meters
         self._admission = Admission(process.limits, meters.cell(named.UNAUTHENTICATED), others)
-        self._turns = Turns(process.loop, process.clock)
+        self._turns = Turns(process.loop)
         self._refusals = Refusals(audit, process.clock)
         self._probes = Refusals(audit, process.clock, "probed")
         self._ids = count(1)
@@ -196,7 +196,8 @@ class Reception:
         """The session was told its end. One that never heard a word wrote nothing: it is summed here."""
         line.pump = None
         session = line.session
-        if not isinstance(session, Stranger) or not session.silent:
+        stranger = offered(session, Stranger) if session is not None else None
+        if stranger is None or not stranger.silent:
             self._meters.cell(named.CLOSED, front.name, reason.code).value += 1
         elif reason in (reasons.CLIENT_DISCONNECTED, reasons.CLIENT_LOST):
             self._probed(front, line, reasons.TLS_PROBE)

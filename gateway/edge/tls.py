@@ -48,14 +48,12 @@ _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
 @dataclass(slots=True)
 class ClientVerdict:
-    """What the verification of a client's chain came to, and its handshake's alerts; the connection's app data."""
+    """What the verification of a client's chain came to; the connection's app data."""
 
     error: str = ""
     """OpenSSL's words for the first certificate that was not believed, with its depth."""
     unknown_name: str | None = None
     """The server name that a listener with names did not know; "" for none given."""
-    alert_sent: int = -1
-    alert_received: int = -1
 
 
 def server_context(settings: ListenerTls, *names: str, sni: SniNames | None = None) -> SSL.Context:
@@ -84,7 +82,6 @@ def _context(settings: ListenerTls, *, tickets: bool) -> SSL.Context:
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_info_callback(_note_alerts)
     if not tickets:  # in TLS 1.2 a resumed session brings its own server name, which may be another broker's
         context.set_options(SSL.OP_NO_TICKET)
     if settings.client_certificate != "none":
@@ -227,16 +224,6 @@ def _verify(connection: SSL.Connection, _: crypto.X509, error: int, depth: int, 
     if isinstance(verdict, ClientVerdict) and not verdict.error:
         verdict.error = f"{verify_words(error)} (certificate {depth} of the chain, 0 the leaf)"
     return False
-
-
-def _note_alerts(connection: SSL.Connection, where: int, value: int) -> None:
-    if where & SSL.SSL_CB_ALERT:
-        verdict = connection.get_app_data()
-        if isinstance(verdict, ClientVerdict):
-            if where & SSL.SSL_CB_READ:
-                verdict.alert_received = value & 0xFF
-            else:
-                verdict.alert_sent = value & 0xFF
 
 
 def verify_words(error: int) -> str:

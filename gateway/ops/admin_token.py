@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from gateway.core.settings import Admin
-from gateway.edge.private_files import exposed
+from gateway.edge.private_files import EXPECTED, exposed
 
 TOKEN_CHARS_MIN = 32
 TOKEN_CHARS_MAX = 1024
@@ -47,11 +47,7 @@ def read(file: Path) -> str:
     except OSError as error:
         raise Unusable(f"{file}: {error.strerror or type(error).__name__}", "a readable file") from None
     if exposed(mode):
-        expected = (
-            "a file that others cannot read: chmod 0600 it; in Kubernetes `defaultMode: 0440` at the secret's volume "
-            "and `fsGroup` in the pod's securityContext"
-        )
-        raise Unusable(f"{file} with mode {mode:04o}", expected)
+        raise Unusable(f"{file} with mode {mode:04o}", EXPECTED)
     token = content.decode("ascii", "replace").strip()
     if not TOKEN_CHARS_MIN <= len(token) <= TOKEN_CHARS_MAX or _TOKEN.fullmatch(token) is None:
         expected = (

@@ -101,6 +101,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     from gateway.ops.config import read
+    from gateway.ops.cores import workers
 
     now = time.time()
     found = read(chosen.config, now)
@@ -108,6 +109,8 @@ def _check(chosen: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     settings = found.settings
     print(f"{chosen.config}: good (revision {found.revision})")
+    if settings.workers != 1:
+        print(f"  {workers(settings.workers)} workers")
     for listener in settings.listeners:
         if listener.broker_ports is not None:
             ports = listener.broker_ports

@@ -13,6 +13,7 @@ parts that are sound on their own are cross-checked even when others are not, so
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from gateway.core.vocabulary import Vocabulary
 from gateway.ops import config_files, config_policies
 from gateway.ops.config_parts import Parts, sound_parts
 from gateway.ops.config_policies import SYSTEMS
+from gateway.ops.cores import workers
 
 PATHS: tuple[tuple[str, ...], ...] = (
     ("listeners", "*", "tls", "certificate"),
@@ -87,7 +89,7 @@ def read(file: Path, wall: float) -> Configuration:
     mistakes += names_that_lead_nowhere(document, parts)
     mistakes += ports_in_use_twice(document, parts)
     mistakes += limits_at_odds(document, parts)
-    warnings: list[str] = []
+    warnings = list(workers_at_odds(document, mistakes))
     config_files.check(document, parts, wall, mistakes, warnings)
     vocabulary = config_policies.vocabulary(
         _systems(document.data), _raw_names(document.data, "issuers"), _client_cas(document.data)
@@ -278,6 +280,16 @@ def ports_in_use_twice(document: Document, parts: Parts) -> list[Mistake]:
                 found = f"{mine}, of which {documents.spell(other)} (line {document.line(other)}) has {theirs}"
                 mistakes.append(_mistake(document, path, found, "ports that nothing else here listens on"))
     return mistakes
+
+
+def workers_at_odds(document: Document, mistakes: list[Mistake], system: str = sys.platform) -> Iterator[str]:
+    """Several workers where there can be only one, added to the mistakes; more than there are cores, as a warning."""
+    wanted = str(document.data.get("workers", 1)) if isinstance(document.data, dict) else "1"
+    number = int(wanted) if wanted.isdecimal() else 0
+    if system != "linux" and (wanted == "auto" or number > 1):
+        mistakes.append(_mistake(document, ("workers",), wanted, "1; several workers need Linux"))
+    elif number > workers("auto"):
+        yield f"workers: {number}, on a machine that gives this process {workers('auto')} cores"
 
 
 def limits_at_odds(document: Document, parts: Parts) -> list[Mistake]:

@@ -28,11 +28,6 @@ from gateway.ops.config_parts import Parts
 
 PEM_BYTES_MAX = 1024 * 1024
 EXPIRY_WARNING_SECONDS = 14 * 86400
-READABLE_BY_OTHERS = stat.S_IROTH | stat.S_IWOTH
-KEY_MODE_EXPECTED = (
-    "a file that others cannot read: chmod 0600 it, or 0440 for a group of the gateway's own; in Kubernetes "
-    "`defaultMode: 0440` at the secret's volume and `fsGroup` in the pod's securityContext"
-)
 
 
 class Checker:
@@ -75,8 +70,8 @@ class Checker:
         if content is None:
             return
         mode = stat.S_IMODE(os.stat(file).st_mode)
-        if mode & READABLE_BY_OTHERS:
-            self.wrong(place, f"{file} with mode {mode:04o}", KEY_MODE_EXPECTED)
+        if private_files.exposed(mode):
+            self.wrong(place, f"{file} with mode {mode:04o}", private_files.EXPECTED)
         try:
             key = serialization.load_pem_private_key(content, None)
         except TypeError:
@@ -86,12 +81,17 @@ class Checker:
             self.wrong(place, f"{file}: no private key", "a private key in PEM")
             return
         if leaf is not None and _spki(key.public_key()) != _spki(leaf.public_key()):
-            self.wrong(place, f"{file}: the key of another certificate", "the key of the listener's certificate")
+            self.wrong(place, f"{file}: the key of another certificate", "the key of the certificate beside it")
 
     def validity(self, place: Place, leaf: x509.Certificate) -> None:
         left = leaf.not_valid_after_utc.timestamp() - self.wall
-        if left <= 0:
-            self.wrong(place, f"a certificate that ended on {_day(leaf)}", "one that is valid")
+        if leaf.not_valid_before_utc.timestamp() > self.wall:
+            begins = leaf.not_valid_before_utc.strftime("%Y-%m-%d")
+            self.wrong(
+                place, f"a certificate that begins on {begins}", "one that is valid now, or a clock that is right"
+            )
+        elif left <= 0:
+            self.wrong(place, f"a certificate that ended on {_day(leaf)}", "one that is valid now")
         elif left < EXPIRY_WARNING_SECONDS:
             self.warnings.append(f"{spell(place)}: the certificate ends on {_day(leaf)}")
 
@@ -186,6 +186,8 @@ def _check_admin(checker: Checker, parts: Parts) -> None:
         return
     if admin.tls is not None:
         chain = checker.certificates(("admin", "tls", "certificate"), admin.tls.certificate)
+        if chain:
+            checker.validity(("admin", "tls", "certificate"), chain[0])
         checker.key(("admin", "tls", "key"), admin.tls.key, chain[0] if chain else None)
     if admin.token_file is not None:
         try:

@@ -22,10 +22,10 @@ import uvloop
 from gateway.edge.reasons import StartRefused
 from gateway.ops.composition import Gateway, NoAudit, announce_start
 from gateway.ops.config import read
+from gateway.ops.cores import workers
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 from gateway.ops.own_log import set_up_log
 from gateway.ops.reload import attach
-from gateway.ops.workers.cores import workers
 
 log = logging.getLogger("gateway")
 

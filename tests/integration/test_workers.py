@@ -303,6 +303,24 @@ def test_an_office_that_dies_is_mended_and_clients_notice_nothing(gateway: Gatew
     gateway.change_policy(POLICY)
 
 
+def test_a_worker_that_is_told_to_end_drains_and_another_follows(gateway: GatewayProcess) -> None:
+    at = len(gateway.audit())
+    producers = list(kept_connections(gateway, 4))
+    os.kill(worker_pid(gateway, 1), signal.SIGTERM)
+    gateway.wait_audit(event="worker", worker=1, state="ended", how="exit code 0", after=at, timeout=20)
+    gateway.wait_audit(event="worker", worker=1, state="serves", after=at)
+    until(lambda: gateway.admin("/readyz") == (200, "ready\n"))
+    reasons = {line["reason"] for line in gateway.audit()[at:] if line["event"] == "closed"}
+    assert reasons <= {"shutting-down", "client-disconnected"}
+    del producers
+
+
+def test_what_every_worker_has_is_not_told_twice(gateway: GatewayProcess) -> None:
+    assert counted(gateway, "gateway_connections_max") == 4000
+    assert counted(gateway, "gateway_ready") == 1
+    assert counted(gateway, "gateway_backend_ready") == 1
+
+
 def test_a_worker_that_hangs_is_killed_and_mended(gateway: GatewayProcess) -> None:
     at, pid = len(gateway.audit()), worker_pid(gateway, 2)
     os.kill(pid, signal.SIGSTOP)

@@ -402,3 +402,18 @@ def test_several_certificates_and_names_are_checked_by_file(read: Read) -> None:
     text = GOOD.replace("server-key.pem}", more)
     (mistake,) = mistakes_of(read, text)
     assert mistake.where == "listeners[0].tls.certificates[0].certificate"
+
+
+@pytest.mark.parametrize(("wanted", "system", "count"), [(1, "darwin", 0), (2, "darwin", 1), ("auto", "darwin", 1),
+                                                         (2, "linux", 0), ("x", "darwin", 0)])  # fmt: skip
+def test_several_workers_need_linux(wanted: object, system: str, count: int) -> None:
+    document = documents.parse(f"workers: {wanted}\n".encode(), "gateway.yaml")
+    mistakes: list[documents.Mistake] = []
+    list(config.workers_at_odds(document, mistakes, system))
+    assert len(mistakes) == count
+
+
+def test_more_workers_than_cores_are_warned_of() -> None:
+    document = documents.parse(b"workers: 64\n", "gateway.yaml")
+    (warning,) = config.workers_at_odds(document, [], "linux")
+    assert warning.startswith("workers: 64, on a machine")

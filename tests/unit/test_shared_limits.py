@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import random
+from dataclasses import replace
+from struct import Struct
 
 import pytest
 
@@ -46,9 +48,9 @@ def test_a_row_is_found_by_all_and_written_by_one() -> None:
     at = one.claim(key)
     assert at is not None
     assert one.claim(key) == at == one.find(key)
-    one.put_first(at, 1.5)
-    one.put_rest(at, *range(1, WIDTH))
-    assert one.first(at) == 1.5
+    one.put(at, 0, 1.5)
+    one.put_many(at, 1, Struct(f"{WIDTH - 1}d"), *range(1, WIDTH))
+    assert one.get(at, 0) == 1.5
     assert one.row(at) == (key, 1.5, *range(1, WIDTH))
     one.release(at)
     assert one.find(key) is None
@@ -153,6 +155,18 @@ def test_connections_are_counted_exactly_over_all() -> None:
     assert not one.connect()
     one.disconnect()
     assert other.connect()
+
+
+@pytest.mark.parametrize("kind", ["producer", "consumer"])
+def test_producers_and_consumers_are_counted_exactly_over_all(kind: str) -> None:
+    quota = replace(QUOTA, producers=2, consumers=2)
+    one, other = (quotas.account(ANN, quota, 0.0) for quotas in workers(2))
+    assert one.open_handle(kind)
+    assert other.open_handle(kind)
+    assert not one.open_handle(kind)
+    assert not other.open_handle(kind)
+    one.close_handle(kind)
+    assert other.open_handle(kind)
 
 
 def test_a_forgotten_account_gives_its_row_back() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.meters import Meter
-from gateway.ops.workers import channel, cores, merging, summing
+from gateway.ops import cores
+from gateway.ops.workers import channel, merging, summing
 from gateway.ops.workers.channel import Channel, ChannelLost, Fields, Refused
 from gateway.ops.workers.mending import PAUSES, STARTS_MAX, STEADY_SECONDS, Mending, exit_words
 from gateway.ops.workers.places import Board, Field, Places, SharedTurns

@@ -8,11 +8,11 @@ from typing import Self
 from pydantic import model_validator
 
 from gateway.core.settings.tls import AdminTls
-from gateway.core.settings.values import Model, Port
+from gateway.core.settings.values import Listened, Model, Port
 
 
 class Health(Model):
-    bind: str = "0.0.0.0"  # noqa: S104 - it says ready or not, and nothing else
+    bind: Listened = "0.0.0.0"  # noqa: S104 - it says ready or not, and nothing else
     """The address to listen on; any will do."""
     port: Port
     """GET /healthz and /readyz for balancers and orchestrators, which learn no more than yes or no."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,9 @@ from gateway.core.settings.values import Duration, Model, Name
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+_URL = re.compile(r"https://[^/?#@\s]+")
 
 
 class KeySource(Model):
@@ -34,6 +38,8 @@ class KeySource(Model):
             raise ValueError("exactly one of file and url")
         if self.url is not None and not self.url.startswith("https://"):
             raise ValueError("a url that starts with https://; keys fetched in plain text could be anybody's")
+        if self.url is not None and _URL.match(self.url) is None:
+            raise ValueError("a url with a host name, as in https://issuer.example.com/jwks")
         return self
 
 

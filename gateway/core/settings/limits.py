@@ -10,7 +10,7 @@ from gateway.core.settings.values import Duration, Model, Size
 
 
 class Limits(Model):
-    """Of the process and its connections. What one principal may use is in the policy files."""
+    """Of the gateway and its connections. What one principal may use is in the policy files."""
 
     connections_max: Annotated[int, Field(gt=0)] = 4000
     """Client connections at one time, over all listeners."""
@@ -35,7 +35,7 @@ class Limits(Model):
     frame_bytes_max: Size = 100 << 20
     """The largest frame of an authenticated client, and of a broker's answer."""
     buffered_bytes_max: Size = 256 << 20
-    """Of all frames in the process that are being received or wait to be sent."""
+    """Of all frames in the process that are being received or wait to be sent; each of several workers has so much."""
     buffered_bytes_free_per_connection: Size = 64 << 10
     """What each connection may hold without a reservation."""
     in_flight_max: Annotated[int, Field(gt=0)] = 1000

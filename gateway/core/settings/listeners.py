@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from gateway.core.settings.addressing import Addressing, BrokerPorts, SniNames
 from gateway.core.settings.tls import ListenerTls
-from gateway.core.settings.values import Duration, Model, Name, Network, Port
+from gateway.core.settings.values import Duration, Host, Listened, Model, Name, Network, Port
 
 
 class Authentication(Model):
@@ -46,7 +46,7 @@ class Listener(Model):
     """The protocol its clients speak, which is its backend's too."""
     backend: Name
     """The name of the backend that its clients reach."""
-    bind: str = "127.0.0.1"
+    bind: Listened = "127.0.0.1"
     """The address to listen on; 0.0.0.0 or :: for every one."""
     port: Port
     """The bootstrap port; with `addressing: {sni: ...}` the only one."""
@@ -54,7 +54,7 @@ class Listener(Model):
     """`ports`, each broker a port of its own; or `sni`, each broker a host name of its own on one port."""
     broker_ports: BrokerPorts | None = None
     """Where `addressing` is `ports`: which ports."""
-    advertised: str = ""
+    advertised: Host = ""
     """The host name that clients are told; it must be in the certificate. With `sni` its own names take its place.
     Pulsar's clients are told none: they stay with the service URL they have."""
     advertised_port: Port | None = None
@@ -110,6 +110,8 @@ class Listener(Model):
             return self
         if self.broker_ports is None or not self.advertised:
             raise ValueError("broker_ports and advertised, or addressing: {sni: {pattern: ..., bootstrap: ...}}")
+        if (self.advertised_broker_base or 0) + self.broker_ports.last > 65535:
+            raise ValueError("advertised_broker_base + the highest node id of at most 65535")
         if self.broker_ports.holds(self.port - self.broker_ports.base):
             raise ValueError("a bootstrap port outside the range of the broker ports")
         return self

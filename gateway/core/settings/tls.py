@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.core.settings.values import Model, Name
+from gateway.core.settings.values import Host, Model, Name
 
 
 class CertificatePair(Model):
@@ -57,7 +57,7 @@ class ListenerTls(Model):
 class BackendTls(Model):
     ca: str | None = None
     """PEM file; left out: the system's CAs."""
-    server_name: str | None = None
+    server_name: Host | None = None
     """Checked instead of the dialled host name."""
     certificate: str | None = None
     """PEM file: the gateway's own client certificate, chain behind it; for brokers that ask for one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -53,6 +53,33 @@ def _network(value: object) -> object:
     return network
 
 
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?")
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _host(value: str) -> str:
+    if value and not is_address(value) and not _HOST.fullmatch(value):
+        raise ValueError("a host name such as example.com, or an IP address; no scheme, no port")
+    return value
+
+
+def _listened(value: str) -> str:
+    if not is_address(value.partition("%")[0]) and not _HOST.fullmatch(value):
+        raise ValueError("an address to listen on, such as 127.0.0.1, 0.0.0.0 or ::")
+    return value
+
+
+Host = Annotated[str, AfterValidator(_host)]
+Listened = Annotated[str, AfterValidator(_listened)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Size = Annotated[
     int,

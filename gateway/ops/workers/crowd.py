@@ -71,7 +71,7 @@ class OtherWorkers:
         return int(sum(self._places.get(each, Field.UNAUTHENTICATED) for each in self._others))
 
     def of(self, theirs: Origin) -> int:
-        return int(self._addresses.sum(self._key(theirs)))
+        return int(self._addresses.sum(self._key(theirs), 0))
 
     def tell(self, total: int, unauthenticated: int) -> None:
         self._places.put(self._place, Field.TOTAL, total)
@@ -82,7 +82,7 @@ class OtherWorkers:
         row = own.claim(self._key(theirs))
         if row is None:  # there is room for twice as many as there can be: the limit of the process itself holds
             return
-        own.put_first(row, count)
+        own.put(row, 0, count)
         if not count:
             own.release(row)
 

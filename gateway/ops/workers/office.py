@@ -109,6 +109,8 @@ class Office:
         self.meters = Meters()
         self.audit = AuditSink(settings.audit, AllowedTally(), self.clock, self.meters, site.turns)
         self._present = from_bytes(site.board.read())
+        if self._present.log_level:
+            set_log_level(self._present.log_level)
         self._members: dict[int, Channel] = {}
         self._strangers: set[Channel] = set()
         """Who has knocked, and has not said the word yet."""

@@ -17,7 +17,6 @@ import pytest
 from gateway.core.settings import ProxyProtocol
 from gateway.edge import meters as named
 from gateway.edge import turns
-from gateway.edge.clock import SystemClock
 from gateway.edge.turns import Turns
 from tests.edge import Client, EchoSession, Running, frame, running, until
 
@@ -163,7 +162,7 @@ async def test_between_two_turns_others_are_served(monkeypatch: pytest.MonkeyPat
     """Each step takes longer than a turn: the loop serves others after each one."""
     monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
     seen: list[str] = []
-    waiting = Turns(asyncio.get_running_loop(), SystemClock())
+    waiting = Turns(asyncio.get_running_loop())
     for number in range(3):
         waiting.ask(lambda number=number: seen.append(f"step {number}"))  # type: ignore[misc]
 
@@ -182,7 +181,7 @@ async def test_a_step_that_fails_does_not_stop_the_turns() -> None:
     loop = asyncio.get_running_loop()
     errors: list[Any] = []
     loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
-    waiting = Turns(loop, SystemClock())
+    waiting = Turns(loop)
     waiting.ask(lambda: seen.remove("not there"))
     waiting.ask(lambda: seen.append("next"))
     await until(lambda: seen)
