@@ -28,6 +28,7 @@ from loadtest.rows import ALL_PEERS, OURS, REFERENCE, ROWS, Row
 from loadtest.stage import Stage
 from loadtest.tally import Results
 from loadtest.work import LoadFailed, Window
+from tests.real.gateway import GatewayFailed
 from tests.real.missing import Missing
 
 RESULTS = Path(__file__).parent / "results"
@@ -102,7 +103,7 @@ def warm(stage: Stage, rows: Sequence[Row], peers: Sequence[str], scale: Scale) 
         for row in rows:
             if row.name in WARMING:
                 work = replace(row.work, seconds=scale.jvm_seconds, warm_up=0.0, bytes_max=scale.bytes_max)
-                with suppress(LoadFailed, TimeoutError):  # the measurement itself will tell
+                with suppress(LoadFailed):  # the measurement itself will tell
                     client.run(replace(work, door=stage.door(peer)))
 
 
@@ -122,7 +123,7 @@ def measure(
         for attempt in range(TRIES):
             try:
                 window = _cell(stage, row, peer, scale)
-            except (LoadFailed, TimeoutError, RuntimeError) as error:
+            except (LoadFailed, RuntimeError, GatewayFailed) as error:
                 say(f"{row.name:16} {peer:14} failed: {str(error).strip()[-300:]}")
                 if attempt == TRIES - 1:
                     results.failed(row, peer, number, str(error).strip()[-200:])

@@ -51,11 +51,14 @@ def run(work: Work) -> Window:
             "openssl_conf = all\n[all]\nssl_conf = tls\n[tls]\nsystem_default = suites\n"
             f"[suites]\nCiphersuites = {CIPHER}\nGroups = {GROUP}\n"
         )
-        done = subprocess.run(
-            [sys.executable, "-m", "loadtest.client"],
-            input=json.dumps(asdict(work)), capture_output=True, text=True, cwd=ROOT, check=False,
-            env={**os.environ, "OPENSSL_CONF": str(openssl)}, timeout=work.seconds + CLIENT_SECONDS_MAX,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "loadtest.client"],
+                input=json.dumps(asdict(work)), capture_output=True, text=True, cwd=ROOT, check=False,
+                env={**os.environ, "OPENSSL_CONF": str(openssl)}, timeout=work.seconds + CLIENT_SECONDS_MAX,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise LoadFailed(f"{work.kind} {work.topic}: the client did not end") from None
     if done.returncode != 0:
         raise LoadFailed(f"{work.kind} {work.topic}: {done.stderr[-4000:]}")
     window = Window(**json.loads(done.stdout))
