@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.meters import Cell
 from gateway.core.rights import Quota
 from gateway.core.settings import Limits
 from gateway.kafka import codec, hot
@@ -285,3 +286,17 @@ def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
 
 def sums(world: ShortWorld) -> list[tuple[object, ...]]:
     return sorted(tuple(event.fields.values()) for event in world.tally.drain(0.0))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_way_that_follows_nobody_takes_nothing(form: hot.Form) -> None:
+    """Asked before the session has looked at anybody's rights, and after it has let go of them."""
+    world = ShortWorld(SESSION, form.short_way)
+    way = world.session.short_way
+    fresh = form.short_way(world.session, world.context, world.session._queue, Cell(), Cell())
+    for each in (fresh, way):
+        each.follow(None, 1e9)
+        each.brief(free=True, open=True, parked=False)
+        data = memoryview(framed(b"\0" * 100))
+        assert each.requests(data) == each.answers(data) == 0
+    assert fresh.end_of_answer(memoryview(b"")) in (None, b"")
