@@ -11,13 +11,12 @@ from setuptools import Extension, setup
 
 SOURCES = sorted(Path("gateway").rglob("*.pyx"))
 
-setup(
-    ext_modules=cythonize(
-        [
-            Extension(".".join(path.with_suffix("").parts), [str(path)], optional=True, extra_compile_args=["-O2"])
-            for path in SOURCES
-        ],
-        build_dir="build/cython",
-        compiler_directives={"language_level": "3"},
-    )
+EXTENSIONS = cythonize(
+    [Extension(".".join(path.with_suffix("").parts), [str(path)], extra_compile_args=["-O2"]) for path in SOURCES],
+    build_dir="build/cython",
+    compiler_directives={"language_level": "3"},
 )
+for extension in EXTENSIONS:
+    extension.optional = True  # said here, since cythonize makes extensions of its own and does not carry this over
+
+setup(ext_modules=EXTENSIONS)

@@ -93,7 +93,10 @@ class LivePolicies:
         if self.refused_since is None:
             return []
         seconds = self._wall() - self.refused_since
-        return [f"policy files refused for {seconds:.0f} s; revision {self.current.revision} is in force"]
+        return [
+            f"policy files refused for {seconds:.0f} s; revision {self.current.revision} is in force; "
+            "`gateway check` lists the mistakes"
+        ]
 
     def readings(self) -> Iterator[Reading]:
         yield POLICY_AGE, (), self._wall() - self.loaded_at

@@ -64,7 +64,7 @@ def _parts(found: dict[str, Any]) -> Iterator[str]:
     yield from table(
         ("backend", "state", "cluster", "brokers"),
         [
-            (each["name"], "ready" if each["ready"] else "NOT REACHED", each["cluster_id"] or "-",
+            (each["name"], _reached(each), each["cluster_id"] or "-",
              _brokers(each) + (f"  ! {each['error']}" if each["error"] else ""))
             for each in found["backends"]
         ],
@@ -109,6 +109,13 @@ def _workers(found: dict[str, Any]) -> Iterator[str]:
             for each in found["workers"]
         ],
     )  # fmt: skip
+
+
+def _reached(backend: dict[str, Any]) -> str:
+    """A backend that was reached once stays ready for new connections; who looks is told that it is gone now."""
+    if not backend["ready"]:
+        return "NOT REACHED"
+    return "LOST" if backend["error"] else "ready"
 
 
 def _brokers(backend: dict[str, Any]) -> str:

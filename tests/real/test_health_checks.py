@@ -67,7 +67,12 @@ def states(path: Path) -> dict[str, tuple[str, str]]:
         return {}
     head, *lines = data.decode().removeprefix("# ").splitlines()
     rows = [dict(zip(head.split(","), line.split(","), strict=False)) for line in lines if line]
-    return {row["svname"]: (row["status"], row["check_status"]) for row in rows if row["svname"] != "BACKEND"}
+    # A star stands before a check that is under way.
+    return {
+        row["svname"]: (row["status"], row["check_status"].removeprefix("* "))
+        for row in rows
+        if row["svname"] != "BACKEND"
+    }
 
 
 def nothing_else(door: GatewayProcess) -> None:

@@ -361,6 +361,7 @@ def supply(file: Path, data: Any) -> None:
         ("[corp]}\nbackends", "corp}\nbackends", "issuers: found 'corp'; expected a list, as in [a, b]"),
         ("insecure_plaintext: true", "insecure_plaintext: maybe", "found 'maybe'; expected true or false"),
         ("insecure_plaintext: true", "insecure_plaintext: true\n    tls: {server_name: b}", "not both"),
+        ("insecure_plaintext: true", "tls: false", "for no TLS at all: insecure_plaintext: true"),
         ("{file: jwks.json}", "jwks.json", "keys: found 'jwks.json'; expected a mapping, as in `name: value`"),
         ("[kafka]", "[kafka]\n    types: []", "types: found an empty list; expected at least one item"),
     ],

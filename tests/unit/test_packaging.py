@@ -4,6 +4,7 @@ and looked at for what no linter knows: that the parts agree with each other and
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -78,6 +79,26 @@ def test_every_locked_requirement_has_its_hashes() -> None:
         for line in filter(str.strip, text.splitlines()):
             assert "==" in line, (file.name, line[:60])
             assert "--hash=sha256:" in line, (file.name, line[:60])
+
+
+# ---- the compiled pieces
+
+
+def test_without_a_compiler_the_build_goes_on_without_compiled_pieces(tmp_path: Path) -> None:
+    environment = {**os.environ, "CC": "no-such-compiler"}
+    places = ["--build-lib", str(tmp_path / "lib"), "--build-temp", str(tmp_path / "temp")]
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", *places],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no-such-compiler" in done.stderr  # it was tried, and given up
+    assert not list(tmp_path.rglob("*.so"))
 
 
 # ---- Kubernetes

@@ -22,7 +22,7 @@ class Admin(Model):
     bind: str = "127.0.0.1"
     """Loopback, where reading needs no credential; any other address needs `tls` and `token_file`."""
     port: Port = 9640
-    """GET /healthz, /readyz, /metrics and /status; POST for `gateway close` and `gateway log-level`."""
+    """GET /healthz, /readyz, /metrics and /status; POST for `gateway close`, `reload` and `log-level`."""
     tls: AdminTls | None = None
     """Needed off loopback; on loopback as you like."""
     token_file: str | None = None

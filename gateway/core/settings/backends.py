@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.core.settings.own_accounts import OwnAccount
 from gateway.core.settings.tls import BackendTls
@@ -31,6 +31,14 @@ class Backend(Model):
     """For a TCP connection and its TLS handshake, on the way to a broker."""
     request_timeout: Duration = 10.0
     """For one question of the gateway's own to a broker."""
+
+    @field_validator("tls", mode="before")
+    @classmethod
+    def _not_one_word(cls, found: object) -> object:
+        """`tls: false` is what many guess, and the answer lies in a key that they would have to know."""
+        if isinstance(found, str | bool):
+            raise ValueError("a mapping, as in `tls: {ca: FILE}`; for no TLS at all: insecure_plaintext: true")
+        return found
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
