@@ -19,7 +19,9 @@ from tests.real.site import Site, unique
 from tests.real.wire import RawClient, frame
 from tests.scenarios.kafka_world import batch
 
-PRODUCE, FETCH, METADATA, NOT_LEADER = 0, 1, 3, 6
+PRODUCE, FETCH, METADATA = 0, 1, 3
+UNKNOWN_TOPIC, NOT_LEADER, UNKNOWN_TOPIC_ID = 3, 6, 100
+ASKED_MAX = 2000
 
 
 def asked(raw: RawClient, key: int, version: int, body: codec.Body) -> tuple[codec.Body, bytes]:
@@ -67,10 +69,14 @@ def test_the_new_leader_is_told_by_the_gateways_address(guarded: Site, ask: obje
     with connect(guarded) as raw:
         (topic,) = asked(raw, METADATA, 12, {"topics": [{"name": name}]})[0]["topics"]
     key, body = ask(name, bytes(topic["topicId"]), version)
+    partitions = "partitionResponses" if key == PRODUCE else "partitions"
     with connect(guarded, 1) as raw:  # which has no replica of it
-        answer, octets = asked(raw, key, version, body)
-    (told,) = answer["responses"]
-    part = told["partitionResponses" if key == PRODUCE else "partitions"][0]
+        for _ in range(ASKED_MAX):
+            answer, octets = asked(raw, key, version, body)
+            (told,) = answer["responses"]
+            part = told[partitions][0]
+            if part["errorCode"] not in (UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID):
+                break  # until then the broker has not heard of the new topic
     assert part["errorCode"] == NOT_LEADER
     assert part["currentLeader"]["leaderId"] == leader
     (endpoint,) = answer["nodeEndpoints"]
