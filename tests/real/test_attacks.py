@@ -174,7 +174,7 @@ def test_one_costly_request_does_not_stop_the_others(site: Site) -> None:
 def test_a_request_of_more_elements_is_refused(site: Site) -> None:
     names = [{"name": "x"}] * (codec.REQUEST_ELEMENTS_MAX + 1)
     at = site.audited()
-    with client(site, "svc-costly") as raw:
+    with client(site, "svc-many") as raw:
         raw.send(ask(METADATA, 9, {"topics": names, "allowAutoTopicCreation": False}))
         assert raw.ended()
     gateway_of(site).wait_audit(event="closed", reason="request-malformed", after=at)
