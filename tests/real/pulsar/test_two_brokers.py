@@ -23,6 +23,7 @@ SHARED, NAMESPACE = "public/default", "public/two"
 BUNDLES, TOPICS = 16, 64
 """Each bundle is given to whichever broker has least to do when it is first asked for; so many topics are tried until
 each broker has one."""
+MOVES_MAX = 10
 Pair = tuple[Site, SecondBroker]
 
 
@@ -49,6 +50,15 @@ def unload(broker: PulsarBroker, bundle: str, to: PulsarBroker) -> None:
     """Move a bundle to that broker."""
     web = f"127.0.0.1:{to.web_port}"
     broker.admin("PUT", f"/namespaces/{NAMESPACE}/{bundle}/unload?destinationBroker={web}")
+
+
+def move(broker: PulsarBroker, topic: str, to: PulsarBroker) -> None:
+    """Have the topic's bundle at that broker. The leader may give it to another first, as it sees fit."""
+    for _ in range(MOVES_MAX):
+        unload(broker, bundle_of(broker, topic), to)
+        if owner(broker, topic) == to.port:
+            return
+    raise AssertionError(f"{topic} did not move")
 
 
 def owner(broker: PulsarBroker, topic: str) -> int:
@@ -216,9 +226,8 @@ def test_a_bundle_is_moved_to_the_other_broker_and_back(pair: Pair) -> None:
     with site.client(operation_timeout_seconds=60) as client, Stream(client, topic) as stream:
         stream.goes_on()
         for to in (second, site.broker):
-            unload(site.broker, bundle_of(site.broker, topic), to)
+            move(site.broker, topic, to)
             stream.goes_on()
-            assert owner(site.broker, topic) == to.port
         assert talks_to({site.broker.port, second.port}) == []
 
 
@@ -232,5 +241,5 @@ def test_a_broker_is_killed_while_messages_flow(pair: Pair) -> None:
         stream.goes_on()
         assert owner(site.broker, topic) == site.broker.port
         second.start()
-        unload(site.broker, bundle_of(site.broker, topic), second)
+        move(site.broker, topic, second)
         stream.goes_on()
