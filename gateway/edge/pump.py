@@ -264,6 +264,9 @@ class Pump:
     def _perform(self, source: Inbox | None) -> None:
         """Take the effects, in the contract's order. After a Close the connection is no longer open."""
         effects = self._session.effects
+        if effects.part_upstream:
+            self._part_upstream()
+            source = None
         if effects.to_upstream:
             if self._upstream.stream is None and not self._errands.dialling:
                 self._begin_dial()
@@ -278,6 +281,18 @@ class Pump:
             self._close(close.reason, close.detail)
         elif asks:
             self._errands.ask(asks)
+
+    def _part_upstream(self) -> None:
+        """Let the upstream go, and all that was kept for it or of it."""
+        upstream = self._upstream
+        upstream.end = None
+        upstream.stalled = False
+        stream = upstream.detach()
+        if self._up is not None and self._down is not None:
+            self._up.part()
+            self._down.part()
+        if stream is not None:
+            stream.close()
 
     def _begin_dial(self) -> None:
         endpoint = self._session.upstream_endpoint()
@@ -391,13 +406,8 @@ class Pump:
             return True
         upstream = self._upstream
         if upstream.end is not None and not upstream.answers_wait():
-            (reason, detail), upstream.end = upstream.end, None
-            stream = upstream.detach()
-            if self._up is not None and self._down is not None:
-                self._up.part()
-                self._down.part()
-            if stream is not None:
-                stream.close()
+            reason, detail = upstream.end
+            self._part_upstream()
             self._session.upstream_lost(reason, detail)
             self._called()
             return True

@@ -19,6 +19,8 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -56,12 +58,17 @@ class ClientVerdict:
     """The server name that a listener with names did not know; "" for none given."""
 
 
-def server_context(settings: ListenerTls, *names: str, sni: SniNames | None = None) -> SSL.Context:
-    """`names`: every name that clients dial. `sni`: only these names are served. Raises StartRefused."""
+def server_context(
+    settings: ListenerTls, *names: str, sni: SniNames | None = None, alpn: tuple[str, ...] = ()
+) -> SSL.Context:
+    """`names`: every name that clients dial. `sni`: only these names are served. `alpn`: protocols to agree upon by
+    RFC 7301, the best first; a client that names none of them goes on without. Raises StartRefused."""
     leaves: list[x509.Certificate] = []
     contexts = []
     for pair in settings.pairs:
         context = _context(settings, tickets=sni is None)
+        if alpn:
+            context.set_alpn_select_callback(partial(_agree, [each.encode("ascii") for each in alpn]))
         leaves.append(_load_certificate(context, pair))
         contexts.append(context)
     _check_names(leaves, settings, names)
@@ -87,6 +94,11 @@ def _context(settings: ListenerTls, *, tickets: bool) -> SSL.Context:
     if settings.client_certificate != "none":
         _ask_for_certificates(context, settings)
     return context
+
+
+def _agree(ours: list[bytes], _: SSL.Connection, theirs: list[bytes]) -> Any:
+    """The first protocol of ours that the client named."""
+    return next((each for each in ours if each in theirs), SSL.NO_OVERLAPPING_PROTOCOLS)
 
 
 def certificate_leaves(settings: ListenerTls) -> tuple[x509.Certificate, ...]:
