@@ -102,7 +102,7 @@ class Http1Call:
             size = self._head.find(data)
             if not size:
                 return 0
-            heads.check(data[:size])
+            fields = heads.fields(data[:size])
         except heads.Unclear as unclear:
             raise BadAnswer(str(unclear)) from None
         self._parser.receive_data(data[:size])
@@ -116,13 +116,13 @@ class Http1Call:
         if not isinstance(event, h11.Response) or event.http_version != b"1.1":
             raise BadAnswer("no answer of HTTP/1.1")
         self._head = None
-        came.append(self._answered(event))
+        came.append(self._answered(event.status_code, fields))
         return size
 
-    def _answered(self, event: h11.Response) -> Answered:
-        lengths = [value for name, value in event.headers if name == b"content-length"]
-        codings = [value for name, value in event.headers if name == b"transfer-encoding"]
-        bodiless = event.status_code in (204, 304) or self._head_only
+    def _answered(self, status: int, fields: Headers) -> Answered:
+        lengths = [value for name, value in fields if name == b"content-length"]
+        codings = [value for name, value in fields if name == b"transfer-encoding"]
+        bodiless = status in (204, 304) or self._head_only
         if len(lengths) > 1 or len(codings) > 1 or (lengths and codings):
             raise BadAnswer("an answer with two framings")
         if codings and codings[0].lower() != b"chunked":
@@ -131,9 +131,9 @@ class Http1Call:
             raise BadAnswer("a Content-Length that is no number")
         if not (lengths or codings or bodiless):
             raise BadAnswer("an answer that does not say where it ends")
-        kept = tuple((name, value) for name, value in event.headers if name not in _OF_CONNECTION)
+        kept = tuple((name, value) for name, value in fields if name not in _OF_CONNECTION)
         length = int(lengths[0]) if lengths else 0 if bodiless else None
-        return Answered(Response(event.status_code, kept), length)
+        return Answered(Response(status, kept), length)
 
     def _take_body(self, data: bytes, came: list[Came]) -> int:
         if data:

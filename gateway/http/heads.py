@@ -47,8 +47,9 @@ class HeadEnd:
         return 0
 
 
-def check(head: bytes) -> None:
-    """A whole head, its empty line included. Raises Unclear."""
+def fields(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of a whole head, each as it came, its name in lower case. h11 would join two that are equal into
+    one. Raises Unclear."""
     if _BARE.search(head):
         raise Unclear("a line end that is not CR LF, or a NUL")
     start, *lines = head[: -len(END)].split(b"\r\n")
@@ -59,3 +60,5 @@ def check(head: bytes) -> None:
     for line in lines:
         if not _NAME.match(line):
             raise Unclear("a header whose name is no token with a colon behind it, or a folded one")
+    parts = (line.partition(b":") for line in lines)
+    return tuple((name.lower(), value.strip(b" \t")) for name, _, value in parts)

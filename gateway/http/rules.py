@@ -112,9 +112,9 @@ def _length(headers: Headers) -> int | None:
 def _framing(headers: Headers) -> int | None:
     """How long an HTTP/1.1 body is; None: chunked."""
     length, coding = _length(headers), _only(headers, b"transfer-encoding")
+    if any(name == b"upgrade" for name, _ in headers):
+        raise _bad("Upgrade", 501)
     for name, value in headers:
-        if name == b"upgrade":
-            raise _bad("Upgrade", 501)
         if name == b"connection":
             words = {word.strip().lower() for word in value.split(b",")}
             if not words <= _HARMLESS:

@@ -65,7 +65,7 @@ class Http1Server:
                 self.wanted = len(data) + 1
                 return 0
             head = data[:size]
-            heads.check(head)
+            fields = heads.fields(head)
         except heads.Unclear as unclear:
             if unclear.large:
                 raise BadRequest(reasons.HTTP_HEAD_TOO_LARGE, str(unclear), 431) from None
@@ -78,7 +78,7 @@ class Http1Server:
             raise BadRequest(reasons.HTTP_MALFORMED, "no request")
         if event.http_version != b"1.1":
             raise BadRequest(reasons.HTTP_MALFORMED, "not HTTP/1.1", 505)
-        request = request_of(event.method, event.target, event.headers)
+        request = request_of(event.method, event.target, fields)
         self._left = request.length
         self._raw = self._own = 0
         self._begun = False
