@@ -83,7 +83,8 @@ class Http1Call:
         return self._over
 
     def receive(self, data: memoryview, room: int) -> tuple[int, list[Came]]:
-        """How many octets were taken, and what they came to; of a body at most `room`."""
+        """How many octets were taken, and what they came to; of a body at most `room`, and nothing of it in the call
+        that brings the head: whoever passes it on has to be ready for it."""
         came: list[Came] = []
         position = 0
         self.heard = self.heard or bool(data)
@@ -92,8 +93,10 @@ class Http1Call:
             if not size:
                 return position, came
             position += size
-        if self._head is None and not self._over:
-            position += self._take_body(bytes(data[position : position + max(0, room)]), came)
+        if came:
+            self._take_body(b"", came)  # an answer without a body ends with its head
+        elif self._head is None and not self._over:
+            position += self._take_body(bytes(data[: max(0, room)]), came)
         return position, came
 
     def _take_head(self, data: bytes, came: list[Came]) -> int:
@@ -153,5 +156,6 @@ class Http1Call:
     def _next(self) -> object:
         try:
             return self._parser.next_event()
-        except h11.RemoteProtocolError:
-            raise BadAnswer("h11 cannot read it") from None
+        except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # it refers to itself by it, and so keeps every view that its callers have
+        raise BadAnswer("h11 cannot read it")

@@ -122,8 +122,10 @@ class Http1Server:
         try:
             return self._parser.next_event()
         except h11.RemoteProtocolError as error:
-            reason = reasons.HTTP_BODY_FRAMING if self._state == "body" else reasons.HTTP_MALFORMED
-            raise BadRequest(reason, "h11 cannot read it", error.error_status_hint) from None
+            status = error.error_status_hint
+            error.__traceback__ = None  # it refers to itself by it, and so keeps every view that its callers have
+        reason = reasons.HTTP_BODY_FRAMING if self._state == "body" else reasons.HTTP_MALFORMED
+        raise BadRequest(reason, "h11 cannot read it", status)
 
     def welcome(self, stream: int) -> None:
         if self._expects and self._state == "body" and not self._raw:

@@ -116,8 +116,11 @@ class Http2Server:
                 self._event(event, happened)
         except h2.exceptions.ProtocolError as error:
             large = isinstance(error, h2.exceptions.DenialOfServiceError)
-            reason = reasons.HTTP_HEAD_TOO_LARGE if large else reasons.HTTP_MALFORMED
-            raise BadRequest(reason, type(error).__name__) from None
+            name = type(error).__name__
+            error.__traceback__ = error.__context__ = None  # lest it keep views that its callers have
+        else:
+            return
+        raise BadRequest(reasons.HTTP_HEAD_TOO_LARGE if large else reasons.HTTP_MALFORMED, name)
 
     def _event(self, event: h2.events.Event, happened: list[Happened]) -> None:
         if isinstance(event, h2.events.RequestReceived):

@@ -210,7 +210,10 @@ def test_an_answer_comes_as_there_is_room_for_it() -> None:
     call = Http1Call("GET", b"/a", b"broker:8443", (), b"")
     answer = b"HTTP/1.1 103 Hints\r\n\r\n" + OK + b"Content-Length: 6\r\nKeep-Alive: 1\r\nX: y\r\n\r\nabcdef"
     taken, came = call.receive(memoryview(answer), 4)
-    assert came == [Answered(Response(200, ((b"x", b"y"),)), 6), Body(b"abcd")]
+    assert came == [Answered(Response(200, ((b"x", b"y"),)), 6)]
+    more, came = call.receive(memoryview(answer)[taken:], 4)
+    assert came == [Body(b"abcd")]
+    taken += more
     assert call.receive(memoryview(answer)[taken:], 0) == (0, [])
     assert call.receive(memoryview(answer)[taken:], 9) == (2, [Body(b"ef"), Ended(reusable=True)])
 

@@ -248,6 +248,16 @@ class Serving:
 
     def answer(self, exchange: Exchange | None, data: memoryview, now: float) -> int:
         """Take the broker's octets. How many were taken."""
+        position = 0
+        self.wanted = 1
+        while position < len(data) and not (self.done or self.close is not None):
+            taken = self._take(exchange, data[position:], now)
+            position += taken
+            if not taken:
+                break
+        return position
+
+    def _take(self, exchange: Exchange | None, data: memoryview, now: float) -> int:
         if exchange is None or exchange.call is None or exchange.stage not in (Stage.ASKED, Stage.ANSWERING):
             self._part()  # nothing was asked
             return len(data)
@@ -268,7 +278,8 @@ class Serving:
             self._part()
             self._fail(exchange, 502, pulsar_reasons.UPSTREAM_PROTOCOL, str(bad))
             return len(data)
-        self.wanted = len(data) + 1 if not taken and exchange.stage is Stage.ASKED else 1
+        if not taken and exchange.stage is Stage.ASKED:
+            self.wanted = len(data) + 1
         return taken if self._open else len(data)
 
     def _room(self, exchange: Exchange) -> int:
