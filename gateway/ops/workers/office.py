@@ -15,10 +15,10 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import uvloop
 from OpenSSL import SSL
@@ -47,7 +47,7 @@ from gateway.ops.metrics import registry
 from gateway.ops.own_log import log_level, set_log_level, set_up_log
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.status import configuration, issuers, policy
-from gateway.ops.workers import merging, office_reload, summing
+from gateway.ops.workers import merging, summing
 from gateway.ops.workers.background import Stop
 from gateway.ops.workers.channel import GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, Channel, ChannelLost, Fields, Refused
 from gateway.ops.workers.mending import FAILED
@@ -71,16 +71,20 @@ COMMIT_SECONDS = 5.0
 log = logging.getLogger("gateway.workers")
 
 
-def keep_office(site: Site, line: int) -> int:
-    """The whole life of the office process; returns its exit code. Called by the supervisor's child."""
+def keep_office(site: Site, line: int, apply: ApplyTo) -> int:
+    """The whole life of the office process; returns its exit code. Called by the supervisor's child. `apply`: takes a
+    changed configuration (office_reload)."""
     set_up_log(site.configuration.settings.log_level, "office")
     site.let_go()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Office(site).serve(line))
+            return runner.run(Office(site, apply).serve(line))
     except (StartRefused, Mistakes) as refused:
         log.error("it does not start: %s", refused)
         return WRONG_USE
+
+
+ApplyTo: TypeAlias = "Callable[[Office, Configuration, str], Awaitable[Done]]"
 
 
 class _TellingRing(KeyRing):
@@ -99,9 +103,10 @@ class _TellingRing(KeyRing):
 class Office:
     """Composed from what the supervisor made, and from the board."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, apply: ApplyTo) -> None:
         """Raises StartRefused, Mistakes, OSError."""
         self.site = site
+        self._apply_to = apply
         self.configuration = configuration = site.configuration
         self.settings = settings = configuration.settings
         self.clock = SystemClock()
@@ -177,7 +182,7 @@ class Office:
         return FAILED if stop.failed else OK
 
     async def _apply(self, found: Configuration, trigger: str) -> Done:
-        return await office_reload.apply(self, found, trigger)
+        return await self._apply_to(self, found, trigger)
 
     async def _reload_all(self, trigger: str) -> Outcome:
         """Look at the configuration, the policies and the certificates now; what came of the configuration."""

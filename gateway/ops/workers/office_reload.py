@@ -1,4 +1,4 @@
-"""From one configuration to the next with several workers: `apply`, called by the office's LiveConfiguration.
+"""From one configuration to the next with several workers: `apply`, which the office is given.
 
 All of it in all workers, or nothing in any, in these steps:
 

@@ -36,8 +36,9 @@ class Home:
         if place != OFFICE:
             return worker.work(self.site, place, line)
         from gateway.ops.workers.office import keep_office  # an HTTP server and client, which nobody else loads
+        from gateway.ops.workers.office_reload import apply
 
-        return keep_office(self.site, line)
+        return keep_office(self.site, line, apply)
 
     def let_go(self) -> None:
         self.site.let_go()
