@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.core.clock import Clock
 from gateway.kafka import authorize, codec
+from gateway.kafka.again import Again
 from gateway.kafka.answers import Expected
 from gateway.kafka.api_versions import framed
 from gateway.kafka.backend import BackendState
@@ -36,15 +37,22 @@ _WITHOUT_TOPICS: Mapping[int, Body] = {
 class Relay:
     """One connection's answers."""
 
-    __slots__ = ("_backend", "_charging", "_clock", "_fast", "_view")
+    __slots__ = ("_again", "_backend", "_charging", "_clock", "_fast", "_view")
 
     def __init__(
-        self, backend: BackendState, clock: Clock, view: SessionView, fast: FastPath, charging: Charging
+        self,
+        backend: BackendState,
+        clock: Clock,
+        view: SessionView,
+        fast: FastPath,
+        again: Again,
+        charging: Charging,
     ) -> None:
         self._backend = backend
         self._clock = clock
         self._view = view
         self._fast = fast
+        self._again = again
         self._charging = charging
 
     def answer(self, expected: Expected, frame: memoryview, now: float) -> AsItIs | bytes:
@@ -64,7 +72,7 @@ class Relay:
                 finish = self._finish_of(api_key, version)
         remembered = expected.remembered
         if remembered is not None:
-            if remembered.rights is self._view.rights and not throttle_ms:
+            if self._again.holds(remembered) and not throttle_ms:
                 return self._remembered_answer(expected, remembered, frame, offset)
             finish = remembered.finish_for(self._view)
         if finish is None and not throttle_ms and asked == version:

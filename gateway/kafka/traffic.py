@@ -17,6 +17,7 @@ from gateway.core.meters import Cell
 from gateway.core.rights import Policy, Rights
 from gateway.core.session import Ask, Close, Effects, Peer
 from gateway.kafka import authorize, codec, reasons
+from gateway.kafka.again import Again
 from gateway.kafka.answers import AnswerQueue, Expected
 from gateway.kafka.api_versions import API_VERSIONS, framed, respond
 from gateway.kafka.charging import Charging
@@ -67,11 +68,12 @@ class Traffic:
         self.valid_until = min(identity.expires_at, rights.valid_until)
         """Wall time from which on the identity or its rights are to be looked at again."""
         self.fast = FastPath(self.view)
+        self.again = Again(context, self.view, self.fast)
         self.tally_generation = context.tally.generation
         self.cells: dict[int, Cell] = {}
         throttled = context.meters.cell(THROTTLE_SECONDS, context.backend.name)
         self.charging = Charging(account, context.limits, effects, context.clock, throttled)
-        self.relay = Relay(context.backend, context.clock, self.view, self.fast, self.charging)
+        self.relay = Relay(context.backend, context.clock, self.view, self.fast, self.again, self.charging)
         self._missing_ids: frozenset[TopicId] = frozenset()
         self._missing_names: frozenset[str] = frozenset()
         self._waits = 0
@@ -168,14 +170,11 @@ class Traffic:
 
     def _remembered_request(self, header: codec.RequestHeader, body: bytes, throttle_ms: int) -> AsItIs | bytes | None:
         """Metadata that was asked for in the same words before; None leaves it to the engine."""
-        version, backend = header.api_version, self._context.backend
-        asked = backend.metadata.find(
-            self.view.rights, self._context.listener.name, version, body, backend.auto_create_topics
-        )
+        version = header.api_version
+        asked = self.again.find(version, body)
         if asked is None:
             return None
-        for access in asked.accesses:
-            self.view.tally_pair(*access)[0] += 1
+        self.again.count(asked)
         expected = Expected(header.correlation_id, METADATA, version, asked.asked, None, throttle_ms)
         expected.remembered = asked
         self._queue.expect(expected)
