@@ -19,6 +19,7 @@ from struct import Struct
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from gateway.core.slices import joined, paced, walking
 from gateway.kafka.compile_decoder import Decode, decoder, has_bytes
 from gateway.kafka.compile_encoder import Encode, Incomplete, encoder
 from gateway.kafka.compile_source import FAULTS
@@ -82,13 +83,32 @@ _FLEXIBLE_FROM = {key: api.flexible_from for key, api in APIS.items()}
 
 @dataclass(slots=True)
 class _Codec:
-    """One message at one version; made when first met, a millisecond or two of work, and kept."""
+    """One message at one version; made when first met, a millisecond or two of work, and kept.
+
+    The forms for slices (core.slices) are made when a long message is first met.
+    """
 
     label: str
     shape: Shape
     decode: Decode
     views: bool
     encode: Encode
+    decode_sliced: Decode | None = None
+    encode_sliced: Encode | None = None
+
+    def decoding(self) -> Decode:
+        if not walking():
+            return self.decode
+        if self.decode_sliced is None:
+            self.decode_sliced = decoder(self.shape, self.label, sliced=True)
+        return self.decode_sliced
+
+    def encoding(self) -> Encode:
+        if not walking():
+            return self.encode
+        if self.encode_sliced is None:
+            self.encode_sliced = encoder(self.shape, self.label, sliced=True)
+        return self.encode_sliced
 
 
 _requests: dict[tuple[int, int], _Codec] = {}
@@ -133,7 +153,7 @@ def _codec(made: dict[tuple[int, int], _Codec], messages: Mapping[int, Message],
         raise Malformed(f"{message.name} has no version {version}")
     form = shape(message, version)
     label = f"{message.name} v{version}"
-    codec = _Codec(label, form, decoder(form, label), has_bytes(form), encoder(form, label))
+    codec = _Codec(label, form, decoder(form, label, sliced=False), has_bytes(form), encoder(form, label, sliced=False))
     made[api_key, version] = codec
     return codec
 
@@ -142,7 +162,7 @@ def _decode(codec: _Codec, data: bytes | bytearray | memoryview, elements_max: i
     # Text is sliced faster from bytes; where records or bytes are in the message the input itself is sliced.
     source = memoryview(data) if codec.views else bytes(data)
     try:
-        body, end = codec.decode(source, elements_max)
+        body, end = codec.decoding()(source, elements_max)
     except FAULTS as error:
         raise Malformed(f"{codec.label}: {_cause(error)}") from None
     except Malformed as error:
@@ -160,12 +180,12 @@ def _cause(error: Exception) -> str:
 def _encode(codec: _Codec, body: Body) -> bytes:
     try:
         try:
-            parts = codec.encode(body)
+            parts = codec.encoding()(body)
         except Incomplete:
-            parts = codec.encode(_completed(codec.shape, body, codec.label))
+            parts = codec.encoding()(_completed(codec.shape, body, codec.label))
         except KeyError:  # as many fields as the version has, but not the same ones
-            parts = codec.encode(_completed(codec.shape, body, codec.label))
-        return b"".join(parts)
+            parts = codec.encoding()(_completed(codec.shape, body, codec.label))
+        return joined(parts)
     except FAULTS as error:
         raise Unencodable(f"{codec.label}: {type(error).__name__}: a value that its field cannot hold") from None
 
@@ -201,7 +221,7 @@ def _completed_value(form: Form, value: Any, where: str) -> Any:
     if form.shape is not None:
         return _completed(form.shape, value, where)
     if form.element is not None and form.element.shape is not None:
-        return [_completed(form.element.shape, item, where) for item in value]
+        return [_completed(form.element.shape, item, where) for item in paced(value)]
     return value
 
 
@@ -257,7 +277,7 @@ def drop_unknown(body: Body) -> bool:
         if isinstance(value, dict):
             dropped = drop_unknown(value) or dropped
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for member in value:
+            for member in paced(value):
                 dropped = drop_unknown(member) or dropped
     return dropped
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from gateway.core.slices import ordered, paced
 from gateway.kafka.errors import (
     CLUSTER_AUTHORIZATION_FAILED,
     GROUP_AUTHORIZATION_FAILED,
@@ -84,11 +85,10 @@ def config_resource(work: Work, items: Items, item: Any, name: str | None) -> De
     if not work.view.allowed(kind, items.operation, CLUSTER_NAME if kind == CLUSTER else name or ""):
         without_words = items.operation == "AlterConfigs" and item["resourceType"] in _DECIDED_BY_THE_BROKER
         return denial(error, errorMessage=None) if without_words else denial(error)
-    refused = sorted(
-        config["name"] for config in item.get("configs", ()) if f".{config['name'].lower()}".endswith(_CONFIGS_REFUSED)
-    )
+    configs = paced(item.get("configs", ()))
+    refused = ordered([each["name"] for each in configs if f".{each['name'].lower()}".endswith(_CONFIGS_REFUSED)])
     if refused:
-        for each in refused:
+        for each in paced(refused):
             work.view.refused(known[0], "AlterConfigs", f"{name or CLUSTER_NAME}:{each}", "loads-code")
         return Denial(POLICY_VIOLATION, f"Not altered through the gateway: {', '.join(refused)}")
     return None

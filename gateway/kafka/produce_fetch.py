@@ -11,6 +11,7 @@ keeps sending topics that the request no longer names.
 
 from __future__ import annotations
 
+from gateway.core.slices import paced
 from gateway.kafka.errors import TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID
 from gateway.kafka.hot import scan_fetch, scan_produce
 from gateway.kafka.plan import ZERO_ID
@@ -108,7 +109,7 @@ class FastPath:
         scan = scan_produce(frame, body_offset, version)
         by_id = version >= PRODUCE_TOPIC_IDS
         verdicts = self.write_ids if by_id else self.write_names
-        for topic, octets in zip(scan.topics, scan.topic_octets, strict=True):
+        for topic, octets in paced(zip(scan.topics, scan.topic_octets, strict=True)):
             if self._all_allowed(verdicts, (topic,), by_id, "Write"):
                 verdicts[topic][1] += octets
 
@@ -117,7 +118,7 @@ class FastPath:
         by_id = version >= FETCH_TOPIC_IDS
         verdicts = self.read_ids if by_id else self.read_names
         good = not walk.has_node_endpoints
-        for topic, octets in zip(walk.topics, walk.topic_octets, strict=True):
+        for topic, octets in paced(zip(walk.topics, walk.topic_octets, strict=True)):
             pair = verdicts.get(topic)
             if pair is None and self._look(verdicts, topic, by_id, "Read"):
                 pair = verdicts[topic]

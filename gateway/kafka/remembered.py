@@ -13,11 +13,11 @@ kafka.traffic (requests) and kafka.relay (answers).
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Protocol
 
 from gateway.core.rights import Rights
 from gateway.kafka.plan import Finish, View
-from gateway.kafka.rows import Work
 
 METADATA = 3
 OCTETS_MAX = 16 << 20
@@ -46,12 +46,11 @@ class Asked:
     `accesses`: what it is allowed, to be summed each time. An answer may be finished for any connection: `finish_for`.
     """
 
-    __slots__ = ("_answers", "_finish", "_work", "accesses", "asked", "octets", "rights", "sent")
+    __slots__ = ("_answers", "_finish", "accesses", "asked", "octets", "rights", "sent")
 
     def __init__(
         self,
         rights: Rights,
-        work: Work,
         finish: Finish | None,
         sent: bytes | None,
         asked: int,
@@ -59,7 +58,6 @@ class Asked:
         octets: int,
     ) -> None:
         self.rights = rights
-        self._work = work
         self._finish = finish
         self.sent = sent
         self.asked = asked
@@ -69,8 +67,7 @@ class Asked:
 
     def finish_for(self, view: View) -> Finish | None:
         """What makes the client's answer of the broker's, with the view of the connection that it is for."""
-        self._work.view = view
-        return self._finish
+        return partial(self._finish, view=view) if self._finish is not None else None
 
     def answer(self, given: bytes) -> bytes | None:
         """What was made of this answer before, without its header."""
@@ -117,7 +114,6 @@ class Remembered:
         version: int,
         body: bytes,
         creating: bool,
-        work: Work,
         finish: Finish | None,
         sent: bytes | None,
         asked: int,
@@ -127,7 +123,7 @@ class Remembered:
         if len(body) > REQUEST_OCTETS_MAX:
             return None
         octets = DECODED_FACTOR * len(body) + len(sent or b"")
-        made = Asked(rights, work, finish, sent, asked, tuple(accesses), octets)
+        made = Asked(rights, finish, sent, asked, tuple(accesses), octets)
         self._asked[rights, listener, version, body, creating] = made
         self.octets += octets
         self._make_room()

@@ -1,8 +1,10 @@
 """Requests of an authenticated client, one frame at a time.
 
 `request` decides one frame: it goes on as it is (AS_IT_IS), goes on changed (bytes), is answered or dropped by the
-gateway (None), waits for a fact (Ask), or ends the connection. The broker's answers are kafka.relay's, what is charged
-kafka.charging's. The session splits frames, keeps their order, and calls.
+gateway (None), waits for a fact (Ask), or ends the connection. A long one is decided in slices (core.slices):
+UNFINISHED until the last of them, and by one policy from first to last; if that changes in between, anew by the one
+that holds now. The broker's answers are kafka.relay's, what is charged kafka.charging's. The session splits frames,
+keeps their order, and calls.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from gateway.core.identity import Identity
 from gateway.core.limits import Account
 from gateway.core.meters import Cell
 from gateway.core.rights import Policy, Rights
 from gateway.core.session import Ask, Close, Effects, Peer
+from gateway.core.slices import Walk, let_go, paced
 from gateway.kafka import authorize, codec, reasons
 from gateway.kafka.answers import AnswerQueue, Expected
 from gateway.kafka.api_versions import API_VERSIONS, framed, respond
@@ -23,13 +27,12 @@ from gateway.kafka.charging import Charging
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.hot import scan_produce
 from gateway.kafka.meters import OWN_ANSWERS, REQUESTS, THROTTLE_SECONDS
-from gateway.kafka.outcomes import AS_IT_IS, LATER, AsItIs, Outcome
+from gateway.kafka.outcomes import AS_IT_IS, LATER, UNFINISHED, AsItIs, Outcome
 from gateway.kafka.plan import Answer, Body, Forward, Plan, Refuse, TopicId, TopicsToCreate, Wait
 from gateway.kafka.produce_fetch import FastPath
 from gateway.kafka.quirks import without_excess
 from gateway.kafka.relay import Relay
 from gateway.kafka.remembered import METADATA
-from gateway.kafka.rows import Work
 from gateway.kafka.steps import FETCH, PRODUCE
 from gateway.kafka.throttles import merge_throttle, milliseconds
 from gateway.kafka.view import SessionView
@@ -71,7 +74,10 @@ class Traffic:
         self.cells: dict[int, Cell] = {}
         throttled = context.meters.cell(THROTTLE_SECONDS, context.backend.name)
         self.charging = Charging(account, context.limits, effects, context.clock, throttled)
-        self.relay = Relay(context.backend, context.clock, self.view, self.fast, self.charging)
+        self.relay = Relay(context.backend, context.clock, context.walks, self.view, self.fast, self.charging)
+        self._walk: Walk[Outcome] | None = None
+        self._begun_before = False
+        """The request at hand was begun under another policy: what was denied then is not written a second time."""
         self._missing_ids: frozenset[TopicId] = frozenset()
         self._missing_names: frozenset[str] = frozenset()
         self._waits = 0
@@ -93,11 +99,21 @@ class Traffic:
     def _use(self, policy: Policy, wall: float) -> None:
         """Decide by what this policy gives the identity; nothing remembered before counts any more."""
         self.policy = policy
+        self._begun_before = self._begun_before or self._walk is not None
+        self.stop()
+        self.relay.begin_anew()
         rights = policy.rights(self.identity, self._context.backend.name, wall)
         self._account.quota = rights.quota
         self.view.use(self.identity, rights)
         self.valid_until = min(self.identity.expires_at, rights.valid_until)
         self.fast.rights_changed()
+
+    def stop(self) -> None:
+        """Give up what is being decided in slices."""
+        walk, self._walk = self._walk, None
+        if walk is not None:
+            walk.stop()
+            self.charging.spent(walk.spent)
 
     @property
     def settled(self) -> bool:
@@ -111,6 +127,13 @@ class Traffic:
 
     def request(self, frame: memoryview, now: float) -> Outcome:
         """Decide one frame (without its length prefix). Raises codec.Malformed."""
+        outcome = self._begin(frame, now) if self._walk is None else self._go_on(self._walk)
+        if not (outcome is LATER or outcome is UNFINISHED or isinstance(outcome, Ask | Close)):
+            self._settle(struct.unpack_from(">h", frame)[0], now)
+        return outcome
+
+    def _begin(self, frame: memoryview, now: float) -> Outcome:
+        """Decide it, or the first slice of it."""
         api_key, version = struct.unpack_from(">hh", frame)
         refused = self._offered(api_key, version)
         if refused is not None:
@@ -128,13 +151,31 @@ class Traffic:
             if not self._account.may_keep(kept):
                 self.charging.hold(KEPT_PAUSE, now)
                 return LATER
+            if kept > self._context.walks.octets:
+                return self._walk_through(header, frame, kept, throttle_ms)
             began = self._context.clock.monotonic()
             outcome = self._decide(header, frame, kept, throttle_ms)
-            self.charging.deciding(began)
-            if isinstance(outcome, Ask | Close):
-                return outcome
-        self._settle(api_key, held, now)
+            self.charging.spent(self._context.clock.monotonic() - began)
         return outcome
+
+    def _walk_through(self, header: codec.RequestHeader, frame: memoryview, kept: int, throttle_ms: int) -> Outcome:
+        """Begin to decide a request in slices, once there is a place for it."""
+        own = memoryview(bytes(frame))  # what is shown may lie elsewhere in the next slice
+        work = partial(self._decide, header, own, kept, throttle_ms)
+        self._walk = self._context.walks.begin(self.identity.principal, self._context.clock, work)
+        return UNFINISHED if self._walk is None else self._go_on(self._walk)
+
+    def _go_on(self, walk: Walk[Outcome]) -> Outcome:
+        try:
+            if not walk.go_on():
+                return UNFINISHED
+        except BaseException:
+            self._walk = None
+            raise
+        self._walk = None
+        self._begun_before = False
+        self.charging.spent(walk.spent)
+        return walk.outcome
 
     def _decide(self, header: codec.RequestHeader, frame: memoryview, kept: int, throttle_ms: int) -> Outcome:
         """Have the engine plan what is to be done, and do it."""
@@ -143,10 +184,11 @@ class Traffic:
         read = without_excess(api_key, version, given)
         body = codec.decode_request(api_key, version, read)
         changed = codec.drop_unknown(body) or header.tagged or read is not given
-        name, again = codec.APIS[api_key].name, self._waits > 0
+        name, again = codec.APIS[api_key].name, self._waits > 0 or self._begun_before
+        changes = self._context.backend.topics.changes
         self.view.begin(name, self._missing_ids, self._missing_names, again=again)
         told = self.view.told
-        plan, work = authorize.planned(api_key, version, body, self.view)
+        plan = authorize.plan(api_key, version, body, self.view)
         self.view.end(decided=not isinstance(plan, Wait))
         if isinstance(plan, Wait):
             return self._wait(plan)
@@ -158,12 +200,14 @@ class Traffic:
             and isinstance(plan, Forward)
             and not (again or header.tagged)
             and self.view.told == told
+            and self._context.backend.topics.changes == changes
         ):
-            assert work is not None
-            self._remember_request(header, bytes(given), work, plan, outcome)
+            self._remember_request(header, bytes(given), plan, outcome)
         if api_key == PRODUCE and isinstance(plan, Forward):
             self.fast.tally_produced(frame, header.body_offset, version)
             _let_go_of_records(body)
+        if not isinstance(plan, Forward) or plan.finish is None:
+            let_go(body)
         return outcome
 
     def _remembered_request(self, header: codec.RequestHeader, body: bytes, throttle_ms: int) -> AsItIs | bytes | None:
@@ -181,9 +225,7 @@ class Traffic:
         self._queue.expect(expected)
         return AS_IT_IS if asked.sent is None else _request(header, asked.asked, asked.sent)
 
-    def _remember_request(
-        self, header: codec.RequestHeader, body: bytes, work: Work, plan: Forward, outcome: Outcome
-    ) -> None:
+    def _remember_request(self, header: codec.RequestHeader, body: bytes, plan: Forward, outcome: Outcome) -> None:
         """Keep how Metadata was decided."""
         view, version, backend = self.view, header.api_version, self._context.backend
         asked = version if plan.version is None else plan.version
@@ -194,7 +236,7 @@ class Traffic:
         assert isinstance(expected, Expected)
         expected.remembered = backend.metadata.learn(
             view.rights, self._context.listener.name, version, body, backend.auto_create_topics,
-            work, plan.finish, sent, asked, view.accesses,
+            plan.finish, sent, asked, view.accesses,
         )  # fmt: skip
 
     def _wait(self, plan: Wait) -> Ask | Close:
@@ -211,9 +253,9 @@ class Traffic:
         self._missing_ids |= ask.ids - ids
         return replace(ask, names=names, ids=ids)
 
-    def _settle(self, api_key: int, held: float, now: float) -> None:
+    def _settle(self, api_key: int, now: float) -> None:
         """The request was decided: hold the client back if it must be, and leave nothing for the next request."""
-        self.charging.settle(held, now)
+        self.charging.settle(now)
         cell = self.cells.get(api_key)
         if cell is None:
             name = codec.APIS[api_key].name
@@ -280,7 +322,8 @@ class Traffic:
 
     def charge(self, api_key: int, octets: int, now: float) -> None:
         """A request that is answered without the engine."""
-        self._settle(api_key, self.charging.request(api_key, octets, now), now)
+        self.charging.request(api_key, octets, now)
+        self._settle(api_key, now)
 
     def _own_answer(self, api_key: int, answer: bytes) -> None:
         """Put an answer of the gateway's own in its place."""
@@ -311,6 +354,6 @@ def _request(header: codec.RequestHeader, version: int, body: bytes) -> bytes:
 
 def _let_go_of_records(body: Body) -> None:
     """What a plan keeps until the answer comes must not keep the request's whole buffer alive: it needs no records."""
-    for topic in body["topicData"]:
-        for partition in topic["partitionData"]:
+    for topic in paced(body["topicData"]):
+        for partition in paced(topic["partitionData"]):
             partition["records"] = None

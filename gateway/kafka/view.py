@@ -13,10 +13,11 @@ from types import MappingProxyType
 from gateway.core import denials
 from gateway.core.audit import AuditEvent, FieldValue
 from gateway.core.denials import Denials, shown
-from gateway.core.identity import Identity
+from gateway.core.identity import Identity, Principal
 from gateway.core.limits import Account
 from gateway.core.rights import Decision, Rights
 from gateway.core.session import Endpoint, Peer
+from gateway.core.slices import paced
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import DENIALS
 from gateway.kafka.plan import TopicId, Topics
@@ -88,9 +89,13 @@ class SessionView:
     def end(self, decided: bool = True) -> None:
         """Sum what was allowed, unless the request has to wait; count denials that were not written one by one."""
         if decided:
-            for access in self._allowed:
+            for access in paced(self._allowed):
                 self.tally_pair(*access)[0] += 1
         self._denials.end()
+
+    @property
+    def principal(self) -> Principal:
+        return self._identity.principal
 
     @property
     def accesses(self) -> tuple[tuple[str, str, str], ...]:
