@@ -6,7 +6,10 @@ called again. Everywhere else `paced` gives back what it was given, and nothing 
 never meets a walk. A walk is a greenlet, a call stack of its own that is put aside while others have their turn
 (docs/decisions/0021-slices.md has why). It reads a clock that it was given, and only every `ELEMENTS` elements.
 
-`Walks` bounds how many are under way in the process, and for one principal, since each holds a message in pieces.
+`Walks` bounds how many are under way in the process, and for one principal, since each holds a message in pieces. As
+long as any is, Python's garbage collector does not look at everything there is: with a million objects of a message
+that would take half a second at a time. What a walk makes has no cycles, and is let go of without the collector.
+
 Without the greenlet library a walk is done in its first slice: slower for others, decided the same.
 
 Called by protocol sessions, whose `busy` (core.session.Sliced) tells the pump that a turn is wanted.
@@ -14,6 +17,7 @@ Called by protocol sessions, whose `busy` (core.session.Sliced) tells the pump t
 
 from __future__ import annotations
 
+import gc
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast
@@ -37,8 +41,11 @@ AT_ONCE_OCTETS = 768
 WALKS_MAX = 8
 """Under way at one time in the process; the others wait with nothing but their octets."""
 WALKS_OF_PRINCIPAL_MAX = 2
+"""Of them, one principal's."""
 SORTED_AT_ONCE = 1_000
-JOINED_AT_ONCE = 8_192
+JOINED_AT_ONCE = 4_096
+NEVER_IN_FULL = 1 << 30
+"""As the collector's third threshold."""
 
 
 class Walks:
@@ -47,6 +54,7 @@ class Walks:
     def __init__(self) -> None:
         self._by_principal: dict[Principal, int] = {}
         self._taken = 0
+        self._thresholds = gc.get_threshold()
         self.seconds = SLICE_SECONDS
         self.elements = ELEMENTS
         self.octets = AT_ONCE_OCTETS
@@ -56,6 +64,9 @@ class Walks:
         mine = self._by_principal.get(principal, 0)
         if self._taken >= WALKS_MAX or mine >= WALKS_OF_PRINCIPAL_MAX:
             return None
+        if not self._taken:
+            self._thresholds = gc.get_threshold()
+            gc.set_threshold(*self._thresholds[:2], NEVER_IN_FULL)
         self._taken += 1
         self._by_principal[principal] = mine + 1
         return Walk(self, principal, clock, work)
@@ -63,6 +74,8 @@ class Walks:
     def left(self, principal: Principal) -> None:
         """A walk is over; called by it."""
         self._taken -= 1
+        if not self._taken:
+            gc.set_threshold(*self._thresholds)
         self._by_principal[principal] -= 1
         if not self._by_principal[principal]:
             del self._by_principal[principal]
@@ -130,10 +143,14 @@ class Walk(Generic[T]):
         for item in items:
             self._left -= 1
             if self._left < 0:
-                self._left = self._walks.elements
-                if self._clock.monotonic() >= self._until:
-                    self._stack.parent.switch()
+                self.breathe()
             yield item
+
+    def breathe(self) -> None:
+        """Stop here if the slice is over."""
+        self._left = self._walks.elements
+        if self._clock.monotonic() >= self._until:
+            self._stack.parent.switch()
 
 
 def _stack(walk: Walk[Any]) -> Any:
@@ -170,18 +187,32 @@ def ordered(items: Collection[str]) -> list[str]:
     if walk is None or len(items) <= SORTED_AT_ONCE:
         return sorted(items)
     some = list(items)
-    runs = [sorted(some[at : at + SORTED_AT_ONCE]) for at in walk.each(range(0, len(some), SORTED_AT_ONCE))]
+    runs = []
+    for at in range(0, len(some), SORTED_AT_ONCE):
+        runs.append(sorted(some[at : at + SORTED_AT_ONCE]))
+        walk.breathe()
     return list(walk.each(heapq.merge(*runs)))
 
 
-def joined(parts: list[bytes]) -> bytes:
-    """The parts as one, in slices."""
+def breathe() -> None:
+    """In a walk, stop here if its slice is over: after what took long without a list to go through."""
+    walk = _walk()
+    if walk is not None:
+        walk.breathe()
+
+
+def gathered(parts: list[bytes]) -> list[bytes]:
+    """The parts as fewer and larger ones, in slices; the list is used up."""
     walk = _walk()
     if walk is None or len(parts) <= JOINED_AT_ONCE:
-        return b"".join(parts)
-    return b"".join(
-        [b"".join(parts[at : at + JOINED_AT_ONCE]) for at in walk.each(range(0, len(parts), JOINED_AT_ONCE))]
-    )
+        return parts
+    runs = []
+    while parts:
+        runs.append(b"".join(parts[-JOINED_AT_ONCE:]))
+        del parts[-JOINED_AT_ONCE:]
+        walk.breathe()
+    runs.reverse()
+    return runs
 
 
 def let_go(value: object) -> None:
@@ -197,10 +228,12 @@ def let_go(value: object) -> None:
 def _take_apart(value: object, walk: Walk[Any]) -> None:
     if isinstance(value, dict):
         for member in value.values():
-            if isinstance(member, dict | list):
+            if isinstance(member, list | dict):
                 _take_apart(member, walk)
     elif isinstance(value, list):
         members = cast(list[object], value)
+        if not members or not isinstance(members[0], dict):
+            return  # another message may have the same list, and it is quickly freed
         for _ in walk.each(range(len(members))):
             member = members.pop()
             if isinstance(member, dict | list):

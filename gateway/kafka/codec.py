@@ -19,7 +19,7 @@ from struct import Struct
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from gateway.core.slices import joined, paced, walking
+from gateway.core.slices import breathe, gathered, let_go, paced, walking
 from gateway.kafka.compile_decoder import Decode, decoder, has_bytes
 from gateway.kafka.compile_encoder import Encode, Incomplete, encoder
 from gateway.kafka.compile_source import FAULTS
@@ -133,11 +133,16 @@ def encode_request(api_key: int, version: int, body: Body) -> bytes:
         codec = _requests.get((api_key, version)) or _codec(_requests, table().requests, api_key, version)
     except Malformed as error:
         raise Unencodable(str(error)) from None
-    return _encode(codec, body)
+    return b"".join(_encode(codec, body))
 
 
 def encode_response(api_key: int, version: int, body: Body) -> bytes:
     """The bytes of a response's body. Raises Unencodable."""
+    return b"".join(encode_response_parts(api_key, version, body))
+
+
+def encode_response_parts(api_key: int, version: int, body: Body) -> list[bytes]:
+    """The same in parts, so that a large one is put together only once. Raises Unencodable."""
     try:
         codec = _responses.get((api_key, version)) or _codec(_responses, table().responses, api_key, version)
     except Malformed as error:
@@ -161,6 +166,7 @@ def _codec(made: dict[tuple[int, int], _Codec], messages: Mapping[int, Message],
 def _decode(codec: _Codec, data: bytes | bytearray | memoryview, elements_max: int) -> Body:
     # Text is sliced faster from bytes; where records or bytes are in the message the input itself is sliced.
     source = memoryview(data) if codec.views else bytes(data)
+    breathe()
     try:
         body, end = codec.decoding()(source, elements_max)
     except FAULTS as error:
@@ -177,15 +183,15 @@ def _cause(error: Exception) -> str:
     return "text that is not UTF-8" if isinstance(error, UnicodeError) else "it ends too early"
 
 
-def _encode(codec: _Codec, body: Body) -> bytes:
+def _encode(codec: _Codec, body: Body) -> list[bytes]:
     try:
         try:
             parts = codec.encoding()(body)
-        except Incomplete:
-            parts = codec.encoding()(_completed(codec.shape, body, codec.label))
-        except KeyError:  # as many fields as the version has, but not the same ones
-            parts = codec.encoding()(_completed(codec.shape, body, codec.label))
-        return joined(parts)
+        except (Incomplete, KeyError):  # KeyError: as many fields as the version has, but not the same ones
+            whole = _completed(codec.shape, body, codec.label)
+            parts = codec.encoding()(whole)
+            let_go(whole)
+        return gathered(parts)
     except FAULTS as error:
         raise Unencodable(f"{codec.label}: {type(error).__name__}: a value that its field cannot hold") from None
 

@@ -59,6 +59,10 @@ _CONFIGS_REFUSED = ("sasl.jaas.config", ".class", ".class.name", ".classes", ".r
 """Endings of configuration names whose value makes a broker load code (CVE-2025-27818, CVE-2025-27819)."""
 
 
+REFUSED_NAMED_MAX = 20
+"""Of the configurations that are not altered, in the answer: a text has its longest length."""
+
+
 def coordinator_key(work: Work, items: Items, item: Any, name: str | None) -> Denial | None:
     """FindCoordinator: what the key is of decides what right it takes."""
     key_type = work.body.get("keyType", GROUP_KEY)
@@ -90,7 +94,10 @@ def config_resource(work: Work, items: Items, item: Any, name: str | None) -> De
     if refused:
         for each in paced(refused):
             work.view.refused(known[0], "AlterConfigs", f"{name or CLUSTER_NAME}:{each}", "loads-code")
-        return Denial(POLICY_VIOLATION, f"Not altered through the gateway: {', '.join(refused)}")
+        more = ", and more" if len(refused) > REFUSED_NAMED_MAX else ""
+        return Denial(
+            POLICY_VIOLATION, f"Not altered through the gateway: {', '.join(refused[:REFUSED_NAMED_MAX])}{more}"
+        )
     return None
 
 

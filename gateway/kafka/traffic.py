@@ -41,6 +41,8 @@ WAITS_MAX = 4
 """Facts one request may wait for, one after another."""
 TOPICS_ASKED_MAX = 1000
 """Topics that one request may have looked up, or created, at a time; it is answered as if the rest did not exist."""
+FROM_ALL_TOPICS = frozenset({75})
+"""DescribeTopicPartitions: without a name in it, it is decided about every topic that there is."""
 KEPT_PAUSE = 0.2
 """Seconds until a request is looked at again that has to wait for earlier answers to its principal."""
 
@@ -151,7 +153,7 @@ class Traffic:
             if not self._account.may_keep(kept):
                 self.charging.hold(KEPT_PAUSE, now)
                 return LATER
-            if kept > self._context.walks.octets:
+            if kept > self._context.walks.octets or api_key in FROM_ALL_TOPICS:
                 return self._walk_through(header, frame, kept, throttle_ms)
             began = self._context.clock.monotonic()
             outcome = self._decide(header, frame, kept, throttle_ms)
@@ -307,6 +309,7 @@ class Traffic:
             if throttle_ms:
                 merge_throttle(api_key, version, plan.body, throttle_ms)
             self._own_answer(api_key, framed(api_key, version, header.correlation_id, plan.body))
+            let_go(plan.body)
             return None
         assert isinstance(plan, Refuse)
         return Close(plan.reason, plan.detail)
