@@ -252,13 +252,15 @@ class Sliced(Protocol):
 
 
 class ShortWay(Protocol):
-    """What a session may offer besides: the short way of octets that go on exactly as they came.
+    """What a session may offer besides: the short way of octets that go on as they came, or as they did before.
 
     It takes from the front of what it is shown what an earlier verdict lets through, and nothing else: the pump writes
     `data[:taken]` to the other side at once, and shows `receive` or `answer` the rest if that is as long as `wanted`
-    says. It asks nothing, closes nothing, writes no audit line and answers nothing itself; the one effect it may leave
-    is `mute_until`. `client_wanted`, `upstream_wanted`, `parked` and `deadline` hold after it as after those two. It
-    is called only when they could be, and with nothing unsent towards the side that the octets go to.
+    says. It asks nothing, closes nothing, writes no audit line and answers nothing itself. Two effects it may leave:
+    `mute_until`, and behind `answers` one part in `to_client`, which is written in place of `data[:taken]`: an answer
+    of which the client's form is known from an earlier time. `client_wanted`, `upstream_wanted`, `parked` and
+    `deadline` hold after it as after those two. It is called only when they could be, and with nothing unsent towards
+    the side that the octets go to.
     """
 
     def requests(self, data: memoryview) -> int:
@@ -266,7 +268,8 @@ class ShortWay(Protocol):
         ...
 
     def answers(self, data: memoryview) -> int:
-        """How many of the upstream's octets go on as they are; of an answer whose front is decided, perhaps a part."""
+        """How many of the upstream's octets go on as they are (of an answer whose front is decided, perhaps a part), or
+        are one answer that goes on as `effects.to_client` has it."""
         ...
 
 

@@ -87,11 +87,11 @@ class Pump:
         way = session.short_way
         shared = (self._clock, self._times, process.budget, process.scratch)
         up = shortcut(
-            self._session, way.requests, *shared, client.received, upstream.outbox.sent,
+            self._session, way.requests, [], *shared, client.received, upstream.outbox.sent,
             self._client_readable, self._went_up, self._client_ended, self._failed,
         )  # fmt: skip
         down = shortcut(
-            self._session, way.answers, *shared, upstream.received, client.outbox.sent,
+            self._session, way.answers, self._session.effects.to_client, *shared, upstream.received, client.outbox.sent,
             self._upstream_readable, self._went_down, self._upstream_ended, self._failed,
         )  # fmt: skip
         return up, down

@@ -7,13 +7,14 @@ places. No octet of a message is kept behind a call.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.list cimport PyList_GET_ITEM, PyList_SetItem
 from cpython.long cimport PyLong_FromLongLong, PyLong_FromUnsignedLongLong
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
 from gateway.kafka.octets cimport (
     FETCH_FLEXIBLE, FETCH_NODE_ENDPOINTS, FETCH_TOPIC_IDS, PRODUCE_FLEXIBLE, PRODUCE_TOPIC_IDS, SHORT,
@@ -26,22 +27,26 @@ from gateway.kafka.scans cimport (
 )
 
 from gateway.kafka.answers import FETCHES_MAX as _FETCHES_MAX
+from gateway.kafka.answers import Expected
 from gateway.kafka.charging import LARGE as _LARGE
 from gateway.kafka.fetch_answer import LOOKAHEAD as _LOOKAHEAD
 from gateway.kafka.fetch_answer import TAIL_OCTETS_MAX as _TAIL_OCTETS_MAX
 from gateway.kafka.fetch_answer import UNKNOWN_MAX as _UNKNOWN_MAX
 from gateway.kafka.fetch_answer import Declined, Withheld, blank
 from gateway.kafka.primitives import Malformed
+from gateway.kafka.remembered import REQUEST_OCTETS_MAX as _REQUEST_OCTETS_MAX
 from gateway.kafka.scan import FetchScan, ProduceScan
 from gateway.kafka.short_way import FRAMES_MAX as _FRAMES_MAX
 from gateway.kafka.short_way import STREAMED_FROM as _STREAMED_FROM
 from gateway.kafka.short_way import STREAMED_FRONT as _STREAMED_FRONT
 
-FORM = 2  # as short_way.FORM; changed by hand, so that what was built before is noticed
+FORM = 3  # as short_way.FORM; changed by hand, so that what was built before is noticed
 
 cdef enum:
     PRODUCE = 0
     FETCH = 1
+    METADATA = 3
+    METADATA_FLEXIBLE = 9
     PREFIX = 4
     HEADER_OCTETS_MIN = 10
     FRAMES_ROOM = 256
@@ -49,6 +54,7 @@ cdef enum:
 cdef int64_t FETCHES_MAX = _FETCHES_MAX
 cdef int64_t LARGE = _LARGE
 cdef int64_t LOOKAHEAD = _LOOKAHEAD
+cdef int64_t REQUEST_OCTETS_MAX = _REQUEST_OCTETS_MAX
 cdef int64_t TAIL_OCTETS_MAX = _TAIL_OCTETS_MAX
 cdef int64_t UNKNOWN_MAX = _UNKNOWN_MAX
 cdef int64_t STREAMED_FROM = _STREAMED_FROM
@@ -483,7 +489,8 @@ cdef class ShortWay:
 
     cdef object _host, _monotonic, _wall, _now, _policies, _tally, _backend, _queue, _places, _append, _popleft
     cdef object _from_client, _from_upstream, _traffic, _account, _fast, _policy, _offered, _cells
-    cdef object _produce_cell, _fetch_cell
+    cdef object _produce_cell, _fetch_cell, _again
+    cdef list _to_client
     cdef dict _write_names, _write_ids, _read_names, _read_ids
     cdef FetchAnswer _fetched
     cdef int64_t _frame_bytes_max, _in_flight_max, _generation, _generation_seen
@@ -496,6 +503,7 @@ cdef class ShortWay:
 
     def __init__(self, host, context, queue, from_client, from_upstream):
         self._host = host
+        self._to_client = host.effects.to_client
         self._monotonic, self._wall = context.clock.monotonic, context.clock.wall
         self._policies, self._tally, self._backend = context.policies, context.tally, context.backend
         self._frame_bytes_max = context.limits.frame_bytes_max
@@ -516,6 +524,7 @@ cdef class ShortWay:
             self._account = traffic.charging.account
             self._fast = fast = traffic.fast
             self._cells = traffic.cells
+            self._again = traffic.again
             self._produce_cell = self._fetch_cell = None
             self._write_names, self._write_ids = fast.write_names, fast.write_ids
             self._read_names, self._read_ids = fast.read_names, fast.read_ids
@@ -570,6 +579,8 @@ cdef class ShortWay:
         try:
             while True:
                 octets = self.some_requests(<Octets>view.buf + taken, view.len - taken)
+                if octets == 0:
+                    octets = self.metadata(<Octets>view.buf + taken, view.len - taken)
                 if octets == 0:
                     break
                 taken += octets
@@ -689,6 +700,50 @@ cdef class ShortWay:
         )
         return api_key
 
+    cdef int64_t metadata(self, Octets data, int64_t end) except -1:
+        """A request for Metadata, if it is the next one and was decided before: how many octets it takes."""
+        cdef int64_t size, at
+        cdef int version, length
+        cdef Octets frame = data + PREFIX, flag
+        cdef Cursor c
+        if end < PREFIX + HEADER_OCTETS_MIN or int16_at(frame) != METADATA or METADATA not in self._cells:
+            return 0
+        size, version, length = int32_at(data), int16_at(frame + 2), int16_at(frame + 8)
+        if not HEADER_OCTETS_MIN <= size <= self._frame_bytes_max or size > end - PREFIX or length < -1:
+            return 0
+        offered = self._offered.get(METADATA)
+        if offered is None or not offered[0] <= version <= offered[1] or self._queue.full:
+            return 0
+        start_at(&c, frame, size)
+        span(&c, HEADER_OCTETS_MIN)
+        if length >= left(&c):
+            return 0
+        for at in range(length):
+            if c.at[at] >= 0x80:
+                return 0
+        if length > 0:
+            span(&c, length)
+        if version >= METADATA_FLEXIBLE:
+            flag = span(&c, 1)
+            if flag == NULL or flag[0]:
+                return 0
+        if left(&c) > REQUEST_OCTETS_MAX:
+            return 0
+        asked = self._again.find(version, PyBytes_FromStringAndSize(<char*>c.at, left(&c)))
+        if asked is None or asked.sent is not None:
+            return 0
+        if not self._account.spend(1, size if size > LARGE else 0, self._now):
+            return 0
+        self._again.count(asked)
+        expected = Expected(int32_at(frame + 4), METADATA, version, asked.asked)
+        expected.remembered = asked
+        self._append(expected)
+        self._cells[METADATA].value += 1
+        self.requests_taken += 1
+        if self._queue.full:
+            self._host.parked = True
+        return PREFIX + size
+
     # From the broker
 
     def answers(self, data):
@@ -702,10 +757,12 @@ cdef class ShortWay:
                 taken = self.go_on(<Octets>view.buf, view.len)
             if self._free and not self.streaming:
                 taken += self.some_answers(<Octets>view.buf + taken, view.len - taken)
+            self.octets_out += taken
+            if not taken and self._free and not self.streaming:
+                taken = self.metadata_answer(<Octets>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
         if taken:
-            self.octets_out += taken
             self._from_upstream.value += taken
         return taken
 
@@ -747,6 +804,57 @@ cdef class ShortWay:
             position += PREFIX + size
         self._host.upstream_wanted = wanted
         return position
+
+    cdef int64_t metadata_answer(self, Octets data, int64_t end) except -1:
+        """An answer to Metadata, if it is the next one and came before: the client's form of it goes out instead."""
+        cdef int64_t size, head = 2 * PREFIX, given, octets
+        cdef int version
+        cdef object place, asked, before
+        if end < 2 * PREFIX + 1 or not self._places:
+            return 0
+        place = self._places[0]
+        if type(place) is not Expected:
+            return 0
+        asked, size = place.remembered, int32_at(data)
+        if asked is None or not PREFIX < size <= self._frame_bytes_max:
+            return 0
+        if int32_at(data + PREFIX) != <int32_t>place.correlation_id:
+            return 0
+        if size > end - PREFIX:
+            self._host.upstream_wanted = PREFIX + size
+            return 0
+        version = place.version
+        if place.throttle_ms or place.kept or <int>place.asked != version or not self._again.holds(asked):
+            return 0
+        if version >= METADATA_FLEXIBLE:
+            if data[head]:
+                return 0
+            head += 1
+        if self.session_is_next():
+            return 0
+        given = PREFIX + size - head
+        for before in asked.answers:
+            if as_before(before, data + head, given):
+                if size > LARGE and not self._account.spend_consumed(size, self._now):
+                    return 0
+                octets = self.answer_by(data + PREFIX, head - PREFIX, before[1])
+                self.octets_out += octets
+                self.passed(METADATA)
+                self._host.upstream_wanted = PREFIX
+                return PREFIX + size
+        return 0
+
+    cdef int64_t answer_by(self, Octets header, int64_t octets, bytes body) except -1:
+        """Leave an answer for the client: a length, a header as it came, a body. How many octets it has."""
+        cdef int64_t size = PyBytes_GET_SIZE(body)
+        cdef bytes whole = PyBytes_FromStringAndSize(NULL, PREFIX + octets + size)
+        cdef uint8_t* to = <uint8_t*>PyBytes_AS_STRING(whole)
+        cdef uint32_t length = <uint32_t>(octets + size)
+        to[0], to[1], to[2], to[3] = length >> 24, length >> 16 & 0xFF, length >> 8 & 0xFF, length & 0xFF
+        memcpy(to + PREFIX, header, <size_t>octets)
+        memcpy(to + PREFIX + octets, PyBytes_AS_STRING(body), <size_t>size)
+        self._to_client.append(whole)
+        return PREFIX + octets + size
 
     cdef int64_t begin(self, Octets data, int64_t there, int64_t size, int version) except -1:
         """Walk what there is of an answer to Fetch. 0: it goes the general way."""
@@ -819,6 +927,12 @@ cdef class ShortWay:
         if self._host.parked and not self._parked and not self._queue.full:
             self._host.parked = False
         return 0
+
+
+cdef inline bint as_before(tuple before, Octets data, int64_t size) except -1:
+    """Whether these are the octets that an answer had."""
+    cdef bytes given = before[0]
+    return PyBytes_GET_SIZE(given) == size and memcmp(PyBytes_AS_STRING(given), data, <size_t>size) == 0
 
 
 cdef inline int add(object pair, Py_ssize_t index, int64_t amount) except -1:

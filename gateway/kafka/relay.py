@@ -16,6 +16,7 @@ from functools import partial
 from gateway.core.clock import Clock
 from gateway.core.slices import Walk, Walks, let_go, paced
 from gateway.kafka import authorize, codec
+from gateway.kafka.again import Again
 from gateway.kafka.answers import Expected
 from gateway.kafka.api_versions import framed
 from gateway.kafka.backend import BackendState
@@ -39,7 +40,10 @@ _WITHOUT_TOPICS: Mapping[int, Body] = {
 class Relay:
     """One connection's answers."""
 
-    __slots__ = ("_backend", "_begun_before", "_charging", "_clock", "_fast", "_held", "_under_way", "_view", "_walks")
+    __slots__ = (
+        "_again", "_backend", "_begun_before", "_charging", "_clock", "_fast", "_held", "_summed", "_under_way",
+        "_view", "_walks",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Relay:
         walks: Walks,
         view: SessionView,
         fast: FastPath,
+        again: Again,
         charging: Charging,
     ) -> None:
         self._backend = backend
@@ -55,9 +60,12 @@ class Relay:
         self._walks = walks
         self._view = view
         self._fast = fast
+        self._again = again
         self._charging = charging
         self._held: float | None = None
         """What the answer at hand was charged with, once it was."""
+        self._summed = False
+        """The octets of the Fetch answer at hand are in the audit's sums."""
         self._under_way: Walk[AsItIs | bytes] | None = None
         self._begun_before = False
         """The answer at hand was begun under other rights: what was denied then is not written a second time."""
@@ -85,7 +93,7 @@ class Relay:
         throttle_ms = max(expected.throttle_ms, milliseconds(self._held))
         made: AsItIs | bytes | None = None
         remembered = expected.remembered
-        if remembered is not None and remembered.rights is self._view.rights and not throttle_ms:
+        if remembered is not None and self._again.holds(remembered) and not throttle_ms:
             made = self._answered_before(expected, remembered, frame)
         if made is None and len(frame) > self._walks.octets:
             work = partial(self._answer, expected, memoryview(bytes(frame)), throttle_ms)
@@ -96,13 +104,14 @@ class Relay:
             began = self._clock.monotonic()
             made = self._answer(expected, frame, throttle_ms)
             self._charging.spent(self._clock.monotonic() - began)
+            self._summed = False
         return made
 
     def _go_on(self, walk: Walk[AsItIs | bytes]) -> AsItIs | Unfinished | bytes:
         if not walk.go_on():
             return UNFINISHED
         self._under_way = self._held = None
-        self._begun_before = False
+        self._begun_before = self._summed = False
         self._charging.spent(walk.spent)
         return walk.outcome
 
@@ -118,7 +127,7 @@ class Relay:
                 finish = self._finish_of(api_key, version)
         remembered = expected.remembered
         if remembered is not None:
-            if remembered.rights is self._view.rights and not throttle_ms:
+            if self._again.holds(remembered) and not throttle_ms:
                 return self._remembered_answer(expected, remembered, frame, offset)
             finish = remembered.finish_for(self._view)
         if finish is None and not throttle_ms and asked == version:
@@ -174,7 +183,8 @@ class Relay:
             throttle_offset = produced.throttle_offset
         else:
             fetched = walk_fetch_response(frame, offset, expected.version)
-            codes, good = fetched.error_codes, self._fast.fetched(fetched, expected.version)
+            codes, good = fetched.error_codes, self._fast.fetched(fetched, expected.version, self._summed)
+            self._summed = True
             throttle_offset = fetched.throttle_offset
         if UNKNOWN_TOPIC_ID in codes:
             self._forget(expected, frame, offset)

@@ -306,18 +306,22 @@ class KafkaSession:
             return len(data)
         to_client = self.effects.to_client
         position = short = 0
+        gone_out = self.short_way.octets_out
         end = len(data)
         going_on = self.busy == "upstream"
         if going_on:
             self.busy = ""
         while not (self._over or self.busy):
             self.upstream_wanted = PREFIX
+            parts = len(to_client)
             taken = 0 if going_on else self.short_way.answers(data[position:])
             going_on = False
             if taken:
-                to_client.append(data[position : position + taken])
                 position += taken
                 short += taken
+                if len(to_client) > parts:
+                    continue  # one answer, in a form known from before
+                to_client.append(data[position - taken : position])
             if self.short_way.streaming:
                 ended = self._end_streamed(data[position:])
                 if isinstance(ended, Close):
@@ -335,7 +339,7 @@ class KafkaSession:
             position = stop
             if not more:
                 break
-        self._octets_out -= short
+        self._octets_out -= self.short_way.octets_out - gone_out
         self._from_upstream.value += position - short
         self._after(now)
         return len(data) if self._over else position

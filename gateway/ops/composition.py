@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -23,12 +23,12 @@ from gateway.core.limits import Quotas
 from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.policy import PolicySet
 from gateway.core.session import Ask, Fact, KeysWanted, Unavailable
-from gateway.core.settings import Backend, Listener
+from gateway.core.settings import Backend, Issuer, Listener
 from gateway.edge.admission import Others
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import Control, ControlDriver
-from gateway.edge.keys import KeyKeeper
+from gateway.edge.keys import KeyKeeper, NextIssuers
 from gateway.edge.server import Server
 from gateway.edge.watch import Watch, fingerprint
 from gateway.kafka.backend import BackendState
@@ -74,6 +74,12 @@ class Keys(Protocol):
 
     async def refresh(self, wanted: KeysWanted) -> Fact: ...
 
+    async def prepare(self, issuers: Sequence[Issuer]) -> NextIssuers: ...
+
+    def use(self, found: NextIssuers) -> None: ...
+
+    async def settle(self) -> None: ...
+
     def ready(self) -> tuple[str, ...]: ...
 
     def notes(self) -> list[str]: ...
@@ -96,6 +102,8 @@ class Given:
     quotas: Quotas | None = None
     others: Others | None = None
     workers: int = 1
+    connections_most: int | None = None
+    """As many as there is room for in the memory that the workers share."""
 
 
 class Gateway:
@@ -118,13 +126,11 @@ class Gateway:
         self.quotas = given.quotas if given.quotas is not None else Quotas()
         self.failures = FailedLogins()
         self.ring = KeyRing()
-        self.keeper: KeyKeeper | None = None
-        """Who fetches the keys, where it is not another process."""
-        self.keys: Keys
-        if given.keys is not None:
-            self.keys = given.keys(self.ring)
-        else:
-            self.keys = self.keeper = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        self.keys: Keys = (
+            given.keys(self.ring)
+            if given.keys is not None
+            else KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        )
         self.changing = asyncio.Lock()
         """Held while anything is reloaded: one change at a time."""
         patterns = self.policy_patterns

@@ -466,6 +466,15 @@ from gateway.ops.workers.supervisor import Supervisor
 
 places = Places(2)
 
+class Family:
+    places = places
+    shutdown_seconds = 5.0
+    def let_go(self): pass
+    def ended(self, worker): pass
+    def renew(self): pass
+    def body(self, place, line):
+        return body(place, line)
+
 def body(place, line):
     if place == 2 and int(places.get(2, Field.STARTS)) > int(sys.argv[1]):
         return int(sys.argv[2])
@@ -476,7 +485,7 @@ def body(place, line):
             os.kill(os.getpid(), 9)
     return 0
 
-code = Supervisor(places, body, 5.0, lambda: None, mending=lambda: Mending((0.0,))).run()
+code = Supervisor(Family(), mending=lambda: Mending((0.0,))).run()
 print("starts", int(places.get(2, Field.STARTS)))
 sys.exit(code)
 """

@@ -149,6 +149,38 @@ def test_a_policy_that_comes_between_two_slices_decides_all_of_the_answer(after:
     assert world.context.walks.taken == 0
 
 
+def test_a_policy_that_comes_after_any_slice_leaves_one_outcome_and_one_sum() -> None:
+    """Also in the middle of what is done once it is decided: writing, counting, letting go."""
+    topics = [{"name": name, "numPartitions": 1, "replicationFactor": 1} for name in ("ok-one", "ok-two", "no-one")]
+    created = request(19, 5, 9, {"topics": topics})
+    refused = request(19, 5, 9, {"topics": topics[1:]})
+    rows = [{"name": name, "partitionData": [{"index": 0, "records": None}]} for name in ("ok-one", "ok-two")]
+    produce = request(
+        0, 9, 9, {"acks": -1, "transactionalId": "ok-one", "timeoutMs": 1, "topicData": rows, "_tags": {7: b"x"}}
+    )
+    for sent in (created, refused, produce):
+        after = 0
+        while True:
+            after += 1
+            world = world_of(True, False, PLENTY)
+
+            def reload(world: World = world, after: int = after) -> None:
+                if world.slices == after:
+                    world.policies.current = TablePolicy(OTHERS, revision="r2")
+
+            world.between = reload
+            seen = world.send(sent)
+            if world.slices < after:
+                break
+            plain = world_of(False, False, PLENTY)
+            plain.policies.current = TablePolicy(OTHERS, revision="r2")
+            assert plain.send(sent) == seen, after
+            for each in (world, plain):
+                each.events = []
+            ours, theirs = picture(world), picture(plain)
+            assert {**ours, "meters": 0} == {**theirs, "meters": 0}, after
+
+
 class Halted(Exception):
     """The test goes on, and the session is left in the middle of a message."""
 

@@ -145,7 +145,7 @@ def test_a_broker_out_of_reach_is_looked_at_each_time() -> None:
         (frame,) = world.reply(told(number, "a", brokers=(1, 999_999))).answers
         assert len(body_of(METADATA, 12, frame)["brokers"]) == 1
     (one,) = world.state.metadata._asked.values()
-    assert not one._answers
+    assert not one.answers
 
 
 def test_throttled_it_is_told_so() -> None:
