@@ -43,7 +43,7 @@ log = logging.getLogger("gateway.certificates")
 
 def listener_context(listener: Listener) -> SSL.Context:
     """Raises StartRefused."""
-    return server_context(listener.tls, *listener.host_names(), sni=listener.sni)
+    return server_context(listener.tls, *listener.host_names(), sni=listener.sni, listener=listener.name)
 
 
 @dataclass(frozen=True, slots=True)

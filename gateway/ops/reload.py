@@ -37,6 +37,7 @@ from gateway.edge.keys import NextIssuers, NoNewKeys
 from gateway.edge.process import DialFailed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.server import Ports
+from gateway.edge.tickets import give
 from gateway.kafka.reasons import PRINCIPAL_IS_GATEWAY_ACCOUNT
 from gateway.ops import differences
 from gateway.ops.certificate_reload import ListenerRefused, Loaded, watched_files
@@ -254,6 +255,8 @@ def _use_listeners(gateway: Gateway, prepared: Prepared, moved: frozenset[str]) 
         else:
             listening.use(listener, settings.issuers, settings.limits)
         gateway.listenings[listener.name] = listening
+    for loaded in prepared.certificates.values():
+        give(loaded.context, gateway.tickets)
     setups = [gateway.listenings[name].setup(loaded.context) for name, loaded in prepared.certificates.items()]
     gateway.server.use(setups, prepared.limits, prepared.ports)
     gateway.certificates.use(prepared.certificates)

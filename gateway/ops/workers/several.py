@@ -48,6 +48,7 @@ class Home:
 
     def renew(self) -> None:
         """Take what was agreed upon since the last time; tried again at the next if the board is just being written."""
+        self.site.tickets.forget()
         agreed = self.places.get(OFFICE, Field.AGREED)
         if agreed == self.places.get(OFFICE, Field.RENEWED):
             return

@@ -19,8 +19,11 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.documents import Mistakes
 from gateway.core.policy import PolicySet, load_policy
+from gateway.core.settings import Settings
 from gateway.edge.listener import Held, bind, try_ports
 from gateway.edge.reasons import StartRefused
+from gateway.edge.tickets import Tickets
+from gateway.edge.tls import stem, stem_versions
 from gateway.edge.watch import Fingerprint, fingerprint
 from gateway.ops import config_policies
 from gateway.ops.admin_sockets import admin_sockets
@@ -76,6 +79,7 @@ class Site:
     board: Board
     turns: SharedTurns
     door: Door
+    tickets: Tickets
     started_at: float
     """Wall."""
     connections_most: int
@@ -108,9 +112,15 @@ def make(configuration: Configuration, workers: int) -> Site:
         made = Site(
             configuration, workers, policies, seen, contexts, sockets, tuple(admin), Places(workers),
             Crowd(workers, settings.limits), board,
-            SharedTurns(), _door(), time.time(), settings.limits.connections_max,
+            SharedTurns(), _door(), _tickets(settings), time.time(), settings.limits.connections_max,
         )  # fmt: skip
         undo.pop_all()
+    return made
+
+
+def _tickets(settings: Settings) -> Tickets:
+    made = Tickets(stem, time.monotonic)
+    made.make_ahead({stem_versions(listener.tls) for listener in settings.listeners})
     return made
 
 

@@ -20,6 +20,7 @@ from gateway.core.documents import Mistakes
 from gateway.core.identity import Principal
 from gateway.core.keys import BadKeySet, KeyRing
 from gateway.core.policy import PolicySet, load_policy
+from gateway.core.shared_failed_logins import OtherFailures
 from gateway.core.shared_limits import SharedQuotas
 from gateway.edge.reasons import StartRefused
 from gateway.ops.composition import Gateway, Given, Keys, NoAudit, Part
@@ -78,9 +79,11 @@ class Worker:
             site.contexts,
             site.policies,
             self._hand_keys,
+            site.tickets,
             site.turns,
             quotas,
             OtherWorkers(site.places, place, site.crowd.addresses(place)),
+            OtherFailures(site.crowd.failures(place)),
             site.workers,
             site.connections_most,
         )
