@@ -24,12 +24,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, cast, runtime_checkable
+from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 
 from gateway.core.identity import Address, Certificate, Identity, Principal
 from gateway.core.reasons import Reason
 
 Part = bytes | bytearray | memoryview
+Busy = Literal["", "client", "upstream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,21 @@ class Proving(Protocol):
     def upstream_proven(self, until: float) -> None:
         """The upstream is open, and takes the gateway for who it is until that monotonic time (NEVER: without end).
         Told once, before any answer."""
+        ...
+
+
+@runtime_checkable
+class Sliced(Protocol):
+    """What a session may offer besides, whose longer messages are decided in slices (core.slices).
+
+    As long as it is busy the pump neither reads nor shows anything of either side, but when the connection's turn has
+    come, after others have had theirs: then it shows that side's unconsumed octets again, whose front is the message
+    at hand. Ends, ticks and facts come as ever.
+    """
+
+    @property
+    def busy(self) -> Busy:
+        """Whose message is at hand; "" for none. May change in any call."""
         ...
 
 

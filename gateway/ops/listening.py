@@ -7,7 +7,7 @@ up are those that hold now. Made by ops.composition, changed by ops.reload.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from OpenSSL import SSL
@@ -21,6 +21,7 @@ from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
 from gateway.core.session import SessionFactory
 from gateway.core.settings import Issuer, Limits, Listener
+from gateway.core.slices import Walks
 from gateway.core.tokens import Validator
 from gateway.edge.front import ListenerSetup
 from gateway.kafka.backend import BackendState
@@ -44,6 +45,7 @@ class Shared:
     tally: AllowedTally
     meters: Meters
     clock: Clock
+    walks: Walks = field(default_factory=Walks)
 
 
 class Listening:
@@ -136,6 +138,7 @@ class Listening:
             tally=shared.tally,
             meters=shared.meters,
             clock=shared.clock,
+            walks=shared.walks,
             account=upstream.account,
             failures=shared.failures,
             own_names=upstream.names,
