@@ -17,7 +17,7 @@ from gateway.core.certificates import BadCertificate, describe
 from gateway.core.identity import Certificate
 from gateway.core.reasons import Reason
 from gateway.core.session import Part
-from gateway.edge import reasons
+from gateway.edge import reasons, tickets
 from gateway.edge.channels import CIPHERTEXT, clear_errors
 from gateway.edge.compiled import alerts, tls_channel
 from gateway.edge.names import server_name
@@ -54,6 +54,11 @@ class ServerTls(Stream, Protocol):
     def version(self) -> str: ...
 
     @property
+    def alpn(self) -> str:
+        """The protocol that was agreed upon, "" for none."""
+        ...
+
+    @property
     def group(self) -> str:
         """The key exchange group, for the meter."""
         ...
@@ -66,7 +71,7 @@ class SocketTls(SocketStream):
         super().__init__(loop, sock)
         self._context = context
         """Kept though a server name may choose another: the handshake's callbacks are this one's."""
-        self._tls = SSL.Connection(context)
+        self._tls = tickets.begin(context)
         self._tls.set_accept_state()
         self._verdict = ClientVerdict()
         self._tls.set_app_data(self._verdict)
@@ -150,6 +155,10 @@ class SocketTls(SocketStream):
     @property
     def version(self) -> str:
         return self._tls.get_protocol_version_name()
+
+    @property
+    def alpn(self) -> str:
+        return self._tls.get_alpn_proto_negotiated().decode("ascii")
 
     @property
     def group(self) -> str:
