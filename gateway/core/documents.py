@@ -137,7 +137,7 @@ def _from_events(event: Any, events: Iterator[Any], path: Path, lines: dict[Path
     kind = type(event)
     if kind is yaml.AliasEvent or event.anchor is not None or event.tag is not None:
         raise _Unusual
-    lines[path] = event.start_mark.line + 1
+    lines[path] = _line(event)
     if kind is yaml.ScalarEvent:
         value = event.value
         return None if not event.style and value in ("", "~", "null") else value
@@ -157,8 +157,13 @@ def _from_events(event: Any, events: Iterator[Any], path: Path, lines: dict[Path
             raise _Unusual
         here = (*path, name)
         made[name] = _from_events(next(events), events, here, lines, depth + 1)
-        lines[here] = key.start_mark.line + 1
+        lines[here] = _line(key)
     return made
+
+
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line + 1
+    return line
 
 
 def _composed(source: str) -> yaml.Node | None:
