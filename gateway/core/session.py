@@ -7,7 +7,8 @@ The pump's obligations:
 
 * it keeps unconsumed bytes and shows them again, followed by more, once at least `wanted` bytes are there;
 * before it buffers more than `wanted` it reserves them from the process's budget, and does not read without;
-* after *every* call it takes the effects, in the order: `to_upstream`, `to_client`, `asks`, `mute_until`, `close`;
+* after *every* call it takes the effects, in the order: `part_upstream`, `to_upstream`, `to_client`, `asks`,
+  `mute_until`, `close`;
 * it calls `tick` no later than `deadline`;
 * each ask is answered by exactly one `told`, also when the fact could not be had; if the connection ended, by none;
 * after *every* call it looks at `parked`, `mute_until`, the two `wanted` and `deadline` again: unconsumed client bytes
@@ -64,6 +65,8 @@ class Peer:
     """The balancer that named `address` by PROXY protocol; None: the client connected itself."""
     endpoint: str = ""
     """The private-link endpoint that the balancer named, "" for none."""
+    alpn: str = ""
+    """The protocol that was agreed upon in the handshake (RFC 7301), "" for none."""
 
 
 class Ask:
@@ -111,6 +114,8 @@ class Close:
 class Effects:
     """What the pump is to do; the pump calls `clear` when it has taken them."""
 
+    part_upstream: bool = False
+    """Let the upstream go, with what was not sent to it yet: `to_upstream` goes to another, which is dialled."""
     to_upstream: list[Part] = field(default_factory=list)
     to_client: list[Part] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
@@ -119,6 +124,7 @@ class Effects:
     close: Close | None = None
 
     def clear(self) -> None:
+        self.part_upstream = False
         self.to_upstream.clear()
         self.to_client.clear()
         self.asks.clear()
@@ -279,6 +285,16 @@ class Shortened(Protocol):
 
     @property
     def short_way(self) -> ShortWay: ...
+
+
+@runtime_checkable
+class TalksItself(Protocol):
+    """Said by a session that sometimes has something to settle with the upstream that is not its client's."""
+
+    @property
+    def talking(self) -> bool:
+        """It does now: what comes from there, and is not passed on, is no sign of the client's being there."""
+        ...
 
 
 Offer = TypeVar("Offer")
