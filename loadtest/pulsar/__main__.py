@@ -98,7 +98,7 @@ def _cell(stage: Stage, row: Row, peer: str, options: argparse.Namespace, result
     why = ""
     for _ in range(TRIES):
         try:
-            if work.kind == "idle":
+            if work.kind == "idle" and not options.short:
                 with stage.opened(peer) as door:
                     return client.run(replace(work, door=door))
             return client.run(replace(work, door=stage.door(peer)))

@@ -71,7 +71,7 @@ def frame(command: bytes, payload: bytes = b"") -> bytes:
     return b"".join(bytes(part) for part in commands.frame(command, payload))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(encoded(), st.binary(max_size=8))
 def test_any_command_is_read_as_it_was_written(command: bytes, unknown: bytes) -> None:
     """And with a field at its end that no table has, which stays where it is."""
@@ -156,21 +156,21 @@ def pieces(stream: bytes, data: st.DataObject) -> list[int]:
     return data.draw(st.lists(st.integers(0, len(stream)), max_size=6))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(CLIENT_FRAMES, max_size=6), st.data())
 def test_any_split_of_a_clients_stream(frames: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(frames)
     assert played(stream, pieces(stream, data), back=False) == played(stream, [], back=False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(BROKER_FRAMES, max_size=6), st.data())
 def test_any_split_of_a_brokers_stream(frames: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(frames)
     assert played(stream, pieces(stream, data), back=True) == played(stream, [], back=True)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(CLIENT_FRAMES, min_size=1, max_size=4), st.data())
 def test_octets_changed_anywhere(frames: list[bytes], data: st.DataObject) -> None:
     """Nothing is sent for a producer that is not open, no split matters, and nothing but commands goes on."""
@@ -183,7 +183,7 @@ def test_octets_changed_anywhere(frames: list[bytes], data: st.DataObject) -> No
     assert set(sent) <= {1}, "a message of a producer that nobody opened"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(BROKER_FRAMES, min_size=1, max_size=4), st.data())
 def test_octets_of_a_brokers_changed_anywhere(frames: list[bytes], data: st.DataObject) -> None:
     stream = bytearray(b"".join(frames))
@@ -195,7 +195,7 @@ def test_octets_of_a_brokers_changed_anywhere(frames: list[bytes], data: st.Data
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frames=st.lists(st.one_of(CLIENT_FRAMES, CLIENT_RUNS), max_size=8), data=st.data())
 def test_the_short_way_of_a_clients_frames_is_the_general_one(way: plain.Form, frames: list[bytes], data: Any) -> None:
     """Plain frames and others, whole and with octets changed: every octet, denial, sum and end is the same."""
@@ -203,7 +203,7 @@ def test_the_short_way_of_a_clients_frames_is_the_general_one(way: plain.Form, f
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frames=st.lists(st.one_of(BROKER_FRAMES, BROKER_RUNS), max_size=8), data=st.data())
 def test_the_short_way_of_a_brokers_frames_is_the_general_one(way: plain.Form, frames: list[bytes], data: Any) -> None:
     _ways_agree(way, frames, data, back=True)
@@ -221,7 +221,7 @@ def _ways_agree(way: plain.Form, frames: list[bytes], data: Any, *, back: bool) 
         assert short == played(bytes(stream), cuts, back=back)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(encoded(("send", "message")), st.just(RECEIPT[8:])), st.binary(max_size=30), st.data())
 def test_both_forms_find_the_same_runs(command: bytes, payload: bytes, data: st.DataObject) -> None:
     """And what they take, the protobuf library would have written so, too."""

@@ -284,6 +284,9 @@ class PulsarBroker:
             "brokerDeleteInactiveTopicsEnabled": "false",
             "loadBalancerEnabled": "true",
             "loadManagerClassName": "org.apache.pulsar.broker.loadbalance.impl.ModularLoadManagerImpl",
+            "loadBalancerLoadPlacementStrategy": "org.apache.pulsar.broker.loadbalance.impl.RoundRobinBrokerSelector",
+            "loadBalancerBrokerOverloadedThresholdPercentage": "10000",  # small heaps are always full
+            "topicLevelPoliciesEnabled": "false",  # reading them hangs for ever where their bundle has just moved
             "loadBalancerSheddingEnabled": "false",
             "loadBalancerAutoBundleSplitEnabled": "false",
             "metadataStoreSessionTimeoutMillis": str(SESSION_MS),
