@@ -54,6 +54,11 @@ class ServerTls(Stream, Protocol):
     def version(self) -> str: ...
 
     @property
+    def alpn(self) -> str:
+        """The protocol that was agreed upon, "" for none."""
+        ...
+
+    @property
     def group(self) -> str:
         """The key exchange group, for the meter."""
         ...
@@ -150,6 +155,10 @@ class SocketTls(SocketStream):
     @property
     def version(self) -> str:
         return self._tls.get_protocol_version_name()
+
+    @property
+    def alpn(self) -> str:
+        return self._tls.get_alpn_proto_negotiated().decode("ascii")
 
     @property
     def group(self) -> str:

@@ -168,7 +168,7 @@ class Reception:
         self._meters.cell(named.HANDSHAKES, front.name, stream.version, stream.group).value += 1
         name = stream.server_name
         at = (line.connection, line.address, bound.port)
-        peer = Peer(*at, certificate, name, stream.version, line.through, line.endpoint)
+        peer = Peer(*at, certificate, name, stream.version, line.through, line.endpoint, stream.alpn)
         try:
             session = front.factory(bound, name)(peer)
         except Exception as error:

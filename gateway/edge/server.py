@@ -41,6 +41,7 @@ from gateway.edge.process import Answer, Process
 from gateway.edge.reasons import StartRefused
 from gateway.edge.reception import Reception
 from gateway.edge.spares import Spares
+from gateway.edge.turns import Turns
 
 DRAIN_SHARE = 0.5
 """The part of limits.shutdown_timeout over which the closes of a stopping gateway are spread."""
@@ -132,6 +133,7 @@ class Server:
             memoryview(bytearray(SCRATCH)),
             self._answer,
             self._meters.cell(named.EXCEPTIONS),
+            Turns(loop),
         )
         reception = self._reception = Reception(process, self._connections, self._audit, self._meters, self._others)
         for front in self._fronts:

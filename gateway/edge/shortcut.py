@@ -25,11 +25,8 @@ class Times(Protocol):
     """What it looks at and notes of edge.deadlines."""
 
     active: float
-
-    @property
-    def armed_for(self) -> float:
-        """When the timer comes."""
-        ...
+    armed_for: float
+    """When the timer comes."""
 
 
 class Shortcut:

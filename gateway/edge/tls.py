@@ -21,6 +21,8 @@ import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -60,15 +62,18 @@ class ClientVerdict:
 
 
 def server_context(
-    settings: ListenerTls, *names: str, sni: SniNames | None = None, listener: str = ""
+    settings: ListenerTls, *names: str, sni: SniNames | None = None, alpn: tuple[str, ...] = (), listener: str = ""
 ) -> ServerContext:
-    """`names`: every name that clients dial. `sni`: only these names are served. Tickets are good for the `listener`
-    of this name. Raises StartRefused."""
+    """`names`: every name that clients dial. `sni`: only these names are served. `alpn`: protocols to agree upon by
+    RFC 7301, the best first; a client that names none of them goes on without. Tickets are good for the `listener` of
+    this name. Raises StartRefused."""
     leaves: list[x509.Certificate] = []
     contexts = []
     for pair in settings.pairs:
         context = _context(settings.versions)
         _give_tickets(context, settings, sni, listener)
+        if alpn:
+            context.set_alpn_select_callback(partial(_agree, [each.encode("ascii") for each in alpn]))
         if settings.client_certificate != "none":
             _ask_for_certificates(context, settings)
         leaves.append(_load_certificate(context, pair))
@@ -114,6 +119,11 @@ def _context(versions: Sequence[str]) -> ServerContext:
     context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context
+
+
+def _agree(ours: list[bytes], _: SSL.Connection, theirs: list[bytes]) -> Any:
+    """The first protocol of ours that the client named."""
+    return next((each for each in ours if each in theirs), SSL.NO_OVERLAPPING_PROTOCOLS)
 
 
 def certificate_leaves(settings: ListenerTls) -> tuple[x509.Certificate, ...]:

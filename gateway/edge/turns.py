@@ -1,8 +1,10 @@
-"""Handshakes take turns: in each turn of the loop a bounded share goes to them, the rest to open connections.
+"""Turns: in each turn of the loop a bounded share goes to handshakes, another to long messages, the rest to all else.
 
 One full handshake costs the processor as much as hundreds of small requests. When thousands come at once, each step
 of theirs waits here for its turn, and between two turns the loop serves whoever has something to read or write.
 Nobody overtakes. As many wait as there are unauthenticated connections, at most. Used by edge.arrival.
+
+A message that is decided in slices (core.slices) waits likewise for each of them, among its own kind; used by the pump.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ as long again. Time by the clock would say nothing on a busy machine: there each
 
 
 class Turns:
-    """One per process."""
+    """One for the handshakes of a process, one for its long messages."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, spent: Callable[[], float] = time.thread_time) -> None:
         """`spent`: the processor's time that this thread has had, in seconds."""

@@ -13,12 +13,12 @@ kafka.traffic, kafka.relay and, for one connection each, kafka.again.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from itertools import count
 from typing import Protocol
 
 from gateway.core.rights import Rights
 from gateway.kafka.plan import Finish, View
-from gateway.kafka.rows import Work
 
 METADATA = 3
 OCTETS_MAX = 16 << 20
@@ -50,12 +50,11 @@ class Asked:
     `number`: no other has the same. `answers`: (as it came, what was made of it), both without headers.
     """
 
-    __slots__ = ("_finish", "_work", "accesses", "answers", "asked", "number", "octets", "rights", "sent")
+    __slots__ = ("_finish", "accesses", "answers", "asked", "number", "octets", "rights", "sent")
 
     def __init__(
         self,
         rights: Rights,
-        work: Work,
         finish: Finish | None,
         sent: bytes | None,
         asked: int,
@@ -63,7 +62,6 @@ class Asked:
         octets: int,
     ) -> None:
         self.rights = rights
-        self._work = work
         self._finish = finish
         self.sent = sent
         self.asked = asked
@@ -74,8 +72,7 @@ class Asked:
 
     def finish_for(self, view: View) -> Finish | None:
         """What makes the client's answer of the broker's, with the view of the connection that it is for."""
-        self._work.view = view
-        return self._finish
+        return partial(self._finish, view=view) if self._finish is not None else None
 
     def answer(self, given: bytes) -> bytes | None:
         """What was made of this answer before, without its header."""
@@ -122,7 +119,6 @@ class Remembered:
         version: int,
         body: bytes,
         creating: bool,
-        work: Work,
         finish: Finish | None,
         sent: bytes | None,
         asked: int,
@@ -132,7 +128,7 @@ class Remembered:
         if len(body) > REQUEST_OCTETS_MAX:
             return None
         octets = DECODED_FACTOR * len(body) + len(sent or b"")
-        made = Asked(rights, work, finish, sent, asked, tuple(accesses), octets)
+        made = Asked(rights, finish, sent, asked, tuple(accesses), octets)
         self._asked[rights, listener, version, body, creating] = made
         self.octets += octets
         self._make_room()

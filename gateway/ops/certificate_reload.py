@@ -43,7 +43,8 @@ log = logging.getLogger("gateway.certificates")
 
 def listener_context(listener: Listener) -> SSL.Context:
     """Raises StartRefused."""
-    return server_context(listener.tls, *listener.host_names(), sni=listener.sni, listener=listener.name)
+    tls, names = listener.tls, listener.host_names()
+    return server_context(tls, *names, sni=listener.sni, alpn=listener.alpn, listener=listener.name)
 
 
 @dataclass(frozen=True, slots=True)

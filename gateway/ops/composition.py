@@ -305,8 +305,9 @@ class Gateway:
         backend = listener.backend
         settings = self.settings
         return Listening(
-            self._shared, self.backends[backend], self.upstreams[backend], listener, settings.issuers, settings.limits
-        )
+            self._shared, self.backends[backend], self.upstreams[backend], listener, settings.issuers, settings.limits,
+            settings.listeners,
+        )  # fmt: skip
 
     # ---- its life -----------------------------------------------------------------------------------------------
 

@@ -39,6 +39,9 @@ PATHS: tuple[tuple[str, ...], ...] = (
     ("backends", "*", "tls", "ca"),
     ("backends", "*", "tls", "certificate"),
     ("backends", "*", "tls", "key"),
+    ("backends", "*", "web", "tls", "ca"),
+    ("backends", "*", "web", "tls", "certificate"),
+    ("backends", "*", "web", "tls", "key"),
     ("backends", "*", "account", "plain", "password_file"),
     ("backends", "*", "account", "scram", "password_file"),
     ("backends", "*", "account", "oauth", "client_secret_file"),
@@ -209,14 +212,18 @@ def names_that_lead_nowhere(document: Document, parts: Parts) -> list[Mistake]:
     for section in ("listeners", "backends", "issuers"):
         mistakes += _given_twice(document, section)
     systems = {backend.name: backend.system for _, backend in parts.backends}
+    webs = {backend.name for _, backend in parts.backends if backend.web is not None}
     iss = {issuer.name: issuer.issuer for _, issuer in parts.issuers}
     for index, listener in parts.listeners:
         at = ("listeners", index)
         if listener.backend not in backends:
             mistakes.append(_refer(document, (*at, "backend"), listener.backend, "backend", backends))
-        elif systems.get(listener.backend, listener.protocol) != listener.protocol:
+        elif systems.get(listener.backend, listener.system) != listener.system:
             found = f"the backend {listener.backend!r}, which is {systems[listener.backend]}"
-            mistakes.append(_mistake(document, (*at, "backend"), found, f"a {listener.protocol} backend"))
+            mistakes.append(_mistake(document, (*at, "backend"), found, f"a {listener.system} backend"))
+        elif listener.protocol == "pulsar-http" and listener.backend in systems and listener.backend not in webs:
+            found = f"the backend {listener.backend!r}, which says nothing of `web`"
+            mistakes.append(_mistake(document, (*at, "backend"), found, "a backend with web: {addresses: [...]}"))
         seen: dict[str, str] = {}
         for position, name in enumerate(listener.authentication.issuers):
             place = (*at, "authentication", "issuers", position)

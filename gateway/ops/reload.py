@@ -39,7 +39,7 @@ from gateway.edge.reasons import StartRefused
 from gateway.edge.server import Ports
 from gateway.edge.tickets import give
 from gateway.kafka.reasons import PRINCIPAL_IS_GATEWAY_ACCOUNT
-from gateway.ops import differences
+from gateway.ops import differences, pulsar_parts
 from gateway.ops.certificate_reload import ListenerRefused, Loaded, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.config_changes import in_force, moved_listeners, renamed_systems
@@ -47,6 +47,7 @@ from gateway.ops.listening import Listening
 from gateway.ops.live_configuration import Done
 from gateway.ops.own_log import set_log_level
 from gateway.ops.upstreams import Upstream, Way
+from gateway.pulsar.backend import PulsarBackend
 
 if TYPE_CHECKING:
     from gateway.ops.composition import Gateway
@@ -241,6 +242,9 @@ def _use_backends(gateway: Gateway, prepared: Prepared) -> None:
         elif backend.name in prepared.ways:
             upstream = gateway.upstreams[backend.name]
             upstream.use(prepared.ways[backend.name])
+            state = gateway.backends[backend.name]
+            if isinstance(state, PulsarBackend):
+                pulsar_parts.use(state, backend)
             if backend.name in gateway.controls:
                 gateway.controls[backend.name].use(backend, upstream.renew)
 
@@ -253,7 +257,7 @@ def _use_listeners(gateway: Gateway, prepared: Prepared, moved: frozenset[str]) 
         if listening is None or listener.name in moved:
             listening = gateway.listening(listener)
         else:
-            listening.use(listener, settings.issuers, settings.limits)
+            listening.use(listener, settings.issuers, settings.limits, settings.listeners)
         gateway.listenings[listener.name] = listening
     for loaded in prepared.certificates.values():
         give(loaded.context, gateway.tickets)

@@ -56,13 +56,13 @@ def beside(world: World, name: str = "alice") -> World:
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Which APIs the engine was asked about."""
     asked_about: list[int] = []
-    planned = authorize.planned
+    planned = authorize.plan
 
     def counting(*args: Any) -> Any:
         asked_about.append(args[0])
         return planned(*args)
 
-    monkeypatch.setattr(authorize, "planned", counting)
+    monkeypatch.setattr(authorize, "plan", counting)
     return asked_about
 
 
