@@ -24,7 +24,7 @@ TOKEN = "token"  # noqa: S105 - the method's name
 _BEARER = re.compile(rb"(?i:bearer) ([A-Za-z0-9._~+/-]+=*)")
 """RFC 6750, 2.1."""
 _OF_PROXIES = (b"x-original-", b"proxy-authorization")
-"""How their headers begin. (X-Pulsar-Auth-Method-Name, which Java's client sends, says nothing, and goes no further.)"""
+"""How their headers begin. (X-Pulsar-Auth-Method-Name, which Java's client sends, says nothing and stays here.)"""
 _PRINCIPAL = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 """What can stand in a header and be read in one way only."""
 
