@@ -6,7 +6,7 @@ from gateway.edge.channels_compiled cimport Channel
 
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 2
+FORM = 3
 
 
 cdef class Shortcut:

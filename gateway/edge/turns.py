@@ -1,8 +1,9 @@
 """Handshakes take turns: in each turn of the loop a bounded share goes to them, the rest to open connections.
 
-One full handshake costs the processor as much as hundreds of small requests. When thousands come at once, each step
-of theirs waits here for its turn, and between two turns the loop serves whoever has something to read or write.
-Nobody overtakes. As many wait as there are unauthenticated connections, at most. Used by edge.arrival.
+One full handshake costs the processor as much as hundreds of small requests. A step of one goes on at once while this
+turn of the loop has time left for them; when thousands come at once, each further step waits here for its turn, and
+between two turns the loop serves whoever has something to read or write. Nobody overtakes. As many wait as there are
+unauthenticated connections, at most. Used by edge.arrival.
 """
 
 from __future__ import annotations
@@ -11,10 +12,21 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 TURN_SECONDS = 0.002
 """Of the processor, in one turn of the loop; a step that was begun is finished, which with a large RSA key takes about
 as long again. Time by the clock would say nothing on a busy machine: there each step would have a turn for itself."""
+
+
+class Stepping(Protocol):
+    """Who takes turns."""
+
+    def turn(self) -> None:
+        """Take one step, if it has not ended meanwhile."""
+
+    def pause(self) -> None:
+        """Its turn comes later: until then nothing is to be watched for it."""
 
 
 class Turns:
@@ -24,24 +36,32 @@ class Turns:
         """`spent`: the processor's time that this thread has had, in seconds."""
         self._loop = loop
         self._spent = spent
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._called = False
+        self._waiting: deque[Stepping] = deque()
+        self._counting = False
+        """This turn of the loop had a step already, or somebody waits."""
+        self._end = 0.0
 
-    def ask(self, step: Callable[[], None]) -> None:
-        """`step` is called once, soon. It has to look whether its connection has ended meanwhile."""
-        self._waiting.append(step)
-        if not self._called:
-            self._called = True
+    def take(self, one: Stepping) -> None:
+        """One step now, or in its turn."""
+        if not self._counting:
+            self._counting = True
+            self._end = self._spent() + TURN_SECONDS
             self._loop.call_soon(self._turn)
+        elif self._waiting or self._spent() >= self._end:
+            one.pause()
+            self._waiting.append(one)
+            return
+        one.turn()
 
     def _turn(self) -> None:
-        end = self._spent() + TURN_SECONDS
-        try:
-            while self._waiting:
-                self._waiting.popleft()()
-                if self._spent() >= end:
-                    break
-        finally:
-            self._called = bool(self._waiting)
-            if self._called:
-                self._loop.call_soon(self._turn)
+        """The loop's next turn has begun. Those that waited go first."""
+        waiting = self._waiting
+        self._counting = bool(waiting)
+        if not waiting:
+            return
+        self._loop.call_soon(self._turn)
+        self._end = self._spent() + TURN_SECONDS
+        while waiting:
+            waiting.popleft().turn()
+            if self._spent() >= self._end:
+                break
