@@ -18,7 +18,7 @@ In Kafka's room the way of a request is session -> traffic -> (produce_fetch, th
 table) -> plan; that of an answer is session -> relay -> (walk, or codec -> the plan's finish).
 
 In Pulsar's room a client's command goes session -> commands -> traffic (authorize over table; handles), a broker's
-session -> commands -> relay.
+session -> commands -> relay. A request of its HTTP interface goes http -> web.session -> rest -> web.serving.
 
 Glossary
 --------
@@ -46,7 +46,7 @@ Rooms, imports pointing one way (upwards in this list) and never in a circle; a 
 
 core      decisions: no I/O, no clock, no protocol
 wire      bytes that are no protocol's own, read within bounds
-http      I/O-free HTTP; empty as long as no protocol here speaks it
+http      I/O-free HTTP/1.1 and HTTP/2: requests in, answers out, each with one reading
 kafka, pulsar, kinesis    one folder per protocol; they do not import each other. Kinesis: a vocabulary so far
 edge      every socket, timer and task
 ops       what an operator touches: composition root, CLI, configuration files, admin port, metrics

@@ -281,7 +281,7 @@ async def running(
         factory_of(node_id)
         return factory
 
-    context = server_context(listener.tls, *listener.host_names(), sni=listener.sni)
+    context = server_context(listener.tls, *listener.host_names(), sni=listener.sni, alpn=listener.alpn)
     setup = ListenerSetup(listener, context, factory_for, dial, ready)
     limits.setdefault("shutdown_timeout", 2.0)
     server = Server([setup], settings.Limits(**limits), events.append, meters, SystemClock(), answer)

@@ -3,7 +3,8 @@
 Whoever tries again at once, a client with an expired token in a tight loop or somebody who guesses, is slowed down
 before it costs anybody anything. Only the refusal waits: a valid login is answered at once, whoever failed before it.
 Failures are forgotten by halves. An issuer counts more slowly than an address, since many fail in its name when it
-has made a mistake itself. Called by protocol sessions, with monotonic time handed in; kept per process.
+has made a mistake itself. Called by protocol sessions, with monotonic time handed in. Several workers count together
+(core.shared_failed_logins).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from math import exp2
+from typing import Protocol
 
 from gateway.core.identity import Address
 from gateway.core.origin import origin
@@ -32,18 +34,39 @@ class _Failures:
     count: float
     at: float
 
-    def more(self, by: float, now: float) -> float:
-        kept = exp2(-max(0.0, now - self.at) / HALF_LIFE_SECONDS)
-        self.count = min(FAILURES_MAX, self.count * kept + by)
+    def more(self, by: float, now: float, most: float = FAILURES_MAX) -> float:
+        self.count = min(most, left(self.count, now - self.at) + by)
         self.at = now
         return self.count
+
+
+def left(count: float, seconds: float) -> float:
+    """What is left of so many failures after a time."""
+    return count * exp2(-max(0.0, seconds) / HALF_LIFE_SECONDS)
+
+
+Origin = tuple[int, int]
+
+
+class Others(Protocol):
+    """The other workers of this gateway, who count the same failures."""
+
+    def of(self, key: Origin | str, now: float) -> float:
+        """Their failures of an origin, or in an issuer's name, as many as are left now."""
+
+    def tell(self, key: Origin | str, count: float, now: float) -> None:
+        """What this worker has now."""
+
+    def forget(self, origin: Origin) -> None:
+        """This worker remembers nothing of it any more."""
 
 
 class FailedLogins:
     """One per process. The names of issuers are those of the configuration, and so bounded by it."""
 
-    def __init__(self) -> None:
-        self._origins: OrderedDict[tuple[int, int], _Failures] = OrderedDict()
+    def __init__(self, others: Others | None = None) -> None:
+        self._others = others
+        self._origins: OrderedDict[Origin, _Failures] = OrderedDict()
         self._issuers: dict[str, _Failures] = {}
 
     def __len__(self) -> int:
@@ -59,8 +82,20 @@ class FailedLogins:
         if failures is None:
             failures = self._origins[theirs] = _Failures(0.0, now)
             if len(self._origins) > ORIGINS_MAX:
-                self._origins.popitem(last=False)
+                oldest, _ = self._origins.popitem(last=False)
+                if self._others is not None:
+                    self._others.forget(oldest)
         self._origins.move_to_end(theirs)
         by_issuer = self._issuers.setdefault(issuer, _Failures(0.0, now))
-        count = max(failures.more(1.0, now), by_issuer.more(1.0 / ISSUER_FAILURES, now))
+        count = max(self._more(theirs, failures, 1.0, now), self._more(issuer, by_issuer, 1.0 / ISSUER_FAILURES, now))
         return min(most, DELAY_SECONDS_FIRST * exp2(count - 1.0))
+
+    def _more(self, key: Origin | str, failures: _Failures, by: float, now: float) -> float:
+        """Count it, and give how many there are in all workers."""
+        others = self._others
+        if others is None:
+            return failures.more(by, now)
+        theirs = min(FAILURES_MAX, others.of(key, now))
+        own = failures.more(by, now, FAILURES_MAX - theirs)
+        others.tell(key, own, now)
+        return own + theirs

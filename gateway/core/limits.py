@@ -3,10 +3,15 @@
 Token buckets that may go into debt: whoever sends one large frame is let through and then waits until the debt is
 paid, so no frame is too large to ever pass, and the rate holds over time. The session asks how long to wait, answers
 at once with that time and stops reading (KIP-219). Called by protocol sessions, with monotonic time handed in.
+
+What hot code needs of an account stands in arrays of numbers, so that a compiled piece can do `Account.spend` and
+`spend_consumed` in the usual case without a call; what they do is said here.
 """
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -27,58 +32,66 @@ IDLE_ACCOUNTS_MAX = 10_000
 """Principals without a connection whose use is remembered; the longest idle is forgotten first."""
 
 
+RATE, LEVEL, AT = range(3)
+"""A bucket's numbers: units a second, what is saved, and since when that holds."""
+SETTLES_AT, PRODUCED_AT_ONCE, CONSUMED_AT_ONCE = range(3)
+"""An account's pace: nothing is to be settled with others before that time, nor for fewer octets than these."""
+REQUESTS, PRODUCED, CONSUMED, DECIDING = range(4)
+"""What was used of each, for whoever settles it with others."""
+
+
 class Bucket:
     """`rate` units a second, up to `BURST_SECONDS` of them saved, debt allowed."""
 
-    __slots__ = ("_at", "_level", "_rate")
+    __slots__ = ("numbers",)
 
     def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
-        self._level = rate * BURST_SECONDS
-        self._at = now
+        self.numbers = array("d", (rate, rate * BURST_SECONDS, now))
 
     @property
     def rate(self) -> float:
-        return self._rate
+        return self.numbers[RATE]
 
     @rate.setter
     def rate(self, rate: float) -> None:
         """What was saved or owed keeps its time: a debt of two seconds stays one of two seconds."""
-        self._level *= rate / self._rate
-        self._rate = rate
+        numbers = self.numbers
+        numbers[LEVEL] *= rate / numbers[RATE]
+        numbers[RATE] = rate
 
     def take(self, amount: float, now: float) -> float:
         """Use `amount`; returns the seconds until nothing is owed, 0.0 if nothing is."""
-        level = self._level
-        if now > self._at:
-            level = min(self._rate * BURST_SECONDS, level + (now - self._at) * self._rate)
-            self._at = now
-        level = max(level - amount, -DEBT_SECONDS_MAX * self._rate)
-        self._level = level
-        return -level / self._rate if level < 0 else 0.0
+        rate, level, at = numbers = self.numbers
+        if now > at:
+            level = min(rate * BURST_SECONDS, level + (now - at) * rate)
+            numbers[AT] = now
+        level = max(level - amount, -DEBT_SECONDS_MAX * rate)
+        numbers[LEVEL] = level
+        return -level / rate if level < 0 else 0.0
 
     def afford(self, amount: float, now: float) -> bool:
         """`take` if nothing is owed by it; else take nothing, and say False."""
-        level = self._level
-        if now > self._at:
-            level = min(self._rate * BURST_SECONDS, level + (now - self._at) * self._rate)
-            self._at = now
+        rate, level, at = numbers = self.numbers
+        if now > at:
+            level = min(rate * BURST_SECONDS, level + (now - at) * rate)
+            numbers[AT] = now
         affordable = level >= amount
-        self._level = level - amount if affordable else level
+        numbers[LEVEL] = level - amount if affordable else level
         return affordable
 
     def give_back(self, amount: float) -> None:
         """What `afford` just took; less than nothing: what was used elsewhere."""
-        self._level = max(self._level + amount, -DEBT_SECONDS_MAX * self._rate)
+        numbers = self.numbers
+        numbers[LEVEL] = max(numbers[LEVEL] + amount, -DEBT_SECONDS_MAX * numbers[RATE])
 
     def level(self, now: float) -> float:
         """What is saved now; below zero what is owed."""
         self.take(0.0, now)
-        return self._level
+        return self.numbers[LEVEL]
 
     def lower(self, level: float, at: float, now: float) -> None:
         """Have no more than another bucket of the same rate, whose level was so at that time."""
-        self._level = min(self.level(now), level + max(0.0, now - at) * self._rate)
+        self.numbers[LEVEL] = min(self.level(now), level + max(0.0, now - at) * self.numbers[RATE])
 
 
 class Account:
@@ -86,7 +99,7 @@ class Account:
 
     __slots__ = (
         "_consume", "_deciding", "_denials", "_handles", "_kept", "_principal", "_produce", "_quota", "_quotas",
-        "_requests", "connections", "owing",
+        "_requests", "connections", "owing", "pace", "used",
     )  # fmt: skip
 
     def __init__(self, quotas: Quotas, principal: Principal, quota: Quota, now: float) -> None:
@@ -102,6 +115,8 @@ class Account:
         self._handles: dict[str, int] = {}
         self.owing = False
         """Whether anything may be owed: as long as it is False no bucket has to be looked at."""
+        self.pace = array("d", (math.inf, math.inf, math.inf))
+        self.used = array("d", (0.0,) * 4)
         self.connections = 0
 
     @property
@@ -158,13 +173,20 @@ class Account:
         """Called by `Quotas` when nobody will ask for it again."""
 
     def request(self, now: float) -> float:
+        self.used[REQUESTS] += 1.0
         return self._noted(self._requests.take(1.0, now))
 
     def produce(self, octets: int, now: float) -> float:
+        self.used[PRODUCED] += octets
         return self._noted(self._produce.take(octets, now))
 
     def consume(self, octets: int, now: float) -> float:
+        self.used[CONSUMED] += octets
         return self._noted(self._consume.take(octets, now))
+
+    def numbers(self) -> tuple[array[float], array[float], array[float]]:
+        """The buckets of requests and of octets produced and consumed: the same arrays for the account's life."""
+        return self._requests.numbers, self._produce.numbers, self._consume.numbers
 
     def spend(self, requests: int, produced: int, now: float) -> bool:
         """Several requests at once, with the octets that they produce, if nothing is owed by it or from before.
@@ -176,11 +198,16 @@ class Account:
         if produced and not self._produce.afford(produced, now):
             self._requests.give_back(requests)
             return False
+        self.used[REQUESTS] += requests
+        self.used[PRODUCED] += produced
         return True
 
     def spend_consumed(self, octets: int, now: float) -> bool:
         """Octets of an answer, if nothing is owed by it; charges nothing and says False otherwise."""
-        return self._consume.afford(octets, now)
+        if not self._consume.afford(octets, now):
+            return False
+        self.used[CONSUMED] += octets
+        return True
 
     def _noted(self, owed: float) -> float:
         if owed:
@@ -189,6 +216,7 @@ class Account:
 
     def decided(self, seconds: float, now: float) -> None:
         """A request or answer took that long to decide."""
+        self.used[DECIDING] += seconds
         self._noted(self._deciding.take(seconds, now))
 
     def may_write_denial(self, now: float) -> bool:

@@ -7,7 +7,8 @@ The pump's obligations:
 
 * it keeps unconsumed bytes and shows them again, followed by more, once at least `wanted` bytes are there;
 * before it buffers more than `wanted` it reserves them from the process's budget, and does not read without;
-* after *every* call it takes the effects, in the order: `to_upstream`, `to_client`, `asks`, `mute_until`, `close`;
+* after *every* call it takes the effects, in the order: `part_upstream`, `to_upstream`, `to_client`, `asks`,
+  `mute_until`, `close`;
 * it calls `tick` no later than `deadline`;
 * each ask is answered by exactly one `told`, also when the fact could not be had; if the connection ended, by none;
 * after *every* call it looks at `parked`, `mute_until`, the two `wanted` and `deadline` again: unconsumed client bytes
@@ -23,12 +24,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, cast, runtime_checkable
+from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 
 from gateway.core.identity import Address, Certificate, Identity, Principal
 from gateway.core.reasons import Reason
 
 Part = bytes | bytearray | memoryview
+Busy = Literal["", "client", "upstream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Peer:
     """The balancer that named `address` by PROXY protocol; None: the client connected itself."""
     endpoint: str = ""
     """The private-link endpoint that the balancer named, "" for none."""
+    alpn: str = ""
+    """The protocol that was agreed upon in the handshake (RFC 7301), "" for none."""
 
 
 class Ask:
@@ -110,6 +114,8 @@ class Close:
 class Effects:
     """What the pump is to do; the pump calls `clear` when it has taken them."""
 
+    part_upstream: bool = False
+    """Let the upstream go, with what was not sent to it yet: `to_upstream` goes to another, which is dialled."""
     to_upstream: list[Part] = field(default_factory=list)
     to_client: list[Part] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
@@ -118,6 +124,7 @@ class Effects:
     close: Close | None = None
 
     def clear(self) -> None:
+        self.part_upstream = False
         self.to_upstream.clear()
         self.to_client.clear()
         self.asks.clear()
@@ -235,14 +242,31 @@ class Proving(Protocol):
         ...
 
 
+@runtime_checkable
+class Sliced(Protocol):
+    """What a session may offer besides, whose longer messages are decided in slices (core.slices).
+
+    As long as it is busy the pump neither reads nor shows anything of either side, but when the connection's turn has
+    come, after others have had theirs: then it shows that side's unconsumed octets again, whose front is the message
+    at hand. Ends, ticks and facts come as ever.
+    """
+
+    @property
+    def busy(self) -> Busy:
+        """Whose message is at hand; "" for none. May change in any call."""
+        ...
+
+
 class ShortWay(Protocol):
-    """What a session may offer besides: the short way of octets that go on exactly as they came.
+    """What a session may offer besides: the short way of octets that go on as they came, or as they did before.
 
     It takes from the front of what it is shown what an earlier verdict lets through, and nothing else: the pump writes
     `data[:taken]` to the other side at once, and shows `receive` or `answer` the rest if that is as long as `wanted`
-    says. It asks nothing, closes nothing, writes no audit line and answers nothing itself; the one effect it may leave
-    is `mute_until`. `client_wanted`, `upstream_wanted`, `parked` and `deadline` hold after it as after those two. It
-    is called only when they could be, and with nothing unsent towards the side that the octets go to.
+    says. It asks nothing, closes nothing, writes no audit line and answers nothing itself. Two effects it may leave:
+    `mute_until`, and behind `answers` one part in `to_client`, which is written in place of `data[:taken]`: an answer
+    of which the client's form is known from an earlier time. `client_wanted`, `upstream_wanted`, `parked` and
+    `deadline` hold after it as after those two. It is called only when they could be, and with nothing unsent towards
+    the side that the octets go to.
     """
 
     def requests(self, data: memoryview) -> int:
@@ -250,7 +274,8 @@ class ShortWay(Protocol):
         ...
 
     def answers(self, data: memoryview) -> int:
-        """How many of the upstream's octets go on as they are; of an answer whose front is decided, perhaps a part."""
+        """How many of the upstream's octets go on as they are (of an answer whose front is decided, perhaps a part), or
+        are one answer that goes on as `effects.to_client` has it."""
         ...
 
 

@@ -12,16 +12,23 @@ exactly: an account first says that it has one more, then looks at the others. P
 
 from __future__ import annotations
 
+from array import array
 from struct import Struct
 
 from gateway.core.identity import Principal
-from gateway.core.limits import IDLE_ACCOUNTS_MAX, Account, Quotas
+from gateway.core.limits import (
+    CONSUMED_AT_ONCE,
+    IDLE_ACCOUNTS_MAX,
+    PRODUCED_AT_ONCE,
+    SETTLES_AT,
+    Account,
+    Quotas,
+)
 from gateway.core.rights import Quota
 from gateway.core.shares import Shares
 
 SETTLE_SECONDS = 0.01
 REJOIN_SECONDS = 0.1
-_REQUESTS, _PRODUCE, _CONSUME, _DECIDING = range(4)
 _CONNECTIONS = 0
 _HANDLES = {"producer": 1, "consumer": 2}
 _CHARGED = 3
@@ -36,7 +43,7 @@ _USED, _LEVEL, _AT = 4, 8, 12
 class SharedAccount(Account):
     """See above. Without a row (there is room for twice as many as can be needed) nobody connects."""
 
-    __slots__ = ("_buckets", "_found", "_key", "_next", "_prompt", "_row", "_settled", "_shares", "_told", "_used")
+    __slots__ = ("_buckets", "_found", "_key", "_row", "_settled", "_shares", "_told")
 
     def __init__(self, shares: Shares, quotas: Quotas, principal: Principal, quota: Quota, now: float) -> None:
         super().__init__(quotas, principal, quota, now)
@@ -44,19 +51,19 @@ class SharedAccount(Account):
         self._key = shares.key(principal.method, principal.issuer, principal.name)
         self._row = shares.own.claim(self._key)
         self._buckets = (self._requests, self._produce, self._consume, self._deciding)
-        self._used = [0.0] * len(self._buckets)
-        self._told = list(self._used)
+        self._told = self.used[:]
         """What the others could see when they last looked."""
         self._found: list[tuple[int, tuple[float, ...]] | None] = [None] * len(shares.others)
         """By other worker: its row, and what it had charged when it was last looked at."""
-        self._next = self._settled = now
-        self._prompt = self._prompts()
+        self._settled = now
+        self._set_pace(now)
         self._rejoin(now)
         self._publish(now)
 
-    def _prompts(self) -> tuple[float, float]:
-        """Octets, produced and consumed, that are told at once."""
-        return self._produce.rate * SETTLE_SECONDS, self._consume.rate * SETTLE_SECONDS
+    def _set_pace(self, settles_at: float) -> None:
+        """`pace`: more octets than these, produced or consumed, are told at once."""
+        rates = self._produce.rate, self._consume.rate
+        self.pace[:] = array("d", (settles_at, *(rate * SETTLE_SECONDS for rate in rates)))
 
     @property
     def quota(self) -> Quota:
@@ -66,7 +73,7 @@ class SharedAccount(Account):
     def quota(self, quota: Quota) -> None:
         if quota != self._quota:
             self._take_quota(quota)
-            self._prompt = self._prompts()
+            self._set_pace(self.pace[SETTLES_AT])
 
     def connect(self) -> bool:
         row, own = self._row, self._shares.own
@@ -105,56 +112,49 @@ class SharedAccount(Account):
 
     def request(self, now: float) -> float:
         owed = super().request(now)
-        self._used[_REQUESTS] += 1.0
-        if now < self._next:
+        if now < self.pace[SETTLES_AT]:
             return owed
         self._settle(now)
         return self._noted(self._requests.take(0.0, now))
 
     def produce(self, octets: int, now: float) -> float:
         owed = super().produce(octets, now)
-        self._used[_PRODUCE] += octets
-        if now < self._next and octets <= self._prompt[0]:
+        if now < self.pace[SETTLES_AT] and octets <= self.pace[PRODUCED_AT_ONCE]:
             return owed
         self._settle(now)
         return self._noted(self._produce.take(0.0, now))
 
     def consume(self, octets: int, now: float) -> float:
         owed = super().consume(octets, now)
-        self._used[_CONSUME] += octets
-        if now < self._next and octets <= self._prompt[1]:
+        if now < self.pace[SETTLES_AT] and octets <= self.pace[CONSUMED_AT_ONCE]:
             return owed
         self._settle(now)
         return self._noted(self._consume.take(0.0, now))
 
     def spend(self, requests: int, produced: int, now: float) -> bool:
-        if now >= self._next:
+        if now >= self.pace[SETTLES_AT]:
             self._settle(now)
         if not super().spend(requests, produced, now):
             return False
-        self._used[_REQUESTS] += requests
-        self._used[_PRODUCE] += produced
-        if produced > self._prompt[0]:
+        if produced > self.pace[PRODUCED_AT_ONCE]:
             self._settle(now)
         return True
 
     def spend_consumed(self, octets: int, now: float) -> bool:
-        if now >= self._next:
+        if now >= self.pace[SETTLES_AT]:
             self._settle(now)
         if not super().spend_consumed(octets, now):
             return False
-        self._used[_CONSUME] += octets
-        if octets > self._prompt[1]:
+        if octets > self.pace[CONSUMED_AT_ONCE]:
             self._settle(now)
         return True
 
     def decided(self, seconds: float, now: float) -> None:
         super().decided(seconds, now)
-        self._used[_DECIDING] += seconds
         self._settle(now)
 
     def owed(self, now: float) -> float:
-        if now >= self._next:
+        if now >= self.pace[SETTLES_AT]:
             self._settle(now)
         return super().owed(now)
 
@@ -167,7 +167,7 @@ class SharedAccount(Account):
         else:
             self._fold(now)
         self._settled = now
-        self._next = now + SETTLE_SECONDS
+        self.pace[SETTLES_AT] = now + SETTLE_SECONDS
         self._publish(now)
 
     def _fold(self, now: float) -> None:
@@ -198,7 +198,7 @@ class SharedAccount(Account):
         row = table.row(at)
         when = row[_AT]
         for index, bucket in enumerate(self._buckets):
-            untold = self._used[index] - self._told[index]
+            untold = self.used[index] - self._told[index]
             bucket.lower(row[_LEVEL + index] - untold, when, now)
         self._found[number] = at, row[_USED:_LEVEL]
 
@@ -207,8 +207,8 @@ class SharedAccount(Account):
         if min(levels) < 0.0:
             self.owing = True
         if self._row is not None:
-            self._shares.own.put_many(self._row, _CHARGED, _REST, *self._used, *levels, now)
-            self._told = self._used.copy()
+            self._shares.own.put_many(self._row, _CHARGED, _REST, *self.used, *levels, now)
+            self._told = self.used[:]
 
 
 class SharedQuotas(Quotas):

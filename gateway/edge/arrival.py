@@ -25,7 +25,7 @@ from gateway.edge.engine import HandshakeFailed, ServerTls
 from gateway.edge.proxied import HeaderGate
 from gateway.edge.sniff import PEEK, not_tls
 from gateway.edge.streams import StreamEnded, StreamLost, abort
-from gateway.edge.turns import Turns
+from gateway.edge.turns import HandshakeTurns
 from gateway.edge.waits import Waits
 from gateway.wire.proxy_protocol import Header
 
@@ -58,7 +58,7 @@ class Lobby:
     """What the arrivals of a process share."""
 
     loop: asyncio.AbstractEventLoop
-    turns: Turns
+    turns: HandshakeTurns
     handshakes: Waits
     first_words: Waits
     scratch: memoryview

@@ -56,6 +56,8 @@ class Budget:
     def __init__(self, octets_max: int, schedule: Schedule) -> None:
         self.octets_max = octets_max
         self.used = 0
+        self.at_ease = True
+        """Less than half is used: pumps may then take large chunks in one go."""
         self.large = octets_max // 16
         """A reservation above this is a large one."""
         self.large_max = octets_max - octets_max // 4
@@ -78,16 +80,12 @@ class Budget:
         self.octets_max = octets_max
         self.large = octets_max // 16
         self.large_max = octets_max - octets_max // 4
+        self.at_ease = self.used * 2 < octets_max
         self._serve_soon()
 
     @property
     def waiting(self) -> int:
         return sum(self._waiting_count)
-
-    @property
-    def at_ease(self) -> bool:
-        """Less than half is used: pumps may then take large chunks in one go."""
-        return self.used * 2 < self.octets_max
 
     def held(self, owner: Owner) -> int:
         return self._held.get((owner, False), 0) + self._held.get((owner, True), 0)
@@ -131,6 +129,7 @@ class Budget:
         if not octets:
             return
         self.used += octets
+        self.at_ease = self.used * 2 < self.octets_max
         key = (reservation.owner, reservation.large)
         self._held[key] = self._held.get(key, 0) + octets
         if reservation.large:
@@ -140,6 +139,7 @@ class Budget:
         large = reservation.large
         if reservation.granted:
             self.used -= octets
+            self.at_ease = self.used * 2 < self.octets_max
             key = (reservation.owner, large)
             left = self._held[key] - octets
             if left:

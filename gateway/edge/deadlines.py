@@ -39,11 +39,11 @@ class Deadlines:
         "_loop",
         "_session",
         "_timer",
-        "_timer_at",
         "_upstream",
         "_wake",
         "active",
         "answers_until",
+        "armed_for",
         "mute_until",
     )  # fmt: skip
 
@@ -59,7 +59,8 @@ class Deadlines:
         self._upstream = upstream
         self._wake = wake
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self.armed_for = math.inf
+        """When the timer comes, at the latest."""
         self._looked = 0.0
         """When it was looked last."""
         self._full_at, self._full_pending = 0.0, 0
@@ -71,14 +72,9 @@ class Deadlines:
         self.mute_until = 0.0
         """Until when the client is neither read nor shown; 0.0 if it is not muted."""
 
-    @property
-    def armed_for(self) -> float:
-        """When the timer comes, at the latest."""
-        return self._timer_at
-
     def arm(self) -> None:
         """After every step."""
-        timer_at = self._timer_at
+        timer_at = self.armed_for
         special = self.mute_until or self.answers_until
         armed = self._timer is not None and self._session.deadline >= timer_at and not special
         if armed and self._client.quiet() and self._upstream.quiet():
@@ -87,7 +83,7 @@ class Deadlines:
         if due < timer_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer_at = due
+            self.armed_for = due
             delay = max(due - self._clock.monotonic(), TIMER_SECONDS_MIN)
             self._timer = self._loop.call_later(delay, self._on_timer)
 
@@ -110,7 +106,7 @@ class Deadlines:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._timer_at = math.inf
+        self.armed_for = math.inf
         self._wake()
 
     def await_answers(self) -> bool:

@@ -17,7 +17,7 @@ from gateway.core.certificates import BadCertificate, describe
 from gateway.core.identity import Certificate
 from gateway.core.reasons import Reason
 from gateway.core.session import Part
-from gateway.edge import reasons
+from gateway.edge import reasons, tickets
 from gateway.edge.compiled import alerts, tls_channel
 from gateway.edge.names import server_name
 from gateway.edge.streams import SocketStream, Stream
@@ -59,6 +59,11 @@ class ServerTls(Stream, Protocol):
     def version(self) -> str: ...
 
     @property
+    def alpn(self) -> str:
+        """The protocol that was agreed upon, "" for none."""
+        ...
+
+    @property
     def group(self) -> str:
         """The key exchange group, for the meter."""
         ...
@@ -79,7 +84,7 @@ class SocketTls(SocketStream):
         """Kept though a server name may choose another: the handshake's callbacks are this one's."""
         self._asks = context.get_verify_mode() != SSL.VERIFY_NONE
         """A client certificate was asked for."""
-        self._tls = SSL.Connection(context)
+        self._tls = tickets.begin(context)
         self._tls.set_accept_state()
         self._verdict = ClientVerdict()
         self._tls.set_app_data(self._verdict)
@@ -145,6 +150,10 @@ class SocketTls(SocketStream):
     def version(self) -> str:
         number = self._tls.get_protocol_version()
         return _VERSIONS.get(number) or self._tls.get_protocol_version_name()
+
+    @property
+    def alpn(self) -> str:
+        return self._tls.get_alpn_proto_negotiated().decode("ascii")
 
     @property
     def group(self) -> str:

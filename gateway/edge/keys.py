@@ -58,6 +58,12 @@ class NextIssuers:
     documents: tuple[tuple[str, bytes], ...]
 
 
+def source_of(issuer: Issuer) -> tuple[str | None, ...]:
+    """Where an issuer's keys come from; another place, and none of the old ones is believed."""
+    keys = issuer.keys
+    return keys.file, keys.url, keys.ca
+
+
 class KeyKeeper:
     """All issuers' keys. `start` and `close` belong to the loop that everything else runs in."""
 
@@ -204,8 +210,7 @@ class _Kept:
 
     def moves(self, issuer: Issuer) -> bool:
         """Whether the issuer's keys come from elsewhere than so far."""
-        old, new = self.issuer.keys, issuer.keys
-        return (old.file, old.url, old.ca) != (new.file, new.url, new.ca)
+        return source_of(self.issuer) != source_of(issuer)
 
     def use(self, issuer: Issuer) -> None:
         """The issuer as it is configured now, its keys in the same place."""

@@ -11,7 +11,7 @@ import errno
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -55,6 +55,14 @@ def bind(listener: settings.Listener, *, together: bool = False) -> list[BoundPo
     It permits the same to any process of this user, so whoever binds first asks without it whether the ports are free.
     """
     return bind_more(listener, {}, together=together)
+
+
+def try_ports(listener: settings.Listener, held: Collection[tuple[str, int]]) -> None:
+    """Whether the ports of a listener that nobody of this gateway holds are free. Raises StartRefused."""
+    for _, port in listener.ports():
+        if (listener.bind, port) not in held:
+            for sock in _bind(listener, port, together=False):
+                sock.close()
 
 
 Held = Mapping[tuple[str, int], Sequence[socket.socket]]

@@ -14,6 +14,7 @@ from gateway.core.settings import Limits
 from gateway.edge.budget import Budget
 from gateway.edge.spares import Spares
 from gateway.edge.streams import Stream
+from gateway.edge.turns import Turns
 
 
 class DialFailed(Exception):
@@ -42,6 +43,8 @@ class Process:
     scratch: memoryview
     answer: Answer
     exceptions: Cell
+    turns: Turns
+    """Of connections whose message is being decided in slices."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 
 from gateway.core.reasons import Reason
-from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Stranger, offered
+from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Sliced, Stranger, offered
 from gateway.edge import reasons
 from gateway.edge.buffers import SCRATCH, Inbox
 from gateway.edge.compiled import shortcut
@@ -69,6 +69,8 @@ class Pump:
         self._ended = ended
         self._ending: Ending | None = None
         self._drainable = offered(session, Drainable)
+        self._sliced = offered(session, Sliced)
+        self._awaits_turn = False
         self._up: Shortcut | None = None
         self._down: Shortcut | None = None
         shortened = offered(session, Shortened)
@@ -85,11 +87,11 @@ class Pump:
         way = session.short_way
         shared = (self._clock, self._times, process.budget, process.scratch)
         up = shortcut(
-            self._session, way.requests, *shared, client.received, upstream.outbox.sent,
+            self._session, way.requests, [], *shared, client.received, upstream.outbox.sent,
             self._client_readable, self._went_up, self._client_ended, self._failed,
         )  # fmt: skip
         down = shortcut(
-            self._session, way.answers, *shared, upstream.received, client.outbox.sent,
+            self._session, way.answers, self._session.effects.to_client, *shared, upstream.received, client.outbox.sent,
             self._upstream_readable, self._went_down, self._upstream_ended, self._failed,
         )  # fmt: skip
         return up, down
@@ -138,6 +140,10 @@ class Pump:
 
     def _time_came(self) -> None:
         self._step(self._look_at_clock)
+
+    def _turn_came(self) -> None:
+        self._awaits_turn = False
+        self._step(self._go_on)
 
     def _fact_came(self, fact: Fact) -> None:
         self._step(lambda: self._told(fact))
@@ -232,6 +238,13 @@ class Pump:
         side.keep(data[consumed:], now, consumed > 0, self._budget_granted)
         side.stalled = consumed == 0 and side.inbox.filled >= side.wanted()
 
+    def _go_on(self) -> None:
+        """Show the message that is being decided in slices again."""
+        busy = self._sliced.busy if self._sliced is not None else ""
+        if busy:
+            side = self._client if busy == "client" else self._upstream
+            self._show(side, side.inbox.bytes(), self._clock.monotonic())
+
     # ---- what a short step leaves (edge.shortcut) -------------------------------------------------------------
 
     def _went_up(self, data: memoryview, taken: int, sent: int) -> None:
@@ -276,6 +289,9 @@ class Pump:
     def _perform(self, source: Inbox | None) -> None:
         """Take the effects, in the contract's order. After a Close the connection is no longer open."""
         effects = self._session.effects
+        if effects.part_upstream:
+            self._part_upstream()
+            source = None
         if effects.to_upstream:
             if self._upstream.stream is None and not self._errands.dialling:
                 self._begin_dial()
@@ -290,6 +306,18 @@ class Pump:
             self._close(close.reason, close.detail)
         elif asks:
             self._errands.ask(asks)
+
+    def _part_upstream(self) -> None:
+        """Let the upstream go, and all that was kept for it or of it."""
+        upstream = self._upstream
+        upstream.end = None
+        upstream.stalled = False
+        stream = upstream.detach()
+        if self._up is not None and self._down is not None:
+            self._up.part()
+            self._down.part()
+        if stream is not None:
+            stream.close()
 
     def _begin_dial(self) -> None:
         endpoint = self._session.upstream_endpoint()
@@ -322,6 +350,10 @@ class Pump:
 
     # ---- after every step -------------------------------------------------------------------------------------
 
+    def _is_busy(self) -> bool:
+        """A message is being decided in slices: its turn comes."""
+        return self._sliced is not None and self._sliced.busy != ""
+
     def _client_is_shown(self) -> bool:
         """Whether the session takes client bytes now. Parked, muted, or with too much waiting it does not."""
         client = self._client
@@ -332,6 +364,7 @@ class Pump:
             or self._times.mute_until
             or self._draining is not None
             or client.stalled
+            or self._is_busy()
         )
 
     def _client_is_read(self) -> bool:
@@ -341,6 +374,8 @@ class Pump:
     def _upstream_is_read(self) -> bool:
         upstream = self._upstream
         if upstream.stream is None or upstream.end is not None or self._client.full or upstream.stalled:
+            return False
+        if self._is_busy():
             return False
         return upstream.has_room()
 
@@ -359,6 +394,9 @@ class Pump:
         if self._draining is not None and self._owes_nothing():
             self._close(self._draining, "")
             return
+        if self._is_busy() and not self._awaits_turn:
+            self._awaits_turn = True
+            self._process.turns.ask(self._turn_came)
         if self._client.watch(self._client_is_read()):
             self._loop.call_soon(self._client_readable)
         if self._upstream.watch(self._upstream_is_read()):
@@ -391,7 +429,7 @@ class Pump:
         if filled and filled >= self._session.client_wanted and self._client_is_shown():
             self._show(client, client.inbox.bytes(), self._clock.monotonic())
             return True
-        if upstream.inbox.filled and not client.full and upstream.answers_wait():
+        if upstream.inbox.filled and not client.full and upstream.answers_wait() and not self._is_busy():
             self._show(upstream, upstream.inbox.bytes(), self._clock.monotonic())
             return True
         return False
@@ -402,14 +440,9 @@ class Pump:
             self._close(*client.end)
             return True
         upstream = self._upstream
-        if upstream.end is not None and not upstream.answers_wait():
-            (reason, detail), upstream.end = upstream.end, None
-            stream = upstream.detach()
-            if self._up is not None and self._down is not None:
-                self._up.part()
-                self._down.part()
-            if stream is not None:
-                stream.close()
+        if upstream.end is not None and not upstream.answers_wait() and not self._is_busy():
+            reason, detail = upstream.end
+            self._part_upstream()
             self._session.upstream_lost(reason, detail)
             self._called()
             return True

@@ -37,7 +37,7 @@ from gateway.edge.process import Process
 from gateway.edge.pump import Pump
 from gateway.edge.refusals import INTERVAL, PROBES_INTERVAL, Refusals
 from gateway.edge.streams import RECORD, abort
-from gateway.edge.turns import Turns
+from gateway.edge.turns import HandshakeTurns
 from gateway.edge.waits import Waits
 from gateway.wire.proxy_protocol import Header
 
@@ -53,7 +53,7 @@ class Reception:
         self._audit = audit
         self._meters = meters
         self._admission = Admission(process.limits, meters.cell(named.UNAUTHENTICATED), others)
-        self._turns = Turns(process.loop)
+        self._turns = HandshakeTurns(process.loop)
         self._lobby = self._made_lobby()
         self._refusals = Refusals(audit, process.clock)
         self._probes = Refusals(audit, process.clock, "probed")
@@ -146,7 +146,7 @@ class Reception:
         line.certificate = certificate
         name = stream.server_name
         at = (line.connection, line.address, way.bound.port)
-        peer = Peer(*at, certificate, name, stream.version, line.through, line.endpoint)
+        peer = Peer(*at, certificate, name, stream.version, line.through, line.endpoint, stream.alpn)
         try:
             session = front.factory(way.bound, name)(peer)
         except Exception as error:

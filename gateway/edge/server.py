@@ -17,7 +17,7 @@ import contextlib
 import logging
 import random
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
 
 from OpenSSL import SSL
@@ -41,6 +41,7 @@ from gateway.edge.process import Answer, Process
 from gateway.edge.reasons import StartRefused
 from gateway.edge.reception import Reception
 from gateway.edge.spares import Spares
+from gateway.edge.turns import Turns
 
 DRAIN_SHARE = 0.5
 """The part of limits.shutdown_timeout over which the closes of a stopping gateway are spread."""
@@ -91,9 +92,9 @@ class Server:
 
     # ---- start ------------------------------------------------------------------------------------------------
 
-    def bind(self, given: Mapping[str, list[BoundPort]] | None = None) -> None:
-        """Bind every port, or none; `given`: those that a supervisor has bound, by listener. Raises StartRefused."""
-        ports = given if given is not None else self.prepare([front.setup.settings for front in self._fronts])
+    def bind(self, given: Held = MappingProxyType({})) -> None:
+        """Bind every port, or none, but for `given`, which a supervisor has bound. Raises StartRefused."""
+        ports = self._prepare([front.setup.settings for front in self._fronts], given)
         for front in self._fronts:
             front.bound = ports[front.name]
         try:
@@ -132,6 +133,7 @@ class Server:
             memoryview(bytearray(SCRATCH)),
             self._answer,
             self._meters.cell(named.EXCEPTIONS),
+            Turns(loop),
         )
         reception = self._reception = Reception(process, self._connections, self._audit, self._meters, self._others)
         for front in self._fronts:
@@ -154,13 +156,16 @@ class Server:
 
         `use` puts them in force; `abandon` gives the new ones back. Raises StartRefused.
         """
-        held = self._held()
+        return self._prepare(listeners, self._held())
+
+    def _prepare(self, listeners: Sequence[settings.Listener], held: Held) -> Ports:
         ports: Ports = {}
         try:
             for listener in listeners:
-                ports[listener.name] = bind_more(listener, held)
+                ports[listener.name] = bind_more(listener, held, together=self._workers > 1)
         except StartRefused:
-            self.abandon(ports)
+            for bound in ports.values():
+                close_new(bound, held)
             raise
         return ports
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from gateway.core.clock import Clock
 from gateway.core.meters import Cell
-from gateway.core.session import Effects, Session
+from gateway.core.session import Effects, Part, Session
 from gateway.edge.budget import Budget
 from gateway.edge.streams import Stream, StreamEnded, StreamLost
 
@@ -25,25 +25,23 @@ class Times(Protocol):
     """What it looks at and notes of edge.deadlines."""
 
     active: float
-
-    @property
-    def armed_for(self) -> float:
-        """When the timer comes."""
-        ...
+    armed_for: float
+    """When the timer comes."""
 
 
 class Shortcut:
     """One direction. Called when its stream can be read."""
 
     __slots__ = (
-        "_budget", "_clock", "_effects", "_ended", "_failed", "_general", "_reader", "_received", "_scratch", "_sent",
-        "_session", "_show", "_times", "_went", "_writer", "calm", "parked", "waiting",
+        "_budget", "_clock", "_effects", "_ended", "_failed", "_general", "_instead", "_reader", "_received",
+        "_scratch", "_sent", "_session", "_show", "_times", "_went", "_writer", "calm", "parked", "waiting",
     )  # fmt: skip
 
     def __init__(
         self,
         session: Session,
         show: Callable[[memoryview], int],
+        instead: list[Part],
         clock: Clock,
         times: Times,
         budget: Budget,
@@ -55,11 +53,14 @@ class Shortcut:
         ended: Callable[[StreamEnded | StreamLost], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        """`general`: the pump's own step. `went`: told what was read, how much of it the short way let through, and how
-        much of that the other side took. `ended`: how reading ended. `failed`: an error of ours."""
+        """`show`: the session's short way of this direction. `instead`: where it leaves what is written in place of
+        what it took; a list that stays empty where it never does. `general`: the pump's own step. `went`: told what was
+        read, how much of it the short way let through, and how much of that the other side took. `ended`: how reading
+        ended. `failed`: an error of ours."""
         self._session = session
         self._effects: Effects = session.effects
         self._show = show
+        self._instead = instead
         self._clock = clock
         self._times = times
         self._budget = budget
@@ -111,7 +112,10 @@ class Shortcut:
             taken = self._show(data)
             if not 0 <= taken <= octets:
                 raise RuntimeError("a session let more through than it was shown")
-            if taken:
+            if taken and self._instead:
+                sent = taken
+                self._sent.value += self._write_instead(writer)
+            elif taken:
                 sent = writer.write(data[:taken])
                 self._sent.value += sent
         except StreamLost:
@@ -123,6 +127,7 @@ class Shortcut:
         if (
             sent != octets
             or self.waiting
+            or self._instead
             or session.parked is not self.parked
             or self._effects.mute_until
             or session.deadline < self._times.armed_for
@@ -130,3 +135,13 @@ class Shortcut:
             or reader.buffered()
         ):
             self._went(data, taken, sent)
+
+    def _write_instead(self, writer: Stream) -> int:
+        """Write what the session has made. What is not taken is left to the pump, which performs it as an effect."""
+        part = self._instead[0]
+        written = writer.write(part)
+        if written == len(part):
+            del self._instead[0]
+        else:
+            self._instead[0] = memoryview(part)[written:]
+        return written

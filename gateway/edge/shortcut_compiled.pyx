@@ -6,12 +6,13 @@ from gateway.edge.channels_compiled cimport Channel
 
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 3
+FORM = 4
 
 
 cdef class Shortcut:
     cdef object session, effects, show, monotonic, times, budget, scratch, received, amount_sent
     cdef object general, went, ended, failed, reader, writer
+    cdef list instead
     cdef Channel source
     cdef Channel target
     """The streams' channels where they are compiled ones."""
@@ -23,11 +24,12 @@ cdef class Shortcut:
     cdef public bint waiting
 
     def __init__(
-        self, session, show, clock, times, budget, scratch, received, sent, general, went, ended, failed
+        self, session, show, list instead not None, clock, times, budget, scratch, received, sent, general, went, ended, failed
     ) -> None:
         self.session = session
         self.effects = session.effects
         self.show = show
+        self.instead = instead
         self.monotonic = clock.monotonic
         self.times = times
         self.budget = budget
@@ -82,7 +84,10 @@ cdef class Shortcut:
             taken = self.show(data)
             if not 0 <= taken <= octets:
                 raise RuntimeError("a session let more through than it was shown")
-            if taken:
+            if taken and self.instead:
+                sent = taken
+                self.amount_sent.value += self.write_instead(writer)
+            elif taken:
                 if target is not None:
                     sent = target.put(self.room, taken)
                 else:
@@ -96,6 +101,7 @@ cdef class Shortcut:
         if (
             sent != octets
             or self.waiting
+            or self.instead
             or self.session.parked is not self.parked
             or self.effects.mute_until
             or self.session.deadline < self.times.armed_for
@@ -103,6 +109,17 @@ cdef class Shortcut:
             or (source.held() if source is not None else reader.buffered())
         ):
             self.went(data, taken, sent)
+
+
+    cdef Py_ssize_t write_instead(self, writer) except -1:
+        part = self.instead[0]
+        cdef Py_ssize_t size = len(part)
+        cdef Py_ssize_t written = writer.write(part)
+        if written == size:
+            del self.instead[0]
+        else:
+            self.instead[0] = memoryview(part)[written:]
+        return written
 
 
 cdef Channel _channel(stream):

@@ -2,8 +2,8 @@
 
 TLS 1.3 and 1.2 with AEAD suites in the server's order (TLS 1.2 with ECDHE only), no renegotiation, no compression.
 The key exchange groups are OpenSSL's own order, whose first is the hybrid X25519MLKEM768 since OpenSSL 3.5; pyOpenSSL
-has no setter for them, so a test asks `get_group_name`. Session tickets are the process's own; listeners that ask for
-client certificates give none, so that every connection's certificate is verified anew.
+has no setter for them, so a test asks `get_group_name`. Session tickets are of keys that come from edge.tickets;
+listeners that ask for client certificates give none, so that every connection's certificate is verified anew.
 
 A listener may have several certificates: the name that a client asks for (SNI) chooses, see `edge.names`.
 
@@ -15,10 +15,14 @@ is past its time. Called by ops for each listener, at the start and when its fil
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -30,6 +34,7 @@ from gateway.edge import reasons
 from gateway.edge.names import Chooser, choose_by_name, covered
 from gateway.edge.private_files import exposed
 from gateway.edge.reasons import StartRefused
+from gateway.edge.tickets import TICKET_SECONDS, ServerContext, Versions
 
 SUITES_13 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 SUITES_12 = (
@@ -56,12 +61,21 @@ class ClientVerdict:
     """The server name that a listener with names did not know; "" for none given."""
 
 
-def server_context(settings: ListenerTls, *names: str, sni: SniNames | None = None) -> SSL.Context:
-    """`names`: every name that clients dial. `sni`: only these names are served. Raises StartRefused."""
+def server_context(
+    settings: ListenerTls, *names: str, sni: SniNames | None = None, alpn: tuple[str, ...] = (), listener: str = ""
+) -> ServerContext:
+    """`names`: every name that clients dial. `sni`: only these names are served. `alpn`: protocols to agree upon by
+    RFC 7301, the best first; a client that names none of them goes on without. Tickets are good for the `listener` of
+    this name. Raises StartRefused."""
     leaves: list[x509.Certificate] = []
     contexts = []
     for pair in settings.pairs:
-        context = _context(settings, tickets=sni is None)
+        context = _context(settings.versions)
+        _give_tickets(context, settings, sni, listener)
+        if alpn:
+            context.set_alpn_select_callback(partial(_agree, [each.encode("ascii") for each in alpn]))
+        if settings.client_certificate != "none":
+            _ask_for_certificates(context, settings)
         leaves.append(_load_certificate(context, pair))
         contexts.append(context)
     _check_names(leaves, settings, names)
@@ -70,10 +84,32 @@ def server_context(settings: ListenerTls, *names: str, sni: SniNames | None = No
     return contexts[0]
 
 
-def _context(settings: ListenerTls, *, tickets: bool) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(min(_VERSIONS[version] for version in settings.versions))
-    context.set_max_proto_version(max(_VERSIONS[version] for version in settings.versions))
+def stem(versions: Versions) -> SSL.Context:
+    """What connections of listeners with these versions begin with, see edge.tickets."""
+    context = _context(versions)
+    context.set_timeout(TICKET_SECONDS)
+    return context
+
+
+def stem_versions(settings: ListenerTls) -> Versions:
+    """Which stem a listener's connections begin with."""
+    return tuple(sorted(settings.versions))
+
+
+def _give_tickets(context: ServerContext, settings: ListenerTls, sni: SniNames | None, listener: str) -> None:
+    """In TLS 1.2 a resumed session brings its own server name, which may be another broker's."""
+    if sni is not None or settings.client_certificate != "none":
+        context.set_options(SSL.OP_NO_TICKET)
+        return
+    context.versions = stem_versions(settings)
+    context.set_timeout(TICKET_SECONDS)
+    context.set_session_id(hashlib.sha256(listener.encode()).digest())
+
+
+def _context(versions: Sequence[str]) -> ServerContext:
+    context = ServerContext(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(min(_VERSIONS[version] for version in versions))
+    context.set_max_proto_version(max(_VERSIONS[version] for version in versions))
     context.set_options(
         SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_SINGLE_ECDH_USE
     )
@@ -82,11 +118,12 @@ def _context(settings: ListenerTls, *, tickets: bool) -> SSL.Context:
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    if not tickets:  # in TLS 1.2 a resumed session brings its own server name, which may be another broker's
-        context.set_options(SSL.OP_NO_TICKET)
-    if settings.client_certificate != "none":
-        _ask_for_certificates(context, settings)
     return context
+
+
+def _agree(ours: list[bytes], _: SSL.Connection, theirs: list[bytes]) -> Any:
+    """The first protocol of ours that the client named."""
+    return next((each for each in ours if each in theirs), SSL.NO_OVERLAPPING_PROTOCOLS)
 
 
 def certificate_leaves(settings: ListenerTls) -> tuple[x509.Certificate, ...]:

@@ -99,6 +99,8 @@ class Admission:
     def leave(self) -> None:
         """The connection has ended: give back what was counted."""
         if self.traffic is not None:
+            self.traffic.stop()
+            self.traffic.relay.stop()
             self.traffic.view.close()
         account, self._account = self._account, None
         if account is not None:

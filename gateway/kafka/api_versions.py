@@ -44,10 +44,9 @@ class VersionsReply:
 
 def framed(api_key: int, version: int, correlation_id: int, body: Body) -> bytes:
     """An answer of the gateway's own, with header and length prefix."""
-    payload = codec.encode_response_header(api_key, version, correlation_id) + codec.encode_response(
-        api_key, version, body
-    )
-    return struct.pack(">i", len(payload)) + payload
+    header = codec.encode_response_header(api_key, version, correlation_id)
+    parts = codec.encode_response_parts(api_key, version, body)
+    return b"".join((struct.pack(">i", len(header) + sum(map(len, parts))), header, *parts))
 
 
 def respond(frame: memoryview, state: BackendState, node_id: int | None) -> VersionsReply:

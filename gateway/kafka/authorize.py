@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gateway.core.slices import paced
 from gateway.kafka import rewrite
 from gateway.kafka.errors import INVALID_REQUEST, NONE, UNKNOWN_TOPIC_ID
 from gateway.kafka.plan import (
@@ -37,16 +38,10 @@ Merge = Callable[[Body], None]
 
 def plan(api_key: int, version: int, body: Body, view: View) -> Plan:
     """What is to be done with a request. `body` is not changed and must not be changed before the plan is finished."""
-    return planned(api_key, version, body, view)[0]
-
-
-def planned(api_key: int, version: int, body: Body, view: View) -> tuple[Plan, Work | None]:
-    """The plan, and the work it was made of: its finish asks the view that the work then has."""
     row = TABLE.get(api_key)
     if row is None or not row.versions[0] <= version <= row.versions[1]:
-        return Refuse(API_NOT_OFFERED, f"API {api_key} version {version}"), None
-    work = Work(row, row.shape(version), version, body, view, body)
-    return _plan(work), work
+        return Refuse(API_NOT_OFFERED, f"API {api_key} version {version}")
+    return _plan(Work(row, row.shape(version), version, body, view, body))
 
 
 def _plan(work: Work) -> Plan:
@@ -69,7 +64,7 @@ def _plan(work: Work) -> Plan:
     if settled is not None:
         return settled
     if split is not None and split.denied and not split.forward and items is not None and items.empty == "answer":
-        return Answer({items.answers: [denied_item(items, item, why) for _, item, why in split.denied]})
+        return Answer({items.answers: [denied_item(items, item, why) for _, item, why in paced(split.denied)]})
     return _forward(work, items, split)
 
 
@@ -120,7 +115,7 @@ class _Split:
 def _split(items: Items, work: Work, members: list[Any]) -> _Split:
     split = _Split()
     everything = items.unless is not None and work.view.allowed_quietly(*items.unless, CLUSTER_NAME)
-    for position, item in enumerate(members):
+    for position, item in enumerate(paced(members)):
         why = None if everything else _decide(items, work, item)
         if why is not None:
             split.denied.append((position, item, why))
@@ -129,7 +124,7 @@ def _split(items: Items, work: Work, members: list[Any]) -> _Split:
     if split.denied and items.together is not None:
         denied = {position: (item, why) for position, item, why in split.denied}
         other = Denial(items.together)
-        split.denied = [(at, item, denied[at][1] if at in denied else other) for at, item in enumerate(members)]
+        split.denied = [(at, item, denied[at][1] if at in denied else other) for at, item in enumerate(paced(members))]
         split.forward = []
     if split.denied and items.duplicates is not None:
         _settle_duplicates(items, work, members, split)
@@ -171,23 +166,23 @@ def _unknown_ids(items: Items, work: Work, members: list[Any]) -> frozenset[Topi
     """Topic ids that have to be asked for before anything can be decided."""
     inner = items.inner
     if inner is not None:
-        lists = [item[inner.path] for item in members if item[inner.path] is not None]
+        lists = [item[inner.path] for item in paced(members) if item[inner.path] is not None]
         return frozenset().union(*(_unknown_ids(inner, work, each) for each in lists))
     if items.topic_id is None or work.version < items.ids_from:
         return frozenset()
     view = work.view
-    ids = {_topic_id(items, work, item) for item in members} - {ZERO_ID}
-    return frozenset(each for each in ids if each not in view.missing_ids and view.topics.name(each) is None)
+    ids = {_topic_id(items, work, item) for item in paced(members)} - {ZERO_ID}
+    return frozenset(each for each in paced(ids) if each not in view.missing_ids and view.topics.name(each) is None)
 
 
 def _settle_duplicates(items: Items, work: Work, members: list[Any], split: _Split) -> None:
     """Denied members that stand more than once are answered as the broker answers duplicates."""
     rule = items.duplicates
     assert rule is not None
-    count = Counter(_identity(items, item) for item in members)
+    count = Counter(_identity(items, item) for item in paced(members))
     seen: set[object] = set()
     settled = []
-    for position, item, why in split.denied:
+    for position, item, why in paced(split.denied):
         identity = _identity(items, item)
         if count[identity] > 1:
             if rule.once and identity in seen:
@@ -209,13 +204,14 @@ def _forward(work: Work, items: Items | None, split: _Split | None) -> Forward:
     finish: Finish | None = None
     if merge is not None or rules or work.steps or work.shape.finish or work.at_version is not None:
 
-        def finish(answer: Body) -> Body:
+        def finish(answer: Body, view: View | None = None) -> Body:
+            mine = work if view is None or view is work.view else replace(work, view=view)
             for rule in rules:
-                rewrite.apply(rule, work, answer)
-            for check in work.shape.finish:
-                check(work, answer)
-            for step in work.steps:
-                step(answer)
+                rewrite.apply(rule, mine, answer)
+            for check in mine.shape.finish:
+                check(mine, answer)
+            for step in mine.steps:
+                step(mine, answer)
             if merge is not None:
                 merge(answer)
             return answer
@@ -231,15 +227,27 @@ def _merge(items: Items, split: _Split) -> Merge:
             return
         given = answer[items.answers]
         if items.inner is not None:
-            for inner, member in zip(split.inner, given, strict=False):
+            for inner, member in paced(zip(split.inner, given, strict=False)):
                 _merge(items.inner, inner)(member)
-        replies = [(position, denied_item(items, item, why)) for position, item, why in split.denied]
+        replies = [(position, denied_item(items, item, why)) for position, item, why in paced(split.denied)]
         if items.order == "as asked":
-            for position, reply in replies:
-                given.insert(min(position, len(given)), reply)
+            answer[items.answers] = _in_place(given, replies)
         elif items.order == "first":
             given[:0] = [reply for _, reply in replies]
         else:
             given.extend(reply for _, reply in replies)
 
     return merge
+
+
+def _in_place(given: list[Any], replies: list[tuple[int, Body]]) -> list[Any]:
+    """The broker's answers with the others among them, each at its position or, where there are too few, at the end."""
+    merged: list[Any] = []
+    taken = 0
+    for position, reply in paced(replies):
+        more = position - len(merged)
+        if more > 0:
+            merged += given[taken : taken + more]
+            taken += more
+        merged.append(reply)
+    return merged + given[taken:]

@@ -67,9 +67,9 @@ class Charging:
             self._charged = min(charged, self._limits.throttle_max)
         return self._charged
 
-    def settle(self, held: float, now: float) -> None:
+    def settle(self, now: float) -> None:
         """The request was decided: hold the client back if it must be; the next one is charged anew."""
-        self.hold(held, now)
+        self.hold(self._charged or 0.0, now)
         self._charged = None
 
     @property
@@ -92,8 +92,7 @@ class Charging:
             self._throttled.value += seconds
             self.throttle_seconds = max(self.throttle_seconds, seconds)
 
-    def deciding(self, began: float) -> None:
+    def spent(self, seconds: float) -> None:
         """Charge what took long to decide: nobody keeps the gateway busy by requests made for it."""
-        now = self._clock.monotonic()
-        if now - began > DECIDING_FREE:
-            self.account.decided(now - began, now)
+        if seconds > DECIDING_FREE:
+            self.account.decided(seconds, self._clock.monotonic())

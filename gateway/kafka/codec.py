@@ -19,6 +19,7 @@ from struct import Struct
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from gateway.core.slices import breathe, gathered, let_go, paced, walking
 from gateway.kafka.compile_decoder import Decode, decoder, has_bytes
 from gateway.kafka.compile_encoder import Encode, Incomplete, encoder
 from gateway.kafka.compile_source import FAULTS
@@ -82,13 +83,32 @@ _FLEXIBLE_FROM = {key: api.flexible_from for key, api in APIS.items()}
 
 @dataclass(slots=True)
 class _Codec:
-    """One message at one version; made when first met, a millisecond or two of work, and kept."""
+    """One message at one version; made when first met, a millisecond or two of work, and kept.
+
+    The forms for slices (core.slices) are made when a long message is first met.
+    """
 
     label: str
     shape: Shape
     decode: Decode
     views: bool
     encode: Encode
+    decode_sliced: Decode | None = None
+    encode_sliced: Encode | None = None
+
+    def decoding(self) -> Decode:
+        if not walking():
+            return self.decode
+        if self.decode_sliced is None:
+            self.decode_sliced = decoder(self.shape, self.label, sliced=True)
+        return self.decode_sliced
+
+    def encoding(self) -> Encode:
+        if not walking():
+            return self.encode
+        if self.encode_sliced is None:
+            self.encode_sliced = encoder(self.shape, self.label, sliced=True)
+        return self.encode_sliced
 
 
 _requests: dict[tuple[int, int], _Codec] = {}
@@ -113,11 +133,16 @@ def encode_request(api_key: int, version: int, body: Body) -> bytes:
         codec = _requests.get((api_key, version)) or _codec(_requests, table().requests, api_key, version)
     except Malformed as error:
         raise Unencodable(str(error)) from None
-    return _encode(codec, body)
+    return b"".join(_encode(codec, body))
 
 
 def encode_response(api_key: int, version: int, body: Body) -> bytes:
     """The bytes of a response's body. Raises Unencodable."""
+    return b"".join(encode_response_parts(api_key, version, body))
+
+
+def encode_response_parts(api_key: int, version: int, body: Body) -> list[bytes]:
+    """The same in parts, so that a large one is put together only once. Raises Unencodable."""
     try:
         codec = _responses.get((api_key, version)) or _codec(_responses, table().responses, api_key, version)
     except Malformed as error:
@@ -133,7 +158,7 @@ def _codec(made: dict[tuple[int, int], _Codec], messages: Mapping[int, Message],
         raise Malformed(f"{message.name} has no version {version}")
     form = shape(message, version)
     label = f"{message.name} v{version}"
-    codec = _Codec(label, form, decoder(form, label), has_bytes(form), encoder(form, label))
+    codec = _Codec(label, form, decoder(form, label, sliced=False), has_bytes(form), encoder(form, label, sliced=False))
     made[api_key, version] = codec
     return codec
 
@@ -141,8 +166,9 @@ def _codec(made: dict[tuple[int, int], _Codec], messages: Mapping[int, Message],
 def _decode(codec: _Codec, data: bytes | bytearray | memoryview, elements_max: int) -> Body:
     # Text is sliced faster from bytes; where records or bytes are in the message the input itself is sliced.
     source = memoryview(data) if codec.views else bytes(data)
+    breathe()
     try:
-        body, end = codec.decode(source, elements_max)
+        body, end = codec.decoding()(source, elements_max)
     except FAULTS as error:
         raise Malformed(f"{codec.label}: {_cause(error)}") from None
     except Malformed as error:
@@ -157,15 +183,15 @@ def _cause(error: Exception) -> str:
     return "text that is not UTF-8" if isinstance(error, UnicodeError) else "it ends too early"
 
 
-def _encode(codec: _Codec, body: Body) -> bytes:
+def _encode(codec: _Codec, body: Body) -> list[bytes]:
     try:
         try:
-            parts = codec.encode(body)
-        except Incomplete:
-            parts = codec.encode(_completed(codec.shape, body, codec.label))
-        except KeyError:  # as many fields as the version has, but not the same ones
-            parts = codec.encode(_completed(codec.shape, body, codec.label))
-        return b"".join(parts)
+            parts = codec.encoding()(body)
+        except (Incomplete, KeyError):  # KeyError: as many fields as the version has, but not the same ones
+            whole = _completed(codec.shape, body, codec.label)
+            parts = codec.encoding()(whole)
+            let_go(whole)
+        return gathered(parts)
     except FAULTS as error:
         raise Unencodable(f"{codec.label}: {type(error).__name__}: a value that its field cannot hold") from None
 
@@ -201,7 +227,7 @@ def _completed_value(form: Form, value: Any, where: str) -> Any:
     if form.shape is not None:
         return _completed(form.shape, value, where)
     if form.element is not None and form.element.shape is not None:
-        return [_completed(form.element.shape, item, where) for item in value]
+        return [_completed(form.element.shape, item, where) for item in paced(value)]
     return value
 
 
@@ -257,7 +283,7 @@ def drop_unknown(body: Body) -> bool:
         if isinstance(value, dict):
             dropped = drop_unknown(value) or dropped
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for member in value:
+            for member in paced(value):
                 dropped = drop_unknown(member) or dropped
     return dropped
 

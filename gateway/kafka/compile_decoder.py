@@ -2,7 +2,7 @@
 
 It takes the body's bytes (its last byte is the body's last) and how many array elements it may build, and returns
 (body, end of what was read). It raises Malformed, or one of compile_source.FAULTS, which the codec turns into
-Malformed. `decoder_source` gives its text, for reading.
+Malformed. `decoder_source` gives its text, for reading. The sliced form goes through its lists by core.slices.paced.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from gateway.core.slices import paced
 from gateway.kafka.compile_source import Source
 from gateway.kafka.primitives import TEXT_MAX, Malformed, varint
 from gateway.kafka.schema.shape import FORMATS, SIZES, Form, Shape, places
@@ -18,15 +19,15 @@ from gateway.kafka.schema.shape import FORMATS, SIZES, Form, Shape, places
 Decode = Callable[[Any, int], tuple[dict[str, Any], int]]
 
 
-def decoder(shape: Shape, label: str) -> Decode:
-    writer = _source(shape)
-    extras = {"Malformed": Malformed, "varint": varint, "unpack": struct.unpack_from}
+def decoder(shape: Shape, label: str, sliced: bool) -> Decode:
+    writer = _source(shape, sliced)
+    extras = {"Malformed": Malformed, "varint": varint, "unpack": struct.unpack_from, "paced": paced}
     made: Decode = writer.build(f"decode {label}", extras, "unpack_from")
     return made
 
 
-def decoder_source(shape: Shape) -> str:
-    return "\n".join(_source(shape).lines)
+def decoder_source(shape: Shape, sliced: bool) -> str:
+    return "\n".join(_source(shape, sliced).lines)
 
 
 def has_bytes(shape: Shape) -> bool:
@@ -40,8 +41,8 @@ def has_bytes(shape: Shape) -> bool:
     return any(of(place.form) for place in places(shape))
 
 
-def _source(shape: Shape) -> Source:
-    reading = _Decoding("str(d[o:p], 'utf-8')" if has_bytes(shape) else "d[o:p].decode()")
+def _source(shape: Shape, sliced: bool) -> Source:
+    reading = _Decoding("str(d[o:p], 'utf-8')" if has_bytes(shape) else "d[o:p].decode()", sliced)
     writer = reading.writer
     writer.put("def run(d, left):")
     writer.depth = 1
@@ -54,9 +55,10 @@ def _source(shape: Shape) -> Source:
 class _Decoding:
     """Writes a decoder. In its text: d data, o offset, end, left elements, p the end of the value at hand."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, sliced: bool) -> None:
         self.writer = Source()
         self.text = text
+        self.loop = "for _ in paced(range({})):" if sliced else "for _ in range({}):"
         self.run: list[tuple[str, str]] = []
 
     def fixed(self, kind: str, stem: str) -> str:
@@ -204,7 +206,7 @@ class _Decoding:
         if element.kind in SIZES and element.kind != "uuid":
             writer.put(f"{value} = list(unpack(f'>{{{n}}}{FORMATS[element.kind]}', d, o))", f"o += {n} * {octets}")
         else:
-            writer.put(f"{value} = []", f"for _ in range({n}):")
+            writer.put(f"{value} = []", self.loop.format(n))
             writer.depth += 1
             item = self.value(element, where)
             self.flush()

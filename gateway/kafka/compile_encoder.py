@@ -2,7 +2,7 @@
 
 It takes a body whose structs have exactly the fields of the version and returns the parts to join. It raises
 Incomplete for another body, and one of compile_source.FAULTS for a value that does not fit its field.
-`encoder_source` gives its text, for reading.
+`encoder_source` gives its text, for reading. The sliced form goes through its lists by core.slices.paced.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from gateway.core.slices import paced
 from gateway.kafka.compile_source import Source
 from gateway.kafka.primitives import TEXT_MAX, written
 from gateway.kafka.schema.shape import FORMATS, SIZES, Form, Shape
@@ -42,22 +43,23 @@ def joined(tagged: dict[int, bytes], unknown: dict[int, Any] | None) -> bytes:
     return b"".join(parts)
 
 
-def encoder(shape: Shape, label: str) -> Encode:
-    writer = _source(shape)
+def encoder(shape: Shape, label: str, sliced: bool) -> Encode:
+    writer = _source(shape, sliced)
     extras = {
         "Incomplete": Incomplete, "extra": extra, "joined": joined, "written": written, "pack": struct.pack,
+        "paced": paced,
         "OCTET": [bytes((value,)) for value in range(128)],
     }  # fmt: skip
     made: Encode = writer.build(f"encode {label}", extras, "pack")
     return made
 
 
-def encoder_source(shape: Shape) -> str:
-    return "\n".join(_source(shape).lines)
+def encoder_source(shape: Shape, sliced: bool) -> str:
+    return "\n".join(_source(shape, sliced).lines)
 
 
-def _source(shape: Shape) -> Source:
-    writing = _Encoding()
+def _source(shape: Shape, sliced: bool) -> Source:
+    writing = _Encoding(sliced)
     writer = writing.writer
     writer.put("def run(b):")
     writer.depth = 1
@@ -71,8 +73,9 @@ def _source(shape: Shape) -> Source:
 class _Encoding:
     """Writes an encoder. In its text: b the body, put appends a part."""
 
-    def __init__(self) -> None:
+    def __init__(self, sliced: bool) -> None:
         self.writer = Source()
+        self.loop = "for {} in paced({}):" if sliced else "for {} in {}:"
         self.run: list[tuple[str, str]] = []
         self.sink = "put"
 
@@ -196,7 +199,7 @@ class _Encoding:
             writer.put(f"{self.sink}(pack(f'>{{len({value})}}{letter}', *{value}))")
             return
         item = writer.name("i")
-        writer.put(f"for {item} in {value}:")
+        writer.put(self.loop.format(item, value))
         writer.depth += 1
         self.value(element, item)
         self.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.core.accounts import UpstreamAccount
 from gateway.core.audit import AllowedTally, Audit
@@ -12,6 +12,7 @@ from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
 from gateway.core.settings import Limits, Listener
+from gateway.core.slices import Walks
 from gateway.core.tokens import Validator
 from gateway.kafka.backend import BackendState
 
@@ -36,6 +37,8 @@ class ListenerContext:
     tally: AllowedTally
     meters: Meters
     clock: Clock
+    walks: Walks = field(default_factory=Walks)
+    """The process's places for long decisions."""
     account: UpstreamAccount | None = None
     """The gateway's own, None where the brokers ask for none."""
     failures: FailedLogins | None = None

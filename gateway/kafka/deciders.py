@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from gateway.core.slices import ordered, paced
 from gateway.kafka.errors import (
     CLUSTER_AUTHORIZATION_FAILED,
     GROUP_AUTHORIZATION_FAILED,
@@ -58,6 +59,10 @@ _CONFIGS_REFUSED = ("sasl.jaas.config", ".class", ".class.name", ".classes", ".r
 """Endings of configuration names whose value makes a broker load code (CVE-2025-27818, CVE-2025-27819)."""
 
 
+REFUSED_NAMED_MAX = 20
+"""Of the configurations that are not altered, in the answer: a text has its longest length."""
+
+
 def coordinator_key(work: Work, items: Items, item: Any, name: str | None) -> Denial | None:
     """FindCoordinator: what the key is of decides what right it takes."""
     key_type = work.body.get("keyType", GROUP_KEY)
@@ -84,13 +89,15 @@ def config_resource(work: Work, items: Items, item: Any, name: str | None) -> De
     if not work.view.allowed(kind, items.operation, CLUSTER_NAME if kind == CLUSTER else name or ""):
         without_words = items.operation == "AlterConfigs" and item["resourceType"] in _DECIDED_BY_THE_BROKER
         return denial(error, errorMessage=None) if without_words else denial(error)
-    refused = sorted(
-        config["name"] for config in item.get("configs", ()) if f".{config['name'].lower()}".endswith(_CONFIGS_REFUSED)
-    )
+    configs = paced(item.get("configs", ()))
+    refused = ordered([each["name"] for each in configs if f".{each['name'].lower()}".endswith(_CONFIGS_REFUSED)])
     if refused:
-        for each in refused:
+        for each in paced(refused):
             work.view.refused(known[0], "AlterConfigs", f"{name or CLUSTER_NAME}:{each}", "loads-code")
-        return Denial(POLICY_VIOLATION, f"Not altered through the gateway: {', '.join(refused)}")
+        more = ", and more" if len(refused) > REFUSED_NAMED_MAX else ""
+        return Denial(
+            POLICY_VIOLATION, f"Not altered through the gateway: {', '.join(refused[:REFUSED_NAMED_MAX])}{more}"
+        )
     return None
 
 

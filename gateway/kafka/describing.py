@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.core.slices import ordered, paced
 from gateway.kafka import deciders
 from gateway.kafka.errors import (
     INCONSISTENT_GROUP_PROTOCOL,
@@ -37,7 +38,7 @@ def coordinator_of_one(work: Work) -> Plan | None:
 
 def known_resource_types(work: Work) -> Plan | None:
     """DescribeConfigs with a resource type that nobody knows is refused as a whole."""
-    for resource in work.body["resources"]:
+    for resource in paced(work.body["resources"]):
         if resource["resourceType"] not in deciders.CONFIG_RESOURCE_TYPES:
             return Answer(whole(work, INVALID_REQUEST))
     return None
@@ -50,9 +51,9 @@ def tell_of_one_group(work: Work, answer: Body) -> None:
 
 def tell_of_groups(work: Work, answer: Body) -> None:
     """OffsetFetch from v8 on: each group's topics."""
-    asked = {group["groupId"]: group["topics"] for group in work.forward["groups"]}
-    answer["groups"] = [group for group in answer["groups"] if group["groupId"] in asked]
-    for group in answer["groups"]:
+    asked = {group["groupId"]: group["topics"] for group in paced(work.forward["groups"])}
+    answer["groups"] = [group for group in paced(answer["groups"]) if group["groupId"] in asked]
+    for group in paced(answer["groups"]):
         group["topics"] = _told(work, asked[group["groupId"]], group["topics"])
 
 
@@ -61,12 +62,12 @@ def _told(work: Work, asked: list[Body] | None, answered: list[Body]) -> list[Bo
     described. Brokers exist that take the empty list, which is what is left when every topic is denied, for all."""
     name = "topicId" if work.version >= IDS_OF_OFFSETS_FROM else "name"
     if asked is not None:
-        wanted = {topic[name] for topic in asked}
-        return [topic for topic in answered if topic[name] in wanted]
+        wanted = {topic[name] for topic in paced(asked)}
+        return [topic for topic in paced(answered) if topic[name] in wanted]
     names = work.view.topics
     return [
         topic
-        for topic in answered
+        for topic in paced(answered)
         if (known := names.name(topic[name]) if name == "topicId" else topic[name]) is not None
         and work.view.allowed_quietly(TOPIC, "Describe", known)
     ]
@@ -74,14 +75,14 @@ def _told(work: Work, asked: list[Body] | None, answered: list[Body]) -> list[Bo
 
 def withhold_groups(work: Work, answer: Body) -> None:
     """ConsumerGroupDescribe: a group that has been given a topic that may not be described is not described at all."""
-    for group in answer["groups"]:
+    for group in paced(answer["groups"]):
         names = {
             part["topicName"]
-            for member in group["members"]
+            for member in paced(group["members"])
             for assignment in (member["assignment"], member["targetAssignment"])
-            for part in assignment["topicPartitions"]
+            for part in paced(assignment["topicPartitions"])
         }
-        denied = [name for name in sorted(names) if not work.view.allowed(TOPIC, "Describe", name)]
+        denied = [name for name in paced(ordered(names)) if not work.view.allowed(TOPIC, "Describe", name)]
         if denied:
             group_id = group["groupId"]
             group.clear()
@@ -96,7 +97,7 @@ def withhold_configs(work: Work, answer: Body) -> None:
     """CreateTopics from v5 on: what a topic was made of takes DescribeConfigs on it."""
     if work.version < CONFIGS_ANSWERED_FROM:
         return
-    for topic in answer["topics"]:
+    for topic in paced(answer["topics"]):
         if topic["errorCode"] == NONE and not work.view.allowed_quietly(TOPIC, "DescribeConfigs", topic["name"]):
             topic["configs"] = []
             topic["numPartitions"] = topic["replicationFactor"] = -1
@@ -108,8 +109,8 @@ def start_of_page(work: Work) -> Plan | None:
     cursor = work.body["cursor"]
     if cursor is None:
         return None
-    topics = [topic for topic in work.body["topics"] if topic["name"] >= cursor["topicName"]]
-    named = any(topic["name"] == cursor["topicName"] for topic in topics)
+    topics = [topic for topic in paced(work.body["topics"]) if topic["name"] >= cursor["topicName"]]
+    named = any(topic["name"] == cursor["topicName"] for topic in paced(topics))
     if cursor["partitionIndex"] < 0 or (work.body["topics"] and not named):
         return Answer(whole(work, INVALID_REQUEST))
     if len(topics) != len(work.body["topics"]):
@@ -128,26 +129,25 @@ def all_by_name(work: Work) -> Plan | None:
         return None
     cursor, view = work.body["cursor"], work.view
     start = "" if cursor is None else cursor["topicName"]
-    names = sorted(
-        name for name in view.topics.names() if name >= start and view.allowed_quietly(TOPIC, "Describe", name)
-    )
+    known = paced(list(view.topics.names()))
+    names = ordered([name for name in known if name >= start and view.allowed_quietly(TOPIC, "Describe", name)])
     if not names:
         return Answer({"topics": []})
-    topics = [{"name": name} for name in names]
+    topics = [{"name": name} for name in paced(names)]
     work.body = {**work.body, "topics": topics}
     work.change(topics=topics)
     work.steps.append(_drop_missing)
     return None
 
 
-def _drop_missing(answer: Body) -> None:
+def _drop_missing(work: Work, answer: Body) -> None:
     """A topic deleted since its name was seen is no member of a list of all."""
-    answer["topics"] = [topic for topic in answer["topics"] if topic["errorCode"] != UNKNOWN_TOPIC_OR_PARTITION]
+    answer["topics"] = [topic for topic in paced(answer["topics"]) if topic["errorCode"] != UNKNOWN_TOPIC_OR_PARTITION]
 
 
 def page_of_allowed(work: Work) -> Plan | None:
     """A cursor at a topic that is not asked for (any more) would be refused: the page then starts at the next one."""
     cursor = work.forward["cursor"]
-    if cursor is not None and all(topic["name"] != cursor["topicName"] for topic in work.forward["topics"]):
+    if cursor is not None and all(topic["name"] != cursor["topicName"] for topic in paced(work.forward["topics"])):
         work.change(cursor=None)
     return None

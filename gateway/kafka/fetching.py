@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from gateway.core.slices import paced
 from gateway.kafka.errors import TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID
 from gateway.kafka.plan import Answer, Body, Plan
 from gateway.kafka.replies import whole
@@ -61,15 +62,17 @@ def check_answer(work: Work, answer: Body) -> None:
     """No record of a topic that may not be read leaves the gateway; the client is then made to start a session anew."""
     by_id = work.version >= IDS_FROM
     withheld = False
-    for topic in answer["responses"]:
+    for topic in paced(answer["responses"]):
         name = work.view.topics.name(topic["topicId"]) if by_id else topic["topic"]
         if name is not None and work.view.allowed_quietly(TOPIC, "Read", name):
             continue
         error = TOPIC_AUTHORIZATION_FAILED if name is not None else UNKNOWN_TOPIC_ID
-        found = [each for each in topic["partitions"] if each["errorCode"] != error or len(each["records"] or b"")]
+        found = [
+            each for each in paced(topic["partitions"]) if each["errorCode"] != error or len(each["records"] or b"")
+        ]
         if found and name is not None:
             work.view.allowed(TOPIC, "Read", name)  # which audits the denial
-        for partition in found:
+        for partition in paced(found):
             index = partition["partitionIndex"]
             partition.clear()
             partition.update(partitionIndex=index, errorCode=error, **DENIED)

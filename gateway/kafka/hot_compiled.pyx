@@ -6,14 +6,16 @@ Octets are read in kafka.octets and kafka.scans, within bounds. Here they meet w
 places. No octet of a message is kept behind a call.
 """
 
+from cpython.array cimport array
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.list cimport PyList_GET_ITEM, PyList_SetItem
 from cpython.long cimport PyLong_FromLongLong, PyLong_FromUnsignedLongLong
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
 from gateway.kafka.octets cimport (
     FETCH_FLEXIBLE, FETCH_NODE_ENDPOINTS, FETCH_TOPIC_IDS, PRODUCE_FLEXIBLE, PRODUCE_TOPIC_IDS, SHORT,
@@ -25,23 +27,37 @@ from gateway.kafka.scans cimport (
     Fetch, Produce, Topics, answer_tags, produced_plainly, scan_fetch_body, scan_produce_body,
 )
 
+from gateway.core.limits import AT as _AT
+from gateway.core.limits import BURST_SECONDS as _BURST_SECONDS
+from gateway.core.limits import CONSUMED as _CONSUMED
+from gateway.core.limits import CONSUMED_AT_ONCE as _CONSUMED_AT_ONCE
+from gateway.core.limits import LEVEL as _LEVEL
+from gateway.core.limits import PRODUCED as _PRODUCED
+from gateway.core.limits import PRODUCED_AT_ONCE as _PRODUCED_AT_ONCE
+from gateway.core.limits import RATE as _RATE
+from gateway.core.limits import REQUESTS as _REQUESTS
+from gateway.core.limits import SETTLES_AT as _SETTLES_AT
 from gateway.kafka.answers import FETCHES_MAX as _FETCHES_MAX
+from gateway.kafka.answers import Expected
 from gateway.kafka.charging import LARGE as _LARGE
 from gateway.kafka.fetch_answer import LOOKAHEAD as _LOOKAHEAD
 from gateway.kafka.fetch_answer import TAIL_OCTETS_MAX as _TAIL_OCTETS_MAX
 from gateway.kafka.fetch_answer import UNKNOWN_MAX as _UNKNOWN_MAX
 from gateway.kafka.fetch_answer import Declined, Withheld, blank
 from gateway.kafka.primitives import Malformed
+from gateway.kafka.remembered import REQUEST_OCTETS_MAX as _REQUEST_OCTETS_MAX
 from gateway.kafka.scan import FetchScan, ProduceScan
 from gateway.kafka.short_way import FRAMES_MAX as _FRAMES_MAX
 from gateway.kafka.short_way import STREAMED_FROM as _STREAMED_FROM
 from gateway.kafka.short_way import STREAMED_FRONT as _STREAMED_FRONT
 
-FORM = 2  # as short_way.FORM; changed by hand, so that what was built before is noticed
+FORM = 4  # as short_way.FORM; changed by hand, so that what was built before is noticed
 
 cdef enum:
     PRODUCE = 0
     FETCH = 1
+    METADATA = 3
+    METADATA_FLEXIBLE = 9
     PREFIX = 4
     HEADER_OCTETS_MIN = 10
     FRAMES_ROOM = 256
@@ -49,6 +65,7 @@ cdef enum:
 cdef int64_t FETCHES_MAX = _FETCHES_MAX
 cdef int64_t LARGE = _LARGE
 cdef int64_t LOOKAHEAD = _LOOKAHEAD
+cdef int64_t REQUEST_OCTETS_MAX = _REQUEST_OCTETS_MAX
 cdef int64_t TAIL_OCTETS_MAX = _TAIL_OCTETS_MAX
 cdef int64_t UNKNOWN_MAX = _UNKNOWN_MAX
 cdef int64_t STREAMED_FROM = _STREAMED_FROM
@@ -475,19 +492,67 @@ cdef enum:
     SUMS_MAX = 4096
     NO_PLACE = 0
 
-cdef Sum sums[SUMS_MAX]  # the process's, as `topics`
+cdef Sum sums[SUMS_MAX]  # the process's, as `topics`; each pair is held from `hold` to `let_go`
+
+
+cdef inline void hold(int64_t at, PyObject* pair, int64_t octets) noexcept:
+    Py_INCREF(<object>pair)
+    sums[at].pair = pair
+    sums[at].octets = octets
+
+
+cdef inline void let_go(int64_t first, int64_t behind) noexcept:
+    while first < behind:
+        Py_DECREF(<object>sums[first].pair)
+        first += 1
+
+
+# Where an account's numbers stand (core.limits).
+cdef enum:
+    RATE, LEVEL, AT
+cdef enum:
+    SETTLES_AT, PRODUCED_AT_ONCE, CONSUMED_AT_ONCE
+cdef enum:
+    REQUESTS, PRODUCED, CONSUMED
+
+cdef double BURST_SECONDS = _BURST_SECONDS
+
+if (
+    (RATE, LEVEL, AT) != (_RATE, _LEVEL, _AT)
+    or (SETTLES_AT, PRODUCED_AT_ONCE, CONSUMED_AT_ONCE) != (_SETTLES_AT, _PRODUCED_AT_ONCE, _CONSUMED_AT_ONCE)
+    or (REQUESTS, PRODUCED, CONSUMED) != (_REQUESTS, _PRODUCED, _CONSUMED)
+):
+    raise ImportError("an account's numbers have another order")
+
+
+cdef inline double* of(array numbers) noexcept:
+    return numbers.data.as_doubles
+
+
+cdef inline bint afford(double* bucket, double amount, double now) noexcept nogil:
+    """As core.limits.Bucket.afford."""
+    cdef double level = bucket[LEVEL]
+    cdef bint affordable
+    if now > bucket[AT]:
+        level = min(bucket[RATE] * BURST_SECONDS, level + (now - bucket[AT]) * bucket[RATE])
+        bucket[AT] = now
+    affordable = level >= amount
+    bucket[LEVEL] = level - amount if affordable else level
+    return affordable
 
 
 cdef class ShortWay:
     """As kafka.short_way.ShortWay."""
 
-    cdef object _host, _monotonic, _wall, _now, _policies, _tally, _backend, _queue, _places, _append, _popleft
+    cdef object _host, _monotonic, _wall, _policies, _tally, _backend, _queue, _places, _append, _popleft
     cdef object _from_client, _from_upstream, _traffic, _account, _fast, _policy, _offered, _cells
-    cdef object _produce_cell, _fetch_cell
+    cdef object _produce_cell, _fetch_cell, _again
+    cdef list _to_client
+    cdef array _requests, _produce, _consume, _pace, _used
     cdef dict _write_names, _write_ids, _read_names, _read_ids
     cdef FetchAnswer _fetched
     cdef int64_t _frame_bytes_max, _in_flight_max, _generation, _generation_seen
-    cdef double _ends_at, _valid_until
+    cdef double _ends_at, _valid_until, _now
     cdef bint _open, _free, _parked
     cdef int _produce_first, _produce_last, _fetch_first, _fetch_last
     cdef readonly bint streaming
@@ -496,6 +561,7 @@ cdef class ShortWay:
 
     def __init__(self, host, context, queue, from_client, from_upstream):
         self._host = host
+        self._to_client = host.effects.to_client
         self._monotonic, self._wall = context.clock.monotonic, context.clock.wall
         self._policies, self._tally, self._backend = context.policies, context.tally, context.backend
         self._frame_bytes_max = context.limits.frame_bytes_max
@@ -513,9 +579,14 @@ cdef class ShortWay:
             return
         if traffic is not self._traffic:
             self._traffic = traffic
-            self._account = traffic.charging.account
+            self._account = account = traffic.charging.account
+            self._requests, self._produce, self._consume = account.numbers()
+            self._pace, self._used = account.pace, account.used
+            if min(map(len, (self._requests, self._produce, self._consume, self._pace, self._used))) < 3:
+                raise ValueError("an account without its numbers")
             self._fast = fast = traffic.fast
             self._cells = traffic.cells
+            self._again = traffic.again
             self._produce_cell = self._fetch_cell = None
             self._write_names, self._write_ids = fast.write_names, fast.write_ids
             self._read_names, self._read_ids = fast.read_names, fast.read_ids
@@ -537,7 +608,7 @@ cdef class ShortWay:
     cdef bint current(self) except -1:
         """Whether what the session saw last still holds."""
         self._now = self._monotonic()
-        if <double>self._now >= self._ends_at:
+        if self._now >= self._ends_at:
             return False
         if self._policies.current is not self._policy or <int64_t>self._tally.generation != self._generation_seen:
             self.learn()
@@ -558,6 +629,30 @@ cdef class ShortWay:
             self._fetch_cell = self._cells.get(FETCH)
         return 0
 
+    cdef bint spend(self, int64_t requests, int64_t produced) except -1:
+        """As core.limits.Account.spend, which is asked where something is to be settled with other workers."""
+        cdef double* pace = of(self._pace)
+        if self._now >= pace[SETTLES_AT] or produced > pace[PRODUCED_AT_ONCE]:
+            return self._account.spend(requests, produced, self._now)
+        if self._account.owing or not afford(of(self._requests), requests, self._now):
+            return False
+        if produced and not afford(of(self._produce), produced, self._now):
+            of(self._requests)[LEVEL] += requests
+            return False
+        of(self._used)[REQUESTS] += requests
+        of(self._used)[PRODUCED] += produced
+        return True
+
+    cdef bint spend_consumed(self, int64_t octets) except -1:
+        """As core.limits.Account.spend_consumed."""
+        cdef double* pace = of(self._pace)
+        if self._now >= pace[SETTLES_AT] or octets > pace[CONSUMED_AT_ONCE]:
+            return self._account.spend_consumed(octets, self._now)
+        if not afford(of(self._consume), octets, self._now):
+            return False
+        of(self._used)[CONSUMED] += octets
+        return True
+
     # From the client
 
     def requests(self, data):
@@ -571,6 +666,8 @@ cdef class ShortWay:
             while True:
                 octets = self.some_requests(<Octets>view.buf + taken, view.len - taken)
                 if octets == 0:
+                    octets = self.metadata(<Octets>view.buf + taken, view.len - taken)
+                if octets == 0:
                     break
                 taken += octets
         finally:
@@ -581,8 +678,16 @@ cdef class ShortWay:
         return taken
 
     cdef int64_t some_requests(self, Octets data, int64_t end) except -1:
+        cdef int64_t summed = 0
+        try:
+            return self.take_requests(data, end, &summed)
+        finally:
+            let_go(0, summed)
+
+    cdef int64_t take_requests(self, Octets data, int64_t end, int64_t* summed) except -1:
+        """`summed`: how many of `sums` are held, at any time."""
         cdef int64_t position = 0, produced = 0, size, wanted = PREFIX, held = len(self._places), room, fetches
-        cdef int64_t taken = 0, summed = 0, before, at, count = 0, fetched = 0
+        cdef int64_t taken = 0, before, at, count = 0, fetched = 0
         cdef uint64_t places[FRAMES_ROOM]
         cdef uint64_t place = 0
         cdef int api_key
@@ -596,10 +701,11 @@ cdef class ShortWay:
             if size > end - position - PREFIX:
                 wanted = PREFIX + size
                 break
-            before = summed
-            api_key = self.request(data + position + PREFIX, size, &summed, &place)
+            before = summed[0]
+            api_key = self.request(data + position + PREFIX, size, summed, &place)
             if api_key < 0:
-                summed = before
+                let_go(before, summed[0])
+                summed[0] = before
                 break
             taken += 1
             if place != NO_PLACE:
@@ -610,11 +716,11 @@ cdef class ShortWay:
             if api_key == PRODUCE or size > LARGE:
                 produced += size
             position += PREFIX + size
-        if taken and not self._account.spend(taken, produced, self._now):
+        if taken and not self.spend(taken, produced):
             wanted = PREFIX
             taken = position = 0
         if taken:
-            for at in range(summed):
+            for at in range(summed[0]):
                 pair = <object>sums[at].pair
                 add(pair, 0, 1)
                 if sums[at].octets:
@@ -680,14 +786,57 @@ cdef class ShortWay:
             )
             if pair == NULL:
                 return -1
-            sums[summed[0]].pair = pair  # the verdicts hold it, and nothing changes them before it is added to
-            sums[summed[0]].octets = topics.of[at].octets
+            hold(summed[0], pair, topics.of[at].octets)
             summed[0] += 1
         place[0] = (
             NO_PLACE if api_key == PRODUCE and produce.acks == 0
             else <uint64_t><uint32_t>int32_at(frame + 4) << 32 | <uint64_t>api_key << 16 | <uint64_t>version
         )
         return api_key
+
+    cdef int64_t metadata(self, Octets data, int64_t end) except -1:
+        """A request for Metadata, if it is the next one and was decided before: how many octets it takes."""
+        cdef int64_t size, at
+        cdef int version, length
+        cdef Octets frame = data + PREFIX, flag
+        cdef Cursor c
+        if end < PREFIX + HEADER_OCTETS_MIN or int16_at(frame) != METADATA or METADATA not in self._cells:
+            return 0
+        size, version, length = int32_at(data), int16_at(frame + 2), int16_at(frame + 8)
+        if not HEADER_OCTETS_MIN <= size <= self._frame_bytes_max or size > end - PREFIX or length < -1:
+            return 0
+        offered = self._offered.get(METADATA)
+        if offered is None or not offered[0] <= version <= offered[1] or self._queue.full:
+            return 0
+        start_at(&c, frame, size)
+        span(&c, HEADER_OCTETS_MIN)
+        if length >= left(&c):
+            return 0
+        for at in range(length):
+            if c.at[at] >= 0x80:
+                return 0
+        if length > 0:
+            span(&c, length)
+        if version >= METADATA_FLEXIBLE:
+            flag = span(&c, 1)
+            if flag == NULL or flag[0]:
+                return 0
+        if left(&c) > REQUEST_OCTETS_MAX:
+            return 0
+        asked = self._again.find(version, PyBytes_FromStringAndSize(<char*>c.at, left(&c)))
+        if asked is None or asked.sent is not None:
+            return 0
+        if not self.spend(1, size if size > LARGE else 0):
+            return 0
+        self._again.count(asked)
+        expected = Expected(int32_at(frame + 4), METADATA, version, asked.asked)
+        expected.remembered = asked
+        self._append(expected)
+        self._cells[METADATA].value += 1
+        self.requests_taken += 1
+        if self._queue.full:
+            self._host.parked = True
+        return PREFIX + size
 
     # From the broker
 
@@ -702,10 +851,12 @@ cdef class ShortWay:
                 taken = self.go_on(<Octets>view.buf, view.len)
             if self._free and not self.streaming:
                 taken += self.some_answers(<Octets>view.buf + taken, view.len - taken)
+            self.octets_out += taken
+            if not taken and self._free and not self.streaming:
+                taken = self.metadata_answer(<Octets>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
         if taken:
-            self.octets_out += taken
             self._from_upstream.value += taken
         return taken
 
@@ -748,6 +899,57 @@ cdef class ShortWay:
         self._host.upstream_wanted = wanted
         return position
 
+    cdef int64_t metadata_answer(self, Octets data, int64_t end) except -1:
+        """An answer to Metadata, if it is the next one and came before: the client's form of it goes out instead."""
+        cdef int64_t size, head = 2 * PREFIX, given, octets
+        cdef int version
+        cdef object place, asked, before
+        if end < 2 * PREFIX + 1 or not self._places:
+            return 0
+        place = self._places[0]
+        if type(place) is not Expected:
+            return 0
+        asked, size = place.remembered, int32_at(data)
+        if asked is None or not PREFIX < size <= self._frame_bytes_max:
+            return 0
+        if int32_at(data + PREFIX) != <int32_t>place.correlation_id:
+            return 0
+        if size > end - PREFIX:
+            self._host.upstream_wanted = PREFIX + size
+            return 0
+        version = place.version
+        if place.throttle_ms or place.kept or <int>place.asked != version or not self._again.holds(asked):
+            return 0
+        if version >= METADATA_FLEXIBLE:
+            if data[head]:
+                return 0
+            head += 1
+        if self.session_is_next():
+            return 0
+        given = PREFIX + size - head
+        for before in asked.answers:
+            if as_before(before, data + head, given):
+                if size > LARGE and not self.spend_consumed(size):
+                    return 0
+                octets = self.answer_by(data + PREFIX, head - PREFIX, before[1])
+                self.octets_out += octets
+                self.passed(METADATA)
+                self._host.upstream_wanted = PREFIX
+                return PREFIX + size
+        return 0
+
+    cdef int64_t answer_by(self, Octets header, int64_t octets, bytes body) except -1:
+        """Leave an answer for the client: a length, a header as it came, a body. How many octets it has."""
+        cdef int64_t size = PyBytes_GET_SIZE(body)
+        cdef bytes whole = PyBytes_FromStringAndSize(NULL, PREFIX + octets + size)
+        cdef uint8_t* to = <uint8_t*>PyBytes_AS_STRING(whole)
+        cdef uint32_t length = <uint32_t>(octets + size)
+        to[0], to[1], to[2], to[3] = length >> 24, length >> 16 & 0xFF, length >> 8 & 0xFF, length & 0xFF
+        memcpy(to + PREFIX, header, <size_t>octets)
+        memcpy(to + PREFIX + octets, PyBytes_AS_STRING(body), <size_t>size)
+        self._to_client.append(whole)
+        return PREFIX + octets + size
+
     cdef int64_t begin(self, Octets data, int64_t there, int64_t size, int version) except -1:
         """Walk what there is of an answer to Fetch. 0: it goes the general way."""
         cdef FetchAnswer fetched = self._fetched
@@ -755,7 +957,7 @@ cdef class ShortWay:
         fetched.start(PREFIX + size, version)
         if fetched.walk(data, there, self._read_ids if fetched.by_id else self._read_names, &taken) != GOES_ON:
             return 0
-        if not self._account.spend_consumed(size, self._now):
+        if not self.spend_consumed(size):
             return 0
         fetched.tally()
         self.streaming = fetched.left > 0
@@ -819,6 +1021,12 @@ cdef class ShortWay:
         if self._host.parked and not self._parked and not self._queue.full:
             self._host.parked = False
         return 0
+
+
+cdef inline bint as_before(tuple before, Octets data, int64_t size) except -1:
+    """Whether these are the octets that an answer had."""
+    cdef bytes given = before[0]
+    return PyBytes_GET_SIZE(given) == size and memcmp(PyBytes_AS_STRING(given), data, <size_t>size) == 0
 
 
 cdef inline int add(object pair, Py_ssize_t index, int64_t amount) except -1:

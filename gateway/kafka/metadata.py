@@ -8,7 +8,9 @@ beforehand by a request of its own (plan.TopicsToCreate); what it may not is ans
 from __future__ import annotations
 
 import re
+from functools import partial
 
+from gateway.core.slices import ordered, paced
 from gateway.kafka.errors import INVALID_REQUEST, TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_OR_PARTITION
 from gateway.kafka.plan import ZERO_ID, Answer, Body, Plan, TopicsToCreate, Wait
 from gateway.kafka.replies import whole
@@ -32,8 +34,8 @@ def refuse_ids_where_unsupported(work: Work) -> Plan | None:
     if not IDS_IN_BODY_FROM <= work.version < IDS_FROM or work.body["topics"] is None:
         return None
     topics = work.body["topics"]
-    if any(topic["name"] is None or topic["topicId"] != ZERO_ID for topic in topics):
-        work.body = {**work.body, "topics": [{**topic, "name": topic["name"] or ""} for topic in topics]}
+    if any(topic["name"] is None or topic["topicId"] != ZERO_ID for topic in paced(topics)):
+        work.body = {**work.body, "topics": [{**topic, "name": topic["name"] or ""} for topic in paced(topics)]}
         return Answer(whole(work, INVALID_REQUEST))
     return None
 
@@ -47,10 +49,10 @@ def names_or_ids(work: Work) -> Plan | None:
         work.body = {**work.body, "topics": None}
         work.change(topics=None)
     topics = work.body["topics"]
-    if work.version < IDS_FROM or not topics or all(topic["topicId"] == ZERO_ID for topic in topics):
+    if work.version < IDS_FROM or not topics or all(topic["topicId"] == ZERO_ID for topic in paced(topics)):
         return None
-    by_id = [{**topic, "name": None} for topic in topics if topic["topicId"] != ZERO_ID]
-    if by_id != topics:
+    by_id = [{**topic, "name": None} for topic in paced(topics) if topic["topicId"] != ZERO_ID]
+    if len(by_id) != len(topics) or any(topic["name"] is not None for topic in paced(topics)):
         work.body = {**work.body, "topics": by_id}
         work.change(topics=by_id)
     return None
@@ -64,7 +66,7 @@ def create_first(work: Work) -> Plan | None:
         return None
     unknown = {
         topic["name"]
-        for topic in work.forward["topics"]
+        for topic in paced(work.forward["topics"])
         if topic["name"] is not None and view.topics.topic_id(topic["name"]) is None
     }
     if not unknown:
@@ -72,13 +74,13 @@ def create_first(work: Work) -> Plan | None:
     if view.allowed_quietly(CLUSTER, "Create", CLUSTER_NAME):
         creatable = unknown
     else:
-        creatable = {name for name in sorted(unknown) if view.allowed_quietly(TOPIC, "Create", name)}
-    asked = frozenset(name for name in creatable if is_topic_name(name) and name not in view.missing_names)
+        creatable = {name for name in paced(ordered(unknown)) if view.allowed_quietly(TOPIC, "Create", name)}
+    asked = frozenset(name for name in paced(creatable) if is_topic_name(name) and name not in view.missing_names)
     if asked:
         return Wait(TopicsToCreate(view.backend, asked))
     refused = unknown - creatable
     if refused:
-        work.steps.append(lambda answer: _refuse_missing(work, answer, refused))
+        work.steps.append(partial(_refuse_missing, refused))
     return None
 
 
@@ -87,8 +89,8 @@ def is_topic_name(name: str) -> bool:
     return _TOPIC_NAME.fullmatch(name) is not None and name not in (".", "..")
 
 
-def _refuse_missing(work: Work, answer: Body, refused: set[str]) -> None:
-    for topic in answer["topics"]:
+def _refuse_missing(refused: set[str], work: Work, answer: Body) -> None:
+    for topic in paced(answer["topics"]):
         if topic["errorCode"] == UNKNOWN_TOPIC_OR_PARTITION and topic["name"] in refused:
             work.view.allowed(TOPIC, "Create", topic["name"])
             topic["errorCode"] = TOPIC_AUTHORIZATION_FAILED
@@ -113,8 +115,8 @@ def drop_what_was_not_asked(work: Work, answer: Body) -> None:
     asked = work.forward["topics"]
     if asked is None:
         return
-    names = {topic["name"] for topic in asked} - {None}
-    ids = {topic.get("topicId", ZERO_ID) for topic in asked} - {ZERO_ID}
+    names = {topic["name"] for topic in paced(asked)} - {None}
+    ids = {topic.get("topicId", ZERO_ID) for topic in paced(asked)} - {ZERO_ID}
     answer["topics"] = [
-        topic for topic in answer["topics"] if topic["name"] in names or topic.get("topicId", ZERO_ID) in ids
+        topic for topic in paced(answer["topics"]) if topic["name"] in names or topic.get("topicId", ZERO_ID) in ids
     ]

@@ -20,8 +20,15 @@ class Later(Enum):
     LATER = 0
 
 
+class Unfinished(Enum):
+    """It is being decided in slices, and this one is over; the same octets are shown again when its turn comes."""
+
+    UNFINISHED = 0
+
+
 AS_IT_IS: Final = AsItIs.AS_IT_IS
 LATER: Final = Later.LATER
+UNFINISHED: Final = Unfinished.UNFINISHED
 
-Outcome = AsItIs | Later | bytes | Ask | Close | None
+Outcome = AsItIs | Later | Unfinished | bytes | Ask | Close | None
 """bytes: it goes on changed. None: the gateway answers or drops it by itself. Ask: it waits for this to be told."""

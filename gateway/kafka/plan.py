@@ -6,7 +6,7 @@ order of answers, parks while a fact is wanted, and hands the broker's answer to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -96,8 +96,12 @@ class View(Protocol):
         ...
 
 
-Finish = Callable[[Body], Body]
-"""The broker's answer (decoded, may be changed in place) to the client's."""
+class Finish(Protocol):
+    """The broker's answer (decoded, may be changed in place) to the client's."""
+
+    def __call__(self, answer: Body, view: View | None = None) -> Body:
+        """`view`: of another connection than the request was decided for, with the same rights."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ keeps sending topics that the request no longer names.
 
 from __future__ import annotations
 
+from gateway.core.slices import paced
 from gateway.kafka.errors import TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID
 from gateway.kafka.hot import scan_fetch, scan_produce
 from gateway.kafka.plan import ZERO_ID
@@ -24,6 +25,8 @@ NAME_BYTES_MAX = 249
 """Of any topic that can exist; longer names are not remembered, since they would only fill memory."""
 
 Verdicts = dict[bytes, list[int]]
+Octets = list[tuple[list[int], int]]
+"""Sums of the audit, and what is to be added to them."""
 
 
 class FastPath:
@@ -103,27 +106,34 @@ class FastPath:
             verdicts[topic][0] += 1
         return True
 
-    def tally_produced(self, frame: memoryview, body_offset: int, version: int) -> None:
-        """Sum the bytes of a Produce request that the engine decided, for the topics that were allowed."""
+    def produced(self, frame: memoryview, body_offset: int, version: int) -> Octets:
+        """The bytes of a Produce request that the engine decided, with the sums of the topics that were allowed."""
+        sums: Octets = []
         scan = scan_produce(frame, body_offset, version)
         by_id = version >= PRODUCE_TOPIC_IDS
         verdicts = self.write_ids if by_id else self.write_names
-        for topic, octets in zip(scan.topics, scan.topic_octets, strict=True):
+        for topic, octets in paced(zip(scan.topics, scan.topic_octets, strict=True)):
             if self._all_allowed(verdicts, (topic,), by_id, "Write"):
-                verdicts[topic][1] += octets
+                sums.append((verdicts[topic], octets))
+        return sums
 
-    def fetched(self, walk: FetchWalk, version: int) -> bool:
-        """Sum an answer's bytes; whether it may go on as it is: every topic in it is still allowed."""
+    def fetched(self, walk: FetchWalk, version: int, again: bool) -> bool:
+        """Sum an answer's bytes, unless it is looked at again; whether it may go on as it is: every topic in it is
+        still allowed."""
         by_id = version >= FETCH_TOPIC_IDS
         verdicts = self.read_ids if by_id else self.read_names
         good = not walk.has_node_endpoints
-        for topic, octets in zip(walk.topics, walk.topic_octets, strict=True):
+        sums: Octets = []
+        for topic, octets in paced(zip(walk.topics, walk.topic_octets, strict=True)):
             pair = verdicts.get(topic)
             if pair is None and self._look(verdicts, topic, by_id, "Read"):
                 pair = verdicts[topic]
             if pair is None:
                 good = False
             else:
+                sums.append((pair, octets))
+        if not again:
+            for pair, octets in sums:
                 pair[1] += octets
         return good
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.core.slices import paced
 from gateway.kafka.errors import TOPIC_AUTHORIZATION_FAILED
 from gateway.kafka.plan import Body, Plan, Refuse
 from gateway.kafka.reasons import PRODUCE_UNANSWERED
@@ -34,8 +35,8 @@ def has_transactional_batch(body: Body) -> bool:
     """
     return any(
         is_transactional(partition["records"])
-        for topic in body["topicData"]
-        for partition in topic["partitionData"]
+        for topic in paced(body["topicData"])
+        for partition in paced(topic["partitionData"])
         if partition["records"] is not None
     )
 

@@ -3,6 +3,7 @@
 `answer` says whether a frame goes on as it is or gives its client's form: what the request's plan has to change in it
 is changed, addresses never leave as the broker wrote them, and throttle times (KIP-219) are the larger of the
 gateway's and the broker's. Answers to Produce and Fetch are walked, and decoded only where something is to change.
+A long answer is taken in slices (core.slices): UNFINISHED until the last, and begun anew if the rights change.
 The session knows which answer is due, and calls.
 """
 
@@ -10,15 +11,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from gateway.core.clock import Clock
+from gateway.core.slices import Walk, Walks, let_go, paced
 from gateway.kafka import authorize, codec
+from gateway.kafka.again import Again
 from gateway.kafka.answers import Expected
 from gateway.kafka.api_versions import framed
 from gateway.kafka.backend import BackendState
 from gateway.kafka.charging import Charging
 from gateway.kafka.errors import UNKNOWN_TOPIC_ID
-from gateway.kafka.outcomes import AS_IT_IS, AsItIs
+from gateway.kafka.outcomes import AS_IT_IS, UNFINISHED, AsItIs, Unfinished
 from gateway.kafka.plan import Body, Finish, Forward
 from gateway.kafka.produce_fetch import FastPath
 from gateway.kafka.remembered import METADATA, Asked
@@ -36,24 +40,83 @@ _WITHOUT_TOPICS: Mapping[int, Body] = {
 class Relay:
     """One connection's answers."""
 
-    __slots__ = ("_backend", "_charging", "_clock", "_fast", "_view")
+    __slots__ = (
+        "_again", "_backend", "_begun_before", "_charging", "_clock", "_fast", "_held", "_summed", "_under_way",
+        "_view", "_walks",
+    )  # fmt: skip
 
     def __init__(
-        self, backend: BackendState, clock: Clock, view: SessionView, fast: FastPath, charging: Charging
+        self,
+        backend: BackendState,
+        clock: Clock,
+        walks: Walks,
+        view: SessionView,
+        fast: FastPath,
+        again: Again,
+        charging: Charging,
     ) -> None:
         self._backend = backend
         self._clock = clock
+        self._walks = walks
         self._view = view
         self._fast = fast
+        self._again = again
         self._charging = charging
+        self._held: float | None = None
+        """What the answer at hand was charged with, once it was."""
+        self._summed = False
+        """The octets of the Fetch answer at hand are in the audit's sums."""
+        self._under_way: Walk[AsItIs | bytes] | None = None
+        self._begun_before = False
+        """The answer at hand was begun under other rights: what was denied then is not written a second time."""
 
-    def answer(self, expected: Expected, frame: memoryview, now: float) -> AsItIs | bytes:
+    def stop(self) -> None:
+        """Give up what is being taken in slices."""
+        walk, self._under_way = self._under_way, None
+        if walk is not None:
+            walk.stop()
+            self._charging.spent(walk.spent)
+
+    def begin_anew(self) -> None:
+        """The rights have changed."""
+        self._begun_before = self._begun_before or self._under_way is not None
+        self.stop()
+
+    def answer(self, expected: Expected, frame: memoryview, now: float) -> AsItIs | Unfinished | bytes:
         """The client's form of one of the broker's answers (without its length prefix). Raises codec.Malformed."""
+        if self._under_way is not None:
+            return self._go_on(self._under_way)
+        if self._held is None:
+            self._charging.account.let_go(expected.kept)
+            expected.kept = 0  # so that a connection that ends over this answer does not give it back twice
+            self._held = self._charging.answer(expected.api_key, len(frame), now)
+        throttle_ms = max(expected.throttle_ms, milliseconds(self._held))
+        made: AsItIs | bytes | None = None
+        remembered = expected.remembered
+        if remembered is not None and self._again.holds(remembered) and not throttle_ms:
+            made = self._answered_before(expected, remembered, frame)
+        if made is None and len(frame) > self._walks.octets:
+            work = partial(self._answer, expected, memoryview(bytes(frame)), throttle_ms)
+            self._under_way = self._walks.begin(self._view.principal, self._clock, work)
+            return UNFINISHED if self._under_way is None else self._go_on(self._under_way)
+        self._held = None
+        if made is None:
+            began = self._clock.monotonic()
+            made = self._answer(expected, frame, throttle_ms)
+            self._charging.spent(self._clock.monotonic() - began)
+            self._summed = False
+        return made
+
+    def _go_on(self, walk: Walk[AsItIs | bytes]) -> AsItIs | Unfinished | bytes:
+        if not walk.go_on():
+            return UNFINISHED
+        self._under_way = self._held = None
+        self._begun_before = self._summed = False
+        self._charging.spent(walk.spent)
+        return walk.outcome
+
+    def _answer(self, expected: Expected, frame: memoryview, throttle_ms: int) -> AsItIs | bytes:
         api_key, version, asked = expected.api_key, expected.version, expected.asked
-        self._charging.account.let_go(expected.kept)
-        expected.kept = 0  # so that a connection that ends over this answer does not give it back twice
-        held = self._charging.answer(api_key, len(frame), now)
-        throttle_ms = max(expected.throttle_ms, milliseconds(held))
         _, offset = codec.parse_response_header(api_key, asked, frame)
         finish = expected.finish
         if api_key in (PRODUCE, FETCH) and asked == version:
@@ -64,7 +127,7 @@ class Relay:
                 finish = self._finish_of(api_key, version)
         remembered = expected.remembered
         if remembered is not None:
-            if remembered.rights is self._view.rights and not throttle_ms:
+            if self._again.holds(remembered) and not throttle_ms:
                 return self._remembered_answer(expected, remembered, frame, offset)
             finish = remembered.finish_for(self._view)
         if finish is None and not throttle_ms and asked == version:
@@ -76,28 +139,33 @@ class Relay:
     ) -> bytes:
         """An answer decoded, changed and encoded again, with its length prefix."""
         api_key = expected.api_key
-        began = self._clock.monotonic()
         body = codec.decode_response(api_key, expected.asked, frame[offset:])
         if finish is not None:
-            self._view.begin(codec.APIS[api_key].name, answer=True)
+            self._view.begin(codec.APIS[api_key].name, answer=True, again=self._begun_before)
             body = finish(body)
             self._view.end()
         if throttle_ms:
             merge_throttle(api_key, expected.version, body, throttle_ms)
         made = framed(api_key, expected.version, expected.correlation_id, body)
-        self._charging.deciding(began)
+        let_go(body)
         return made
+
+    def _answered_before(self, expected: Expected, remembered: Asked, frame: memoryview) -> bytes | None:
+        """An answer to what was asked before in the same words: as then, if the broker says the same."""
+        _, offset = codec.parse_response_header(METADATA, expected.asked, frame)
+        made = remembered.answer(bytes(frame[offset:]))
+        if made is None:
+            return None
+        header = codec.encode_response_header(METADATA, expected.version, expected.correlation_id)
+        return b"".join((struct.pack(">i", len(header) + len(made)), header, made))
 
     def _remembered_answer(
         self, expected: Expected, remembered: Asked, frame: memoryview, offset: int
     ) -> AsItIs | bytes:
-        """An answer to what was asked before in the same words: as then, if the broker says the same."""
+        """The first of its words: finished, and remembered."""
         version = expected.version
         given = bytes(frame[offset:])
         header = codec.encode_response_header(METADATA, version, expected.correlation_id)
-        made = remembered.answer(given)
-        if made is not None:
-            return b"".join((struct.pack(">i", len(header) + len(made)), header, made))
         finish = remembered.finish_for(self._view)
         if finish is None and expected.asked == version:
             return AS_IT_IS
@@ -115,7 +183,8 @@ class Relay:
             throttle_offset = produced.throttle_offset
         else:
             fetched = walk_fetch_response(frame, offset, expected.version)
-            codes, good = fetched.error_codes, self._fast.fetched(fetched, expected.version)
+            codes, good = fetched.error_codes, self._fast.fetched(fetched, expected.version, self._summed)
+            self._summed = True
             throttle_offset = fetched.throttle_offset
         if UNKNOWN_TOPIC_ID in codes:
             self._forget(expected, frame, offset)
@@ -136,7 +205,7 @@ class Relay:
         topics, partitions = ("responses", "partitionResponses" if expected.api_key == PRODUCE else "partitions")
         unknown = [
             bytes(topic["topicId"])
-            for topic in body[topics]
+            for topic in paced(body[topics])
             if "topicId" in topic and any(each["errorCode"] == UNKNOWN_TOPIC_ID for each in topic[partitions])
         ]
         self.forget(unknown)

@@ -7,17 +7,18 @@ topics are the same. Nothing is kept of what left a trace in the audit: a reques
 broker that clients cannot reach, is decided each time.
 
 One memory per backend, shared by all connections, bounded in octets; the oldest request is forgotten first. Called by
-kafka.traffic (requests) and kafka.relay (answers).
+kafka.traffic, kafka.relay and, for one connection each, kafka.again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
+from itertools import count
 from typing import Protocol
 
 from gateway.core.rights import Rights
 from gateway.kafka.plan import Finish, View
-from gateway.kafka.rows import Work
 
 METADATA = 3
 OCTETS_MAX = 16 << 20
@@ -33,6 +34,8 @@ DECODED_FACTOR = 20
 
 Key = tuple[Rights, str, int, bytes, bool]
 
+_numbers = count(1)
+
 
 class Changing(Protocol):
     """The backend's topics (kafka.backend.TopicDirectory)."""
@@ -44,14 +47,14 @@ class Asked:
     """One request. `sent`: the body that the broker is sent at version `asked`, None for the client's own.
 
     `accesses`: what it is allowed, to be summed each time. An answer may be finished for any connection: `finish_for`.
+    `number`: no other has the same. `answers`: (as it came, what was made of it), both without headers.
     """
 
-    __slots__ = ("_answers", "_finish", "_work", "accesses", "asked", "octets", "rights", "sent")
+    __slots__ = ("_finish", "accesses", "answers", "asked", "number", "octets", "rights", "sent")
 
     def __init__(
         self,
         rights: Rights,
-        work: Work,
         finish: Finish | None,
         sent: bytes | None,
         asked: int,
@@ -59,31 +62,30 @@ class Asked:
         octets: int,
     ) -> None:
         self.rights = rights
-        self._work = work
         self._finish = finish
         self.sent = sent
         self.asked = asked
         self.accesses = accesses
         self.octets = octets
-        self._answers: list[tuple[bytes, bytes]] = []
+        self.number = next(_numbers)
+        self.answers: list[tuple[bytes, bytes]] = []
 
     def finish_for(self, view: View) -> Finish | None:
         """What makes the client's answer of the broker's, with the view of the connection that it is for."""
-        self._work.view = view
-        return self._finish
+        return partial(self._finish, view=view) if self._finish is not None else None
 
     def answer(self, given: bytes) -> bytes | None:
         """What was made of this answer before, without its header."""
-        for octets, made in self._answers:
+        for octets, made in self.answers:
             if octets == given:
                 return made
         return None
 
     def learn(self, given: bytes, made: bytes) -> int:
         """Remember what was made of an answer. How many octets more that takes."""
-        before = sum(len(octets) + len(each) for octets, each in self._answers)
-        self._answers = [(given, made), *self._answers[: ANSWERS_MAX - 1]]
-        grown = sum(len(octets) + len(each) for octets, each in self._answers) - before
+        before = sum(len(octets) + len(each) for octets, each in self.answers)
+        self.answers = [(given, made), *self.answers[: ANSWERS_MAX - 1]]
+        grown = sum(len(octets) + len(each) for octets, each in self.answers) - before
         self.octets += grown
         return grown
 
@@ -117,7 +119,6 @@ class Remembered:
         version: int,
         body: bytes,
         creating: bool,
-        work: Work,
         finish: Finish | None,
         sent: bytes | None,
         asked: int,
@@ -127,7 +128,7 @@ class Remembered:
         if len(body) > REQUEST_OCTETS_MAX:
             return None
         octets = DECODED_FACTOR * len(body) + len(sent or b"")
-        made = Asked(rights, work, finish, sent, asked, tuple(accesses), octets)
+        made = Asked(rights, finish, sent, asked, tuple(accesses), octets)
         self._asked[rights, listener, version, body, creating] = made
         self.octets += octets
         self._make_room()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.core.slices import paced
 from gateway.kafka.errors import MESSAGES
 from gateway.kafka.plan import Body
 from gateway.kafka.rows import Denial, Items, Whole, Work, denial
@@ -29,7 +30,7 @@ def denied_item(items: Items, item: Any, why: Denial) -> Body:
                 items.parts.error: why.error,
                 **_fresh(items.parts.denied),
             }
-            for part in item[items.parts.path]
+            for part in paced(item[items.parts.path])
         ]
     reply.update(why.fields)
     return reply
@@ -48,7 +49,8 @@ def whole(work: Work, error: int) -> Body:
         body[form.message] = MESSAGES.get(error)
     items = work.shape.items
     if form.mirror and items is not None:
-        body[items.answers] = [denied_item(items, item, denial(error)) for item in work.body[items.path] or ()]
+        members = paced(work.body[items.path] or ())
+        body[items.answers] = [denied_item(items, item, denial(error)) for item in members]
     return body
 
 

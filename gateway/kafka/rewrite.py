@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.core.slices import paced
 from gateway.kafka.errors import COORDINATOR_NOT_AVAILABLE, MESSAGES, NONE
 from gateway.kafka.plan import Body, View
 from gateway.kafka.rows import (
@@ -64,7 +65,7 @@ def operation_bits(view: View, kind: str, name: str) -> int:
 def _filter(rule: Filter, view: View, answer: Body) -> None:
     if rule.unless is not None and view.allowed_quietly(*rule.unless, CLUSTER_NAME):
         return
-    names = ((member, member[rule.name]) for member in answer[rule.path])
+    names = ((member, member[rule.name]) for member in paced(answer[rule.path]))
     answer[rule.path] = [
         member for member, name in names if name is not None and view.allowed_quietly(rule.kind, rule.operation, name)
     ]
@@ -73,7 +74,7 @@ def _filter(rule: Filter, view: View, answer: Body) -> None:
 def _readdress(rule: Addresses, view: View, answer: Body) -> None:
     members = [answer] if rule.path is None else answer[rule.path]
     kept = []
-    for member in members:
+    for member in paced(members):
         if rule.lost == "unavailable" and member["errorCode"] != NONE:
             member["host"], member["port"] = "", -1
             kept.append(member)
@@ -91,7 +92,7 @@ def _readdress(rule: Addresses, view: View, answer: Body) -> None:
     if rule.path is None:
         return
     answer[rule.path] = kept
-    nodes = {member[rule.node] for member in kept}
+    nodes = {member[rule.node] for member in paced(kept)}
     for field in rule.ids:
         if answer.get(field, -1) not in nodes | {-1}:
             answer[field] = min(nodes, default=-1)
@@ -103,7 +104,7 @@ def _recompute(rule: OperationBits, view: View, answer: Body) -> None:
             describes = view.allowed_quietly(CLUSTER, "Describe", CLUSTER_NAME)
             answer[rule.field] = operation_bits(view, CLUSTER, CLUSTER_NAME) if describes else 0
         return
-    for member in answer[rule.path]:
+    for member in paced(answer[rule.path]):
         if member[rule.name] is not None and (member["errorCode"] == NONE or not rule.healthy):
             member[rule.field] = operation_bits(view, rule.kind, member[rule.name])
         else:

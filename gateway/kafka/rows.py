@@ -33,7 +33,8 @@ class Work:
     """One request on its way through the engine.
 
     body: what the client sent, never changed; forward: what the broker is to be sent, the same object until something
-    had to change. steps are done on the broker's answer, in order, after the shape's own rules. denials counts items.
+    had to change. steps are done on the broker's answer, in order, after the shape's own rules (the work that they are
+    given has the view of the connection that is answered). denials counts items.
     """
 
     row: Row
@@ -43,7 +44,7 @@ class Work:
     view: View
     forward: Body
     at_version: int | None = None
-    steps: list[Callable[[Body], None]] = field(default_factory=list)
+    steps: list[Callable[[Work, Body], None]] = field(default_factory=list)
     denials: int = 0
 
     def change(self, **fields: Any) -> None:

@@ -19,6 +19,7 @@ from gateway.core.reasons import Reason, place_of
 from gateway.core.session import (
     NEVER,
     Ask,
+    Busy,
     Close,
     Effects,
     Endpoint,
@@ -33,7 +34,7 @@ from gateway.kafka.authentication import Authentication, Step
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.hot import ShortWay
 from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
-from gateway.kafka.outcomes import AS_IT_IS, LATER, AsItIs, Outcome
+from gateway.kafka.outcomes import AS_IT_IS, LATER, UNFINISHED, AsItIs, Outcome, Unfinished
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
 from gateway.kafka.refusal import Refusal
 from gateway.kafka.renewal import Renewal
@@ -63,6 +64,8 @@ class KafkaSession:
         self.client_wanted = PREFIX
         self.upstream_wanted = PREFIX
         self.parked = False
+        self.busy: Busy = ""
+        """A message of this side is being decided in slices (core.session.Sliced)."""
         self._log = session_log(context, peer)
         self._queue = AnswerQueue(context.limits.in_flight_max)
         self._sasl = Authentication(context, peer)
@@ -90,7 +93,7 @@ class KafkaSession:
     @property
     def idle(self) -> bool:
         """Nothing is owed to the client (core.session.Drainable)."""
-        return not len(self._queue) and self._waiting is None
+        return not (len(self._queue) or self._waiting is not None or self.busy)
 
     @property
     def silent(self) -> bool:
@@ -132,16 +135,21 @@ class KafkaSession:
         effects = self.effects
         self.client_wanted = PREFIX
         position = short = 0
+        going_on = self.busy == "client"
+        if going_on:
+            self.busy = ""
+            self.parked = self._held
         while not (self.parked or self._over or effects.mute_until > now):
-            taken = self.short_way.requests(data[position:])
+            taken = 0 if going_on else self.short_way.requests(data[position:])
+            going_on = False
             if taken:
                 effects.to_upstream.append(data[position : position + taken])
                 position += taken
                 short += taken
             stop = self._requests_of(data, position, now, only_one=taken > 0)
-            going_on = taken and stop > position
+            more = taken and stop > position
             position = stop
-            if not going_on:
+            if not more:
                 break
         self._octets_in += position - short
         self._from_client.value += position - short
@@ -175,7 +183,9 @@ class KafkaSession:
                     effects.to_upstream.append(data[run:position])
                 if isinstance(outcome, Ask):
                     self._wait(outcome)
-                if outcome is LATER or isinstance(outcome, Ask):
+                if outcome is UNFINISHED:
+                    self.busy = "client"
+                if outcome in (LATER, UNFINISHED) or isinstance(outcome, Ask):
                     run = position
                     break
                 if isinstance(outcome, bytes):
@@ -296,14 +306,22 @@ class KafkaSession:
             return len(data)
         to_client = self.effects.to_client
         position = short = 0
+        gone_out = self.short_way.octets_out
         end = len(data)
-        while not self._over:
+        going_on = self.busy == "upstream"
+        if going_on:
+            self.busy = ""
+        while not (self._over or self.busy):
             self.upstream_wanted = PREFIX
-            taken = self.short_way.answers(data[position:])
+            parts = len(to_client)
+            taken = 0 if going_on else self.short_way.answers(data[position:])
+            going_on = False
             if taken:
-                to_client.append(data[position : position + taken])
                 position += taken
                 short += taken
+                if len(to_client) > parts:
+                    continue  # one answer, in a form known from before
+                to_client.append(data[position - taken : position])
             if self.short_way.streaming:
                 ended = self._end_streamed(data[position:])
                 if isinstance(ended, Close):
@@ -317,11 +335,11 @@ class KafkaSession:
             if self.upstream_wanted > max(PREFIX, end - position):
                 break  # the front of an answer that may go on as it comes
             stop = self._answers_of(data, position, now, only_one=taken > 0)
-            going_on = taken and stop > position
+            more = taken and stop > position
             position = stop
-            if not going_on:
+            if not more:
                 break
-        self._octets_out -= short
+        self._octets_out -= self.short_way.octets_out - gone_out
         self._from_upstream.value += position - short
         self._after(now)
         return len(data) if self._over else position
@@ -345,6 +363,9 @@ class KafkaSession:
             answer = self._answered(data[position + PREFIX : stop], now)
             if isinstance(answer, Close):
                 self._close(answer)
+                break
+            if answer is UNFINISHED:
+                self.busy = "upstream"
                 break
             if answer is not AS_IT_IS:
                 if run < position:
@@ -380,7 +401,7 @@ class KafkaSession:
         topic = self._admission.traffic.fast.withheld(failed.topic, failed.by_id)
         return Close(reasons.FETCHED_TOPIC_WITHDRAWN, topic)
 
-    def _answered(self, frame: memoryview, now: float) -> AsItIs | bytes | Close:
+    def _answered(self, frame: memoryview, now: float) -> AsItIs | Unfinished | bytes | Close:
         """One answer in the client's form, or why the connection ends."""
         expected = self._queue.head()
         traffic = self._admission.traffic
@@ -428,6 +449,8 @@ class KafkaSession:
             self._expired()
         elif self._admission.by_certificate:
             self._admit_certificate(now)
+        elif self.busy:
+            pass  # what else is due comes after the message at hand
         elif now >= self._refusal.due:
             step = self._refusal.take()
             if (close := self._say(step.answer, step.close, now)) is not None:
@@ -466,7 +489,7 @@ class KafkaSession:
     @property
     def _held(self) -> bool:
         """No further request is taken: nowhere to put it, the end is near, or the gateway renews its own login."""
-        return self._paused or self._queue.full
+        return self._paused or self._queue.full or self.busy != ""
 
     @property
     def _paused(self) -> bool:
@@ -500,8 +523,9 @@ class KafkaSession:
             self._close(self._ending)
         renewal.settle(now)
         held = self._paused
-        self.parked = held or self._waiting is not None or self._queue.full
-        times = (self._admission.ends_at, renewal.deadline, self._refusal.due)
+        self.parked = held or self._waiting is not None or self._queue.full or self.busy != ""
+        ends_at = self._admission.ends_at
+        times = (ends_at, ends_at, ends_at) if self.busy else (ends_at, renewal.deadline, self._refusal.due)
         self.deadline = NEVER if self._over else min(times)
         if self.effects.to_client:
             self._octets_out += sum(map(len, self.effects.to_client))
@@ -514,6 +538,7 @@ class KafkaSession:
 
     def _brief(self, traffic: Traffic, held: bool) -> None:
         """Tell the short way what it may do until this class is called again."""
+        held = held or self.busy != ""
         free = not held and not traffic.charging.throttle_seconds
         waiting = self._waiting is not None
         self.short_way.follow(traffic, self._admission.ends_at)

@@ -1,16 +1,18 @@
-"""The short way of Produce and Fetch: requests whose topics were all allowed before, and answers to nothing else.
+"""The short way of what was decided before: Produce, Fetch and Metadata, and their answers.
 
 Implements core.session.ShortWay for a Kafka session, without a message built or a plan made: a frame's end, its
-header, its topics looked up in the connection's verdicts, a place among the expected answers, and what is counted and
-charged. Whatever is unusual is left to the session's general way, which decides the same about every frame, and puts
-into the verdicts what is found here afterwards: tests drive both with the same octets. Left to it, among others:
-other APIs, tagged fields, transactions, a replica's fetch, a topic that is not among the verdicts, whatever a quota
-has not enough left for, an answer behind which one of the gateway's own is due, an error code that asks for more.
+header, its topics looked up in the connection's verdicts (Metadata whole, in what kafka.remembered keeps), a place
+among the expected answers, and what is counted and charged. Whatever is unusual is left to the session's general way,
+which decides the same about every frame, and puts into the verdicts what is found here afterwards: tests drive both
+with the same octets. Left to it, among others: other APIs, tagged fields, transactions, a replica's fetch, a topic
+that is not among the verdicts, Metadata that is not forwarded as it came, whatever a quota has not enough left for, an
+answer behind which one of the gateway's own is due, an error code that asks for more.
 
 Requests are taken whole, some at a time, all or none of them charged. A large Fetch answer is taken as it comes
 (kafka.fetch_answer): in the middle of one the session asks `failed`, and `end_of_answer` for what is not sent as it
-came. What may change meanwhile (policy, sums of the audit, the session's end, versions offered) is looked at in each
-call; the session says what else holds by `follow` and `brief`.
+came. An answer to Metadata is taken by itself, and the client's form of it left in `to_client`. What may change
+meanwhile (policy, sums of the audit, the session's end, versions offered) is looked at in each call; the session says
+what else holds by `follow` and `brief`.
 
 This is the interpreted form, and the specification of the compiled one. kafka.hot says which of them is used.
 """
@@ -24,12 +26,15 @@ from typing import Protocol
 from gateway.core.clock import Clock
 from gateway.core.meters import Cell
 from gateway.core.rights import Policy
+from gateway.core.session import Effects
 from gateway.kafka.answers import FETCHES_MAX, AnswerQueue, Expected, walked_place
 from gateway.kafka.charging import LARGE, Charging
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.errors import UNKNOWN_TOPIC_ID
 from gateway.kafka.fetch_answer import Declined, FetchAnswer, Withheld, blank
 from gateway.kafka.primitives import Malformed
+from gateway.kafka.quirks import METADATA_COMPACT_FROM
+from gateway.kafka.remembered import METADATA, REQUEST_OCTETS_MAX, Asked
 from gateway.kafka.scan import scan_fetch, scan_produce
 from gateway.kafka.steps import (
     FETCH,
@@ -45,7 +50,7 @@ from gateway.kafka.walk import walk_produce_response
 Verdicts = dict[bytes, list[int]]
 Sums = list[tuple[list[int], int]]
 
-FORM = 2
+FORM = 4
 """Counts the changes after which a compiled form that was built before may not be used any more."""
 PREFIX = 4
 HEADER_OCTETS_MIN = 10
@@ -58,12 +63,14 @@ STREAMED_FRONT = 1024
 """Octets of a streamed answer that must be there first: its first topic is decided before anything of it goes on."""
 
 _HEADER = Struct(">hhih").unpack_from
+_SIZE = Struct(">i").pack
 _INT32 = Struct(">i").unpack_from
 
 
 class Host(Protocol):
     """What of its session the short way sets, as the contract says."""
 
+    effects: Effects
     client_wanted: int
     upstream_wanted: int
     parked: bool
@@ -80,6 +87,14 @@ class Remembered(Protocol):
     collected: bool
 
     def reads(self, topic: bytes, by_id: bool) -> list[int] | int: ...
+
+
+class Repeated(Protocol):
+    """Metadata as it was decided before (kafka.again.Again)."""
+
+    def find(self, version: int, body: bytes) -> Asked | None: ...
+    def count(self, asked: Asked) -> None: ...
+    def holds(self, asked: Asked) -> bool: ...
 
 
 class Forgetting(Protocol):
@@ -101,6 +116,8 @@ class Followed(Protocol):
     @property
     def fast(self) -> Remembered: ...
     @property
+    def again(self) -> Repeated: ...
+    @property
     def relay(self) -> Forgetting: ...
 
 
@@ -111,6 +128,7 @@ class ShortWay:
         self, host: Host, context: ListenerContext, queue: AnswerQueue, from_client: Cell, from_upstream: Cell
     ) -> None:
         self._host = host
+        self._to_client = host.effects.to_client
         self._clock: Clock = context.clock
         self._policies = context.policies
         self._tally = context.tally
@@ -167,7 +185,7 @@ class ShortWay:
         if not self._current(traffic, now):
             return 0
         taken = 0
-        while octets := self._some_requests(traffic, data[taken:], now):
+        while octets := self._some_requests(traffic, data[taken:], now) or self._metadata(traffic, data[taken:], now):
             taken += octets
         self.octets_in += taken
         self._from_client.value += taken
@@ -241,6 +259,41 @@ class ShortWay:
         except Malformed:
             return None  # the general way says so
 
+    def _metadata(self, traffic: Followed, data: memoryview, now: float) -> int:
+        """A request for Metadata, if it is the next one and was decided before: how many octets it takes."""
+        if len(data) < PREFIX + HEADER_OCTETS_MIN or self._queue.full:
+            return 0
+        size, (api_key, version, correlation_id, length) = _INT32(data)[0], _HEADER(data, PREFIX)
+        stop: int = PREFIX + size
+        least = HEADER_OCTETS_MIN + max(length, 0)
+        if api_key != METADATA or api_key not in traffic.cells or not least < size <= self._frame_bytes_max:
+            return 0
+        offered = self._backend.offered.get(api_key)
+        if offered is None or not offered[0] <= version <= offered[1] or stop > len(data) or length < -1:
+            return 0
+        offset = PREFIX + least
+        if not bytes(data[PREFIX + HEADER_OCTETS_MIN : offset]).isascii():
+            return 0
+        if version >= METADATA_COMPACT_FROM:
+            if data[offset]:
+                return 0
+            offset += 1
+        if stop - offset > REQUEST_OCTETS_MAX:
+            return 0
+        asked = traffic.again.find(version, bytes(data[offset:stop]))
+        if asked is None or asked.sent is not None:
+            return 0
+        if not traffic.charging.account.spend(1, size if size > LARGE else 0, now):
+            return 0
+        traffic.again.count(asked)
+        expected = Expected(correlation_id, METADATA, version, asked.asked)
+        expected.remembered = asked
+        self._places.append(expected)
+        traffic.cells[METADATA].value += 1
+        self.requests_taken += 1
+        self._host.parked = self._queue.full
+        return stop
+
     def _produce(
         self,
         traffic: Followed,
@@ -290,6 +343,8 @@ class ShortWay:
         if self._free and not self.streaming:
             taken += self._some_answers(traffic, data[taken:], now)
         self.octets_out += taken
+        if not taken and self._free and not self.streaming:
+            taken = self._metadata_answer(traffic, data, now)
         self._from_upstream.value += taken
         return taken
 
@@ -327,6 +382,39 @@ class ShortWay:
             position = stop
         self._host.upstream_wanted = wanted
         return position
+
+    def _metadata_answer(self, traffic: Followed, data: memoryview, now: float) -> int:
+        """An answer to Metadata, if it is the next one and came before: the client's form of it goes out instead."""
+        place = self._places[0] if self._places else 0
+        if not isinstance(place, Expected) or len(data) < 2 * PREFIX + 1:
+            return 0
+        asked = place.remembered
+        size: int = _INT32(data)[0]
+        if asked is None or not PREFIX < size <= self._frame_bytes_max:
+            return 0
+        if _INT32(data, PREFIX)[0] != place.correlation_id:
+            return 0
+        if PREFIX + size > len(data):
+            self._host.upstream_wanted = PREFIX + size
+            return 0
+        if place.throttle_ms or place.kept or place.asked != place.version or not traffic.again.holds(asked):
+            return 0
+        offset = 2 * PREFIX
+        if place.version >= METADATA_COMPACT_FROM:
+            if data[offset]:
+                return 0
+            offset += 1
+        if self._session_is_next():
+            return 0
+        made = asked.answer(bytes(data[offset : PREFIX + size]))
+        if made is None or (size > LARGE and not traffic.charging.account.spend_consumed(size, now)):
+            return 0
+        whole = b"".join((_SIZE(offset - PREFIX + len(made)), data[PREFIX:offset], made))
+        self._to_client.append(whole)
+        self.octets_out += len(whole)
+        self._pass()
+        self._host.upstream_wanted = PREFIX
+        return PREFIX + size
 
     def _begin(self, traffic: Followed, data: memoryview, size: int, version: int, now: float) -> int:
         """Walk what there is of an answer to Fetch. 0: it goes the general way."""

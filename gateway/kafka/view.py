@@ -13,16 +13,19 @@ from types import MappingProxyType
 from gateway.core import denials
 from gateway.core.audit import AuditEvent, FieldValue
 from gateway.core.denials import Denials, shown
-from gateway.core.identity import Identity
+from gateway.core.identity import Identity, Principal
 from gateway.core.limits import Account
 from gateway.core.rights import Decision, Rights
 from gateway.core.session import Endpoint, Peer
+from gateway.core.slices import paced
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.meters import DENIALS
 from gateway.kafka.plan import TopicId, Topics
 from gateway.kafka.reasons import NODE_OUTSIDE_RANGE
 
 SYSTEM = "kafka"
+Sums = tuple[int, list[list[int]]]
+"""The generation of the audit's sums, and the live pairs of what was allowed."""
 WHYS = denials.WHYS | {"regular-expression", "loads-code"}
 """What can keep an action from being allowed here, apart from a deny rule's own id."""
 
@@ -85,12 +88,24 @@ class SessionView:
         self._summing = not answer
         self._allowed.clear()
 
-    def end(self, decided: bool = True) -> None:
-        """Sum what was allowed, unless the request has to wait; count denials that were not written one by one."""
-        if decided:
-            for access in self._allowed:
-                self.tally_pair(*access)[0] += 1
+    def sums(self) -> Sums:
+        """What was allowed, as the audit's live sums; to be handed to `end`, with which it counts."""
+        generation = self._context.tally.generation
+        return generation, [self.tally_pair(*access) for access in paced(self._allowed)]
+
+    def end(self, sums: Sums | None = None) -> None:
+        """Sum what was allowed, unless the request has to wait (None); count denials not written one by one."""
+        if sums is not None:
+            generation, pairs = sums
+            if generation != self._context.tally.generation:  # they were taken away since
+                pairs = [self.tally_pair(*access) for access in self._allowed]
+            for pair in pairs:
+                pair[0] += 1
         self._denials.end()
+
+    @property
+    def principal(self) -> Principal:
+        return self._identity.principal
 
     @property
     def accesses(self) -> tuple[tuple[str, str, str], ...]:

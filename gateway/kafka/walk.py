@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gateway.core.slices import paced
 from gateway.kafka.primitives import Malformed, varint
 from gateway.kafka.steps import (
     FAULTS,
@@ -83,10 +84,10 @@ def _walk_produce(d: memoryview, o: int, version: int) -> ProduceWalk:
     size = 30 if version >= 5 else 22
     codes: set[int] | None = None
     count, o = read_count(d, o, end, flexible, (18 if ids else 3) if flexible else 6)
-    for _ in range(count):
+    for _ in paced(range(count)):
         _, o = read_topic(d, o, end, flexible, ids)
         partitions, o = read_count(d, o, end, flexible, size)
-        for _ in range(partitions):
+        for _ in paced(range(partitions)):
             (code,) = INT16(d, o + 4)
             if code:
                 codes = {code} if codes is None else codes | {code}
@@ -110,7 +111,7 @@ def _walk_produce(d: memoryview, o: int, version: int) -> ProduceWalk:
 
 def _record_errors(d: memoryview, o: int, end: int, flexible: bool) -> int:
     count, o = read_count(d, o, end, flexible, 6)
-    for _ in range(count):
+    for _ in paced(range(count)):
         _, o = read_nullable_text(d, o + 4, end, flexible)
         if flexible:
             o = skip_tags(d, o, end)
@@ -135,11 +136,11 @@ def _walk_fetch(d: memoryview, o: int, version: int) -> FetchWalk:
     codes: set[int] | None = None
     size = 30 if version >= 5 else 22
     count, o = read_count(d, o, end, flexible, (18 if ids else 3) if flexible else 6)
-    for _ in range(count):
+    for _ in paced(range(count)):
         topic, o = read_topic(d, o, end, flexible, ids)
         partitions, o = read_count(d, o, end, flexible, size)
         total = 0
-        for _ in range(partitions):
+        for _ in paced(range(partitions)):
             (code,) = INT16(d, o + 4)
             if code:
                 codes = {code} if codes is None else codes | {code}
@@ -180,7 +181,7 @@ def _aborted(d: memoryview, o: int, end: int, flexible: bool) -> int:
         count -= 1
         if count * 17 > end - o:
             raise Malformed("FetchResponse: more elements than bytes")
-        for _ in range(count):
+        for _ in paced(range(count)):
             o = skip_tags(d, o + 16, end)
         return o
     (count,) = INT32(d, o)
@@ -196,7 +197,7 @@ def answer_tags(d: memoryview, o: int, end: int, known: bool) -> tuple[bool, int
     count, o = varint(d, o)
     found = False
     last = -1
-    for _ in range(count):
+    for _ in paced(range(count)):
         tag, _, stop = read_tag(d, o, end, last)
         last = tag
         if known and tag == NODE_ENDPOINTS_TAG:

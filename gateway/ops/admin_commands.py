@@ -172,8 +172,10 @@ def against_running(file: Path, found: Configuration) -> int:
     print("against the running gateway (-: goes, +: comes, ~: becomes another):")
     for line in lines:
         print(f"  {status_table.plain(line)}")
-    alone = answer["settings"].get("workers", 1) == 1
-    waiting = waiting_paths(differences.changed_paths(answer["settings"], mine["settings"]), alone=alone)
+    running, wanted = answer["settings"], mine["settings"]
+    fewer = wanted["limits"]["connections_max"] <= running["limits"]["connections_max"]
+    room = fewer or running.get("workers", 1) == 1
+    waiting = waiting_paths(differences.changed_paths(running, wanted), room=room)
     print(f"needs a restart: {', '.join(waiting)}" if waiting else "all of it is taken while running: gateway reload")
     return OK
 

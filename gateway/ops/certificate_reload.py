@@ -43,7 +43,8 @@ log = logging.getLogger("gateway.certificates")
 
 def listener_context(listener: Listener) -> SSL.Context:
     """Raises StartRefused."""
-    return server_context(listener.tls, *listener.host_names(), sni=listener.sni)
+    tls, names = listener.tls, listener.host_names()
+    return server_context(tls, *names, sni=listener.sni, alpn=listener.alpn, listener=listener.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,11 @@ class GivenContext:
     leaves: Leaves
 
 
-def given_context(listener: Listener) -> GivenContext:
-    """Raises StartRefused."""
+def given_context(listener: Listener, known: GivenContext | None = None) -> GivenContext:
+    """The context of a listener's files; `known` itself if it is of what they hold. Raises StartRefused."""
     revision = _revision(listener)  # first: a file that changes after this is seen as another change
+    if known is not None and known.revision == revision:
+        return known
     return GivenContext(listener_context(listener), revision, certificate_leaves(listener.tls))
 
 

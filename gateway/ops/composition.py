@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -23,13 +23,16 @@ from gateway.core.limits import Quotas
 from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.policy import PolicySet
 from gateway.core.session import Ask, Fact, KeysWanted, Unavailable
-from gateway.core.settings import Backend, Listener
+from gateway.core.settings import Backend, Issuer, Listener
+from gateway.core.shared_failed_logins import OtherFailures
 from gateway.edge.admission import Others
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import Control, ControlDriver
-from gateway.edge.keys import KeyKeeper
+from gateway.edge.keys import KeyKeeper, NextIssuers
 from gateway.edge.server import Server
+from gateway.edge.tickets import Tickets, give
+from gateway.edge.tls import stem
 from gateway.edge.watch import Watch, fingerprint
 from gateway.kafka.backend import BackendState
 from gateway.kafka.control import KafkaControl
@@ -74,6 +77,12 @@ class Keys(Protocol):
 
     async def refresh(self, wanted: KeysWanted) -> Fact: ...
 
+    async def prepare(self, issuers: Sequence[Issuer]) -> NextIssuers: ...
+
+    def use(self, found: NextIssuers) -> None: ...
+
+    async def settle(self) -> None: ...
+
     def ready(self) -> tuple[str, ...]: ...
 
     def notes(self) -> list[str]: ...
@@ -89,13 +98,18 @@ class Given:
     gateway of one process is given nothing, and does it all itself."""
 
     contexts: Mapping[str, GivenContext] = field(default_factory=lambda: MappingProxyType({}))
-    """By listener, made before the workers were forked: their session tickets are good in all of them."""
+    """By listener, made before the workers were forked."""
     policies: PolicySet | None = None
     keys: Callable[[KeyRing], Keys] | None = None
+    tickets: Tickets | None = None
+    """Whose stems were made before the workers were forked."""
     turns: Turns | None = None
     quotas: Quotas | None = None
     others: Others | None = None
+    failures: OtherFailures | None = None
     workers: int = 1
+    connections_most: int | None = None
+    """As many as there is room for in the memory that the workers share."""
 
 
 class Gateway:
@@ -116,15 +130,13 @@ class Gateway:
         except OSError as error:
             raise NoAudit(f"audit to {settings.audit.output}: {error.strerror or type(error).__name__}") from None
         self.quotas = given.quotas if given.quotas is not None else Quotas()
-        self.failures = FailedLogins()
+        self.failures = FailedLogins(given.failures)
         self.ring = KeyRing()
-        self.keeper: KeyKeeper | None = None
-        """Who fetches the keys, where it is not another process."""
-        self.keys: Keys
-        if given.keys is not None:
-            self.keys = given.keys(self.ring)
-        else:
-            self.keys = self.keeper = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        self.keys: Keys = (
+            given.keys(self.ring)
+            if given.keys is not None
+            else KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
+        )
         self.changing = asyncio.Lock()
         """Held while anything is reloaded: one change at a time."""
         patterns = self.policy_patterns
@@ -143,6 +155,7 @@ class Gateway:
             self.policies, self.ring, self.quotas, self.failures, self.audit, self.tally, self.meters, self.clock
         )
         self.listenings = {listener.name: self.listening(listener) for listener in settings.listeners}
+        self.tickets = given.tickets if given.tickets is not None else Tickets(stem, self.clock.monotonic)
         certificate_files = watched_files(settings.listeners)
         seen_certificates = fingerprint(certificate_files)
         self.certificates = LiveCertificates(
@@ -196,9 +209,12 @@ class Gateway:
 
     def _context(self, listener: Listener) -> SSL.Context:
         made = self.given.contexts.get(listener.name)
-        return made.context if made is not None else listener_context(listener)
+        context = made.context if made is not None else listener_context(listener)
+        give(context, self.tickets)
+        return context
 
     def _use_context(self, listener: str, context: SSL.Context) -> None:
+        give(context, self.tickets)
         self.server.use_context(listener, context)
 
     async def _certificates_changed(self, trigger: str) -> None:
@@ -289,8 +305,9 @@ class Gateway:
         backend = listener.backend
         settings = self.settings
         return Listening(
-            self._shared, self.backends[backend], self.upstreams[backend], listener, settings.issuers, settings.limits
-        )
+            self._shared, self.backends[backend], self.upstreams[backend], listener, settings.issuers, settings.limits,
+            settings.listeners,
+        )  # fmt: skip
 
     # ---- its life -----------------------------------------------------------------------------------------------
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.core import documents
 from gateway.core.documents import Document, Mistake, Mistakes
-from gateway.core.policy import PolicySet
+from gateway.core.policy import PolicySet, load_policy, policy_revision
 from gateway.core.settings import ListenerTls, Settings
 from gateway.core.vocabulary import Vocabulary
 from gateway.ops import config_files, config_policies
@@ -39,6 +39,9 @@ PATHS: tuple[tuple[str, ...], ...] = (
     ("backends", "*", "tls", "ca"),
     ("backends", "*", "tls", "certificate"),
     ("backends", "*", "tls", "key"),
+    ("backends", "*", "web", "tls", "ca"),
+    ("backends", "*", "web", "tls", "certificate"),
+    ("backends", "*", "web", "tls", "key"),
     ("backends", "*", "account", "plain", "password_file"),
     ("backends", "*", "account", "scram", "password_file"),
     ("backends", "*", "account", "oauth", "client_secret_file"),
@@ -62,7 +65,7 @@ class Configuration:
 
     settings: all paths in it are absolute. policies: what the policy files say now. revision: names the
     configuration file's content. warnings: what is allowed, but should be known at every start. document: the file
-    as it was read, for the lines of what is said about it later.
+    as it was read, for the lines of what is said about it later. content: its bytes.
     """
 
     file: Path
@@ -72,6 +75,7 @@ class Configuration:
     revision: str
     warnings: tuple[str, ...]
     document: Document
+    content: bytes
 
     def mistake(self, path: documents.Path, found: str, expected: str) -> Mistake:
         """Something that came out later than by reading, in the words of a mistake at its place in the file."""
@@ -91,9 +95,7 @@ def read(file: Path, wall: float) -> Configuration:
     mistakes += limits_at_odds(document, parts)
     warnings = list(workers_at_odds(document, mistakes))
     config_files.check(document, parts, wall, mistakes, warnings)
-    vocabulary = config_policies.vocabulary(
-        _systems(document.data), _raw_names(document.data, "issuers"), _client_cas(document.data)
-    )
+    vocabulary = _vocabulary(document)
     policies = None
     if parts.policies is not None:
         patterns = parts.policies.files
@@ -102,8 +104,34 @@ def read(file: Path, wall: float) -> Configuration:
         raise Mistakes(
             sorted(set(mistakes), key=lambda mistake: (mistake.file != str(file), mistake.file, mistake.line))
         )
-    revision = revision_of(content)
-    return Configuration(file, settings, vocabulary, policies, revision, tuple(warnings), document)
+    named = revision_of(content)
+    return Configuration(file, settings, vocabulary, policies, named, tuple(warnings), document, content)
+
+
+def settings_of(file: Path, content: bytes) -> tuple[Document, Settings]:
+    """What another process has read and checked, from the same bytes: no file is looked at, whatever lies on the disk
+    by now. Raises Mistakes."""
+    document = documents.parse(content, str(file))
+    _make_absolute(document.data, PATHS, file.absolute().parent)
+    return document, documents.typed(Settings, document)
+
+
+def unchecked(
+    file: Path, content: bytes, files: Sequence[tuple[str, bytes]], known: PolicySet | None = None
+) -> Configuration:
+    """Likewise a whole configuration. files: (name, content) of the policies; `known` is taken if it is of them, and
+    for the same names. Raises Mistakes."""
+    document, settings = settings_of(file, content)
+    vocabulary = _vocabulary(document)
+    if known is None or known.vocabulary != vocabulary or known.revision != policy_revision(files):
+        known = load_policy(list(files), vocabulary)
+    return Configuration(file, settings, vocabulary, known, revision_of(content), (), document, content)
+
+
+def _vocabulary(document: Document) -> Vocabulary:
+    return config_policies.vocabulary(
+        _systems(document.data), _raw_names(document.data, "issuers"), _client_cas(document.data)
+    )
 
 
 def revision_of(content: bytes) -> str:
@@ -184,14 +212,18 @@ def names_that_lead_nowhere(document: Document, parts: Parts) -> list[Mistake]:
     for section in ("listeners", "backends", "issuers"):
         mistakes += _given_twice(document, section)
     systems = {backend.name: backend.system for _, backend in parts.backends}
+    webs = {backend.name for _, backend in parts.backends if backend.web is not None}
     iss = {issuer.name: issuer.issuer for _, issuer in parts.issuers}
     for index, listener in parts.listeners:
         at = ("listeners", index)
         if listener.backend not in backends:
             mistakes.append(_refer(document, (*at, "backend"), listener.backend, "backend", backends))
-        elif systems.get(listener.backend, listener.protocol) != listener.protocol:
+        elif systems.get(listener.backend, listener.system) != listener.system:
             found = f"the backend {listener.backend!r}, which is {systems[listener.backend]}"
-            mistakes.append(_mistake(document, (*at, "backend"), found, f"a {listener.protocol} backend"))
+            mistakes.append(_mistake(document, (*at, "backend"), found, f"a {listener.system} backend"))
+        elif listener.protocol == "pulsar-http" and listener.backend in systems and listener.backend not in webs:
+            found = f"the backend {listener.backend!r}, which says nothing of `web`"
+            mistakes.append(_mistake(document, (*at, "backend"), found, "a backend with web: {addresses: [...]}"))
         seen: dict[str, str] = {}
         for position, name in enumerate(listener.authentication.issuers):
             place = (*at, "authentication", "issuers", position)

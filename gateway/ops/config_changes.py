@@ -15,6 +15,7 @@ from gateway.core.settings import Backend, Listener, Settings
 TAKEN = frozenset({"version", "listeners", "backends", "issuers", "policies", "limits", "audit", "log_level"})
 """Parts of the configuration that a running gateway takes; any other waits for a restart."""
 
+CONNECTIONS_MAX = "limits.connections_max"
 _BIND = re.compile(r"listeners\[[^\]]*\]\.bind")
 
 
@@ -26,8 +27,9 @@ class InForce:
     waiting: tuple[str, ...]
 
 
-def in_force(running: Settings, wanted: Settings) -> InForce:
-    """What comes of `wanted` in a gateway that runs with `running`."""
+def in_force(running: Settings, wanted: Settings, connections_most: int | None = None) -> InForce:
+    """What comes of `wanted` in a gateway that runs with `running`. connections_most: as many as the memory has room
+    for that several workers share, which is made at the start; None for one process."""
     waiting = [
         name for name in Settings.model_fields if name not in TAKEN and getattr(running, name) != getattr(wanted, name)
     ]
@@ -43,6 +45,10 @@ def in_force(running: Settings, wanted: Settings) -> InForce:
             listeners.append(listener)
     backends, held = _backends(running, wanted)
     waiting += held
+    if connections_most is not None and wanted.limits.connections_max > connections_most:
+        waiting.append(CONNECTIONS_MAX)
+        fewer = {"connections_max": running.limits.connections_max}
+        kept["limits"] = wanted.limits.model_copy(update=fewer)
     settings = wanted.model_copy(update={**kept, "listeners": tuple(listeners), "backends": backends})
     return InForce(settings, tuple(waiting))
 
@@ -64,17 +70,16 @@ def _binds_over_itself(old: Listener, new: Listener) -> bool:
     return old.bind != new.bind and bool({port for _, port in old.ports()} & {port for _, port in new.ports()})
 
 
-def waiting_paths(changed: Iterable[str], *, alone: bool) -> tuple[str, ...]:
+def waiting_paths(changed: Iterable[str], *, room: bool = True) -> tuple[str, ...]:
     """Likewise for paths as `ops.differences` spells them, where only these are known of a running gateway. A listener
-    that is new or gone shows by its name, and its address needs nothing. alone: one process; several workers take no
-    changed configuration but by a restart."""
+    that is new or gone shows by its name, and its address needs nothing. room: for as many connections as are wanted;
+    several workers may have none for more than at their start."""
     paths = list(changed)
     parts = {path.partition(".")[0].partition("[")[0] for path in paths}
     whole = {path.removesuffix(".name") for path in paths if path.endswith("].name")}
     binds = [path for path in paths if _BIND.fullmatch(path) and path.removesuffix(".bind") not in whole]
-    if not alone:
-        return tuple(name for name in Settings.model_fields if name in parts)
-    return (*(name for name in Settings.model_fields if name in parts - TAKEN), *binds)
+    more = [CONNECTIONS_MAX] if not room and CONNECTIONS_MAX in paths else []
+    return (*(name for name in Settings.model_fields if name in parts - TAKEN), *binds, *more)
 
 
 def renamed_systems(running: Settings, wanted: Settings) -> Iterator[tuple[int, Backend, Backend]]:

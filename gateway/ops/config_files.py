@@ -157,6 +157,8 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
     for index, backend in parts.backends:
         if backend.tls.ca is not None:
             checker.certificates(("backends", index, "tls", "ca"), backend.tls.ca)
+        if backend.web is not None and backend.web.tls is not None and backend.web.tls.ca is not None:
+            checker.certificates(("backends", index, "web", "tls", "ca"), backend.web.tls.ca)
         own_account(checker, ("backends", index), backend)
         if backend.insecure_plaintext:
             line = document.line(("backends", index, "insecure_plaintext"))

@@ -7,7 +7,7 @@ up are those that hold now. Made by ops.composition, changed by ops.reload.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from OpenSSL import SSL
@@ -21,6 +21,7 @@ from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
 from gateway.core.session import SessionFactory
 from gateway.core.settings import Issuer, Limits, Listener
+from gateway.core.slices import Walks
 from gateway.core.tokens import Validator
 from gateway.edge.front import ListenerSetup
 from gateway.kafka.backend import BackendState
@@ -30,7 +31,6 @@ from gateway.ops import pulsar_parts
 from gateway.ops.upstreams import Upstream
 from gateway.pulsar.backend import PulsarBackend
 from gateway.pulsar.context import ListenerContext as PulsarContext
-from gateway.pulsar.session import PulsarSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Shared:
     tally: AllowedTally
     meters: Meters
     clock: Clock
+    walks: Walks = field(default_factory=Walks)
 
 
 class Listening:
@@ -58,21 +59,26 @@ class Listening:
         listener: Listener,
         issuers: Sequence[Issuer],
         limits: Limits,
+        beside: Sequence[Listener] = (),
     ) -> None:
         self._shared = shared
         self._state = state
         self._upstream = upstream
         self._contexts: dict[int | None, KafkaContext | PulsarContext] = {}
         self._validator: Validator | None = None
-        self.use(listener, issuers, limits)
+        self.use(listener, issuers, limits, beside)
 
     @property
     def backend(self) -> str:
         return self._state.name
 
-    def use(self, listener: Listener, issuers: Sequence[Issuer], limits: Limits) -> None:
-        """From now on this is the listener, these are all issuers there are, and these the limits."""
+    def use(
+        self, listener: Listener, issuers: Sequence[Issuer], limits: Limits, beside: Sequence[Listener] = ()
+    ) -> None:
+        """From now on this is the listener, these are all issuers there are, and these the limits; `beside`: all
+        listeners."""
         self.listener = listener
+        self._binary_port = pulsar_parts.binary_port(listener, beside)
         self._limits = limits
         taken = [issuer for issuer in issuers if issuer.name in listener.authentication.issuers]
         if self._validator is not None:
@@ -83,6 +89,8 @@ class Listening:
             context.listener = listener
             context.limits = limits
             context.validator = self._validator if taken else None
+            if isinstance(context, PulsarContext):
+                context.binary_port = self._binary_port
         self._taken = bool(taken)
         self.renamed()
 
@@ -94,7 +102,9 @@ class Listening:
 
     def setup(self, context: SSL.Context) -> ListenerSetup:
         """As the edge takes it."""
-        return ListenerSetup(self.listener, context, self._factory, self._upstream.dial, self._missing)
+        upstream = self._upstream
+        dial = upstream.dial_web if self.listener.protocol == "pulsar-http" else upstream.dial
+        return ListenerSetup(self.listener, context, self._factory, dial, self._missing)
 
     def _missing(self) -> str:
         return "" if self._state.ready else f"no broker of backend {self._state.name} was reached yet"
@@ -104,7 +114,7 @@ class Listening:
         if context is None:
             context = self._contexts[node_id] = self._context(node_id)
         if isinstance(context, PulsarContext):
-            return partial(PulsarSession, context=context)
+            return partial(pulsar_parts.session, context=context)
         return partial(KafkaSession, context=context)
 
     def _context(self, node_id: int | None) -> KafkaContext | PulsarContext:
@@ -113,7 +123,9 @@ class Listening:
         if isinstance(state, PulsarBackend):
             backend, names = upstream.way.backend, upstream.names
             account = upstream.account
-            return pulsar_parts.context(shared, self.listener, state, backend, validator, self._limits, account, names)
+            made = pulsar_parts.context(shared, self.listener, state, backend, validator, self._limits, account, names)
+            made.binary_port = self._binary_port
+            return made
         return KafkaContext(
             listener=self.listener,
             node_id=node_id,
@@ -126,6 +138,7 @@ class Listening:
             tally=shared.tally,
             meters=shared.meters,
             clock=shared.clock,
+            walks=shared.walks,
             account=upstream.account,
             failures=shared.failures,
             own_names=upstream.names,

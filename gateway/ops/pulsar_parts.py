@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import Protocol
 
 from gateway.core.accounts import UpstreamAccount
@@ -12,12 +13,15 @@ from gateway.core.failed_logins import FailedLogins
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
-from gateway.core.session import Endpoint
+from gateway.core.session import Endpoint, Peer, Session
 from gateway.core.settings import Backend, Limits, Listener
 from gateway.core.tokens import Validator
 from gateway.pulsar.backend import PulsarBackend
 from gateway.pulsar.broker_names import BrokerNames
 from gateway.pulsar.context import ListenerContext
+from gateway.pulsar.session import PulsarSession
+from gateway.pulsar.web.session import WebSession
+from gateway.pulsar.web_brokers import WebBrokers
 
 NAMES_KEY = secrets.token_bytes(32)
 """For the names of brokers that clients are told. Made as this is imported, which is before workers are forked, so that
@@ -46,12 +50,39 @@ class Whole(Protocol):
 def state(backend: Backend, clock: Clock) -> PulsarBackend:
     """What is known of a cluster before any broker of it was reached."""
     brokers = [_endpoint(each) for each in backend.bootstrap]
-    return PulsarBackend(backend.name, brokers, BrokerNames(NAMES_KEY, backend.name, clock), backend.insecure_plaintext)
+    names = BrokerNames(NAMES_KEY, backend.name, clock)
+    return PulsarBackend(backend.name, brokers, names, backend.insecure_plaintext, web_brokers(backend))
+
+
+def binary_port(listener: Listener, beside: Iterable[Listener]) -> int:
+    """Where clients of its backend come by the binary protocol, the port as they see it; 0 for nowhere."""
+    found = (each for each in beside if each.protocol == "pulsar" and each.backend == listener.backend)
+    return next((each.advertised_port or each.port for each in found), 0)
+
+
+def use(cluster: PulsarBackend, backend: Backend) -> None:
+    """The operator names other brokers from now on."""
+    cluster.bootstrap = tuple(_endpoint(each) for each in backend.bootstrap)
+    cluster.web = web_brokers(backend)
+
+
+def web_brokers(backend: Backend) -> WebBrokers | None:
+    """Where its HTTP interface is."""
+    web = backend.web
+    if web is None:
+        return None
+    addresses = [_endpoint(each) for each in web.addresses]
+    return WebBrokers(addresses, [_endpoint(each) for each in web.brokers], web.insecure_plaintext)
 
 
 def by_certificate(backend: Backend) -> bool:
     """The gateway shows brokers a certificate of its own, and no token."""
     return backend.tls.certificate is not None and backend.account is None
+
+
+def session(peer: Peer, context: ListenerContext) -> Session:
+    """A connection's, by what its listener speaks."""
+    return WebSession(peer, context) if context.listener.protocol == "pulsar-http" else PulsarSession(peer, context)
 
 
 def context(
@@ -65,6 +96,7 @@ def context(
     own_names: frozenset[str],
 ) -> ListenerContext:
     """What the sessions of one listener share."""
+    shown = backend.of_web if listener.protocol == "pulsar-http" else backend
     return ListenerContext(
         listener=listener,
         backend=cluster,
@@ -79,7 +111,7 @@ def context(
         failures=whole.failures,
         account=account,
         own_names=own_names,
-        by_certificate=by_certificate(backend),
+        by_certificate=by_certificate(shown),
         tokens_passed=backend.clients_as == "own-token",
     )
 

@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,12 +33,13 @@ from gateway.core.standing import no_longer_believed
 from gateway.edge import reasons
 from gateway.edge.audit import Output
 from gateway.edge.connections import Open
-from gateway.edge.keys import KeyKeeper, NextIssuers, NoNewKeys
+from gateway.edge.keys import NextIssuers, NoNewKeys
 from gateway.edge.process import DialFailed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.server import Ports
+from gateway.edge.tickets import give
 from gateway.kafka.reasons import PRINCIPAL_IS_GATEWAY_ACCOUNT
-from gateway.ops import differences
+from gateway.ops import differences, pulsar_parts
 from gateway.ops.certificate_reload import ListenerRefused, Loaded, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.config_changes import in_force, moved_listeners, renamed_systems
@@ -46,6 +47,7 @@ from gateway.ops.listening import Listening
 from gateway.ops.live_configuration import Done
 from gateway.ops.own_log import set_log_level
 from gateway.ops.upstreams import Upstream, Way
+from gateway.pulsar.backend import PulsarBackend
 
 if TYPE_CHECKING:
     from gateway.ops.composition import Gateway
@@ -93,45 +95,34 @@ async def apply(gateway: Gateway, new: Configuration, trigger: str) -> Done:
 
 async def prepare(gateway: Gateway, new: Configuration) -> Prepared:
     """Everything that can fail. Raises Mistakes."""
-    wrong = [
-        new.mistake(("backends", index, "system"), backend.system, f"{old.system}, or a name of its own; or a restart")
-        for index, old, backend in renamed_systems(gateway.settings, new.settings)
-    ]
-    if wrong:
-        raise Mistakes(wrong)
-    found = in_force(gateway.settings, new.settings)
+    refuse_renamed_systems(gateway.settings, new)
+    found = in_force(gateway.settings, new.settings, gateway.given.connections_most)
     settings = found.settings
     async with contextlib.AsyncExitStack() as undo:
         try:
             certificates = await asyncio.to_thread(gateway.certificates.prepare, settings.listeners)
             ways, fresh = await _ways(gateway, new, settings, undo)
-            issuers = await keeper(gateway).prepare(settings.issuers)
+            issuers = await gateway.keys.prepare(settings.issuers)
             output = gateway.audit.prepare(settings.audit)
             if output is not None:
                 undo.callback(output.close)
             limits = gateway.server.fitting(settings.limits)
             ports = gateway.server.prepare(settings.listeners)
             undo.callback(gateway.server.abandon, ports)
-        except ListenerRefused as failed:
-            path = ("listeners", _index(new.settings.listeners, failed.listener.name), "tls")
-            raise Mistakes([_refused(new, path, failed.refused)]) from None
-        except NoNewKeys as failed:
-            path = ("issuers", _index(new.settings.issuers, failed.issuer), "keys")
-            expected = "a place where keys of the issuer are now; those in force come from elsewhere"
-            raise Mistakes([new.mistake(path, failed.why, expected)]) from None
-        except StartRefused as refused:
-            raise Mistakes([_refused(new, ("listeners",), refused)]) from None
-        except OSError as error:
-            why = f"{settings.audit.output}: {error.strerror or type(error).__name__}"
-            raise Mistakes([new.mistake(("audit", "output"), why, "a file that can be written, or stdout")]) from None
+        except (ListenerRefused, NoNewKeys, StartRefused, OSError) as error:
+            raise Mistakes([mistake(new, error)]) from None
         kept = undo.pop_all()
     return Prepared(new, settings, found.waiting, certificates, ways, fresh, issuers, output, limits, ports, kept)
 
 
-def keeper(gateway: Gateway) -> KeyKeeper:
-    """Who fetches the gateway's keys; one of several workers has nobody, and does not come here."""
-    assert gateway.keeper is not None
-    return gateway.keeper
+def refuse_renamed_systems(running: Settings, new: Configuration) -> None:
+    """Raises Mistakes."""
+    wrong = [
+        new.mistake(("backends", index, "system"), backend.system, f"{old.system}, or a name of its own; or a restart")
+        for index, old, backend in renamed_systems(running, new.settings)
+    ]
+    if wrong:
+        raise Mistakes(wrong)
 
 
 async def _ways(
@@ -181,6 +172,20 @@ async def _unreached(gateway: Gateway, old: Backend, way: Way) -> str:
     return "; ".join(failures)
 
 
+def mistake(new: Configuration, error: ListenerRefused | NoNewKeys | StartRefused | OSError) -> Mistake:
+    """What failed while a configuration was prepared, at its place in the file. An OSError is the audit's."""
+    if isinstance(error, ListenerRefused):
+        return _refused(new, ("listeners", _index(new.settings.listeners, error.listener.name), "tls"), error.refused)
+    if isinstance(error, NoNewKeys):
+        path = ("issuers", _index(new.settings.issuers, error.issuer), "keys")
+        expected = "a place where keys of the issuer are now; those in force come from elsewhere"
+        return new.mistake(path, error.why, expected)
+    if isinstance(error, StartRefused):
+        return _refused(new, ("listeners",), error)
+    why = f"{new.settings.audit.output}: {error.strerror or type(error).__name__}"
+    return new.mistake(("audit", "output"), why, "a file that can be written, or stdout")
+
+
 def _index(named: Sequence[object], name: str) -> int:
     return next(index for index, each in enumerate(named) if getattr(each, "name", "") == name)
 
@@ -214,9 +219,12 @@ def commit(gateway: Gateway, prepared: Prepared, trigger: str) -> Committed:
     changes = tuple(differences.settings_changes(old, settings))
     gateway.settings, gateway.configuration = settings, prepared.configuration
     _use_backends(gateway, prepared)
-    keeper(gateway).use(prepared.issuers)
+    gateway.keys.use(prepared.issuers)
     _use_listeners(gateway, prepared, moved)
-    gateway.policies.use(prepared.configuration.policies, trigger)
+    if gateway.given.policies is None:
+        gateway.policies.use(prepared.configuration.policies, trigger)
+    else:  # the office tells of it
+        gateway.policies.take(prepared.configuration.policies)
     gateway.audit.use(settings.audit, prepared.output)
     gateway.watch.use(gateway.policy_patterns, settings.policies.poll, ())
     gateway.certificate_watch.use(watched_files(settings.listeners), settings.policies.poll, ())
@@ -234,6 +242,9 @@ def _use_backends(gateway: Gateway, prepared: Prepared) -> None:
         elif backend.name in prepared.ways:
             upstream = gateway.upstreams[backend.name]
             upstream.use(prepared.ways[backend.name])
+            state = gateway.backends[backend.name]
+            if isinstance(state, PulsarBackend):
+                pulsar_parts.use(state, backend)
             if backend.name in gateway.controls:
                 gateway.controls[backend.name].use(backend, upstream.renew)
 
@@ -246,8 +257,10 @@ def _use_listeners(gateway: Gateway, prepared: Prepared, moved: frozenset[str]) 
         if listening is None or listener.name in moved:
             listening = gateway.listening(listener)
         else:
-            listening.use(listener, settings.issuers, settings.limits)
+            listening.use(listener, settings.issuers, settings.limits, settings.listeners)
         gateway.listenings[listener.name] = listening
+    for loaded in prepared.certificates.values():
+        give(loaded.context, gateway.tickets)
     setups = [gateway.listenings[name].setup(loaded.context) for name, loaded in prepared.certificates.items()]
     gateway.server.use(setups, prepared.limits, prepared.ports)
     gateway.certificates.use(prepared.certificates)
@@ -255,18 +268,28 @@ def _use_listeners(gateway: Gateway, prepared: Prepared, moved: frozenset[str]) 
 
 async def settle(gateway: Gateway, committed: Committed) -> Done:
     """Begin and end what the change began and ended, and close or drain the connections that cannot go on."""
+    done = await closing(gateway, committed)
+    await begin(gateway, committed)
+    return done
+
+
+async def closing(gateway: Gateway, committed: Committed) -> Done:
+    """Close the connections that cannot go on, and begin to drain those that are let go."""
     leaving = frozenset(id(line) for line in (*committed.gone, *committed.returning))
     closed = await close_what_may_not_go_on(gateway, leaving)
     gateway.afterwards(_let_go(gateway, committed))
-    await keeper(gateway).settle()
+    return replace(committed.done, closed=closed)
+
+
+async def begin(gateway: Gateway, committed: Committed) -> None:
+    """Begin what is new, and end what is gone."""
+    await gateway.keys.settle()
     for name in committed.begun:
         await gateway.upstreams[name].start()
         if name in gateway.controls:
             await gateway.controls[name].start()
-    for upstream in gateway.upstreams.values():
+    for upstream in list(gateway.upstreams.values()):
         await upstream.settle()
-    done = committed.done
-    return Done(done.changes, done.waiting, closed, done.leaving)
 
 
 async def _let_go(gateway: Gateway, committed: Committed) -> None:

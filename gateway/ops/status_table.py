@@ -101,10 +101,11 @@ def _workers(found: dict[str, Any]) -> Iterator[str]:
     if "workers" not in found:
         return
     yield from table(
-        ("worker", "process", "state", "connections", ""),
+        ("worker", "process", "state", "connections", "configuration", ""),
         [
             (str(each["worker"]), str(each["pid"] or "-"),
              f"serves since {span(each['age'])}" if each["serving"] else "NOT SERVING", str(each["connections"]),
+             each["configuration"] or "-",
              f"start {each['starts']}, the one before ended with {each['last_end']}" if each["last_end"] else "")
             for each in found["workers"]
         ],

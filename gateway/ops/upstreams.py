@@ -14,7 +14,7 @@ from gateway.core.accounts import ACCOUNT_UNAVAILABLE, Credential, LoginFailed, 
 from gateway.core.audit import Audit
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange
-from gateway.core.meters import Meter, Meters
+from gateway.core.meters import Cell, Meter, Meters
 from gateway.core.session import Endpoint
 from gateway.core.settings import Backend
 from gateway.edge.accounts import AccountKeeper, LoggedInDial, Login, secret_files
@@ -36,11 +36,29 @@ class Way:
 
     backend: Backend
     dialer: Dialer
+    web: Dialer | None
+    """To the HTTP interface, where the backend has one."""
     account: AccountKeeper | None
     dial: Dial
     names: frozenset[str]
     files: tuple[str, ...]
     seen: Fingerprint
+
+    @property
+    def trouble(self) -> str:
+        """Why files as they are now cannot be used, "" if they can."""
+        return self.dialer.trouble or (self.web.trouble if self.web is not None else "")
+
+
+def _certificates(backend: Backend) -> list[str]:
+    """The gateway's own towards it."""
+    tls = [backend.tls, backend.of_web.tls] if backend.web is not None else [backend.tls]
+    return [each.certificate for each in tls if each.certificate is not None]
+
+
+def _names(backend: Backend) -> frozenset[str]:
+    """What it may call the gateway by them."""
+    return frozenset().union(*map(names_of_certificate, _certificates(backend)))
 
 
 class Upstream:
@@ -87,11 +105,18 @@ class Upstream:
         """Raises DialFailed."""
         return await self.way.dial(endpoint)
 
+    async def dial_web(self, endpoint: Endpoint) -> Stream:
+        """To the backend's HTTP interface. Raises DialFailed."""
+        assert self.way.web is not None
+        return await self.way.web(endpoint)
+
     def prepare(self, backend: Backend) -> Way:
         """The way that this configuration makes; the account of the present one where it is the same. Reads files.
         Raises StartRefused."""
         tls, present = backend.tls, self._way
         files = tuple(each for each in (tls.ca, tls.certificate, tls.key) if each is not None)
+        web_tls = backend.of_web.tls if backend.web is not None else tls
+        files += tuple(each for each in (web_tls.ca, web_tls.certificate, web_tls.key) if each and each not in files)
         files += secret_files(backend.account) if backend.account is not None else ()
         seen = fingerprint(files)  # before they are read, so that no change in between goes unnoticed
         account: AccountKeeper | None = None
@@ -101,12 +126,16 @@ class Upstream:
             account = AccountKeeper(
                 backend, backend.account, self._login or _by_sessions, self._audit, self._clock, self._meters
             )
-        dialer = Dialer(backend, lambda result: self._meters.cell(DIALLED, backend.name, result))
+
+        def dialled(result: str) -> Cell:
+            return self._meters.cell(DIALLED, backend.name, result)
+
+        dialer = Dialer(backend, dialled)
+        web = Dialer(backend.of_web, dialled) if backend.web is not None else None
         dial: Dial = dialer
         if account is not None and self._login is not None:
             dial = LoggedInDial(dialer, account, backend.request_timeout)
-        names = names_of_certificate(tls.certificate) if tls.certificate is not None else frozenset[str]()
-        return Way(backend, dialer, account, dial, names, files, seen)
+        return Way(backend, dialer, web, account, dial, _names(backend), files, seen)
 
     def use(self, way: Way) -> None:
         """Connections go this way from now on. `settle` has to follow."""
@@ -148,11 +177,12 @@ class Upstream:
     async def _changed(self, _: str) -> None:
         way = self.way
         await way.dialer.reload()
+        if way.web is not None:
+            await way.web.reload()
         if way.account is not None:
             await way.account.reload()
-        certificate = way.backend.tls.certificate
-        if certificate is not None and not way.dialer.trouble and way is self.way:
-            names = names_of_certificate(certificate)
+        if _certificates(way.backend) and not way.trouble and way is self.way:
+            names = _names(way.backend)
             if names != self.names:
                 self.names = names
                 self._renamed()
@@ -162,8 +192,8 @@ class Upstream:
 
     def notes(self) -> list[str]:
         found = self.account.notes() if self.account is not None else []
-        if self.way.dialer.trouble:
-            found.append(f"backend {self.way.backend.name}: {self.way.dialer.trouble}")
+        if self.way.trouble:
+            found.append(f"backend {self.way.backend.name}: {self.way.trouble}")
         return found
 
 

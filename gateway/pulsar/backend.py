@@ -10,12 +10,20 @@ from collections.abc import Iterable
 
 from gateway.core.session import Endpoint
 from gateway.pulsar.broker_names import BrokerNames
+from gateway.pulsar.web_brokers import WebBrokers
 
 
 class PulsarBackend:
     """One cluster as the gateway knows it now."""
 
-    def __init__(self, name: str, bootstrap: Iterable[Endpoint], names: BrokerNames, plaintext: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        bootstrap: Iterable[Endpoint],
+        names: BrokerNames,
+        plaintext: bool,
+        web: WebBrokers | None = None,
+    ) -> None:
         """plaintext: brokers are reached without TLS."""
         self.name = name
         self.cluster_id: str | None = None
@@ -23,6 +31,8 @@ class PulsarBackend:
         self.bootstrap = tuple(bootstrap)
         self.names = names
         self.plaintext = plaintext
+        self.web = web
+        """Their HTTP interface, None where no listener may offer it."""
         self.reached = False
         self._next = 0
 

@@ -46,6 +46,9 @@ __all__ = [
     "PRINCIPAL_CHANGED",
     "PRINCIPAL_IS_GATEWAY_ACCOUNT",
     "REQUEST_MALFORMED",
+    "REST_CLOSED",
+    "REST_TARGET",
+    "REST_UNKNOWN",
     "SESSION_EXPIRED",
     "UPSTREAM_FRAME_TOO_LARGE",
     "UPSTREAM_PROTOCOL",
@@ -119,4 +122,22 @@ HANDLES_OF_PRINCIPAL = reason(
     cause="The principal has as many producers, or consumers, as its limits permit.",
     client_sees="The library's own error, with these words.",
     remedy="Raise limits.producers or limits.consumers of the principal in the policy, or find what leaks them.",
+)
+REST_UNKNOWN = reason(
+    "rest-unknown",
+    cause="No route of Pulsar's REST interface has this path, or this method for it.",
+    client_sees="404 or 405; PulsarAdminException.NotFoundException and its like.",
+    remedy="Compare the request with docs/pulsar-rest.md; the client may be of a later version.",
+)
+REST_CLOSED = reason(
+    "rest-closed",
+    cause="The route is closed to everybody: an old form, a worker's own, WebSocket, or a way to the workers' files.",
+    client_sees="403 with these words; NotAuthorizedException.",
+    remedy="docs/pulsar-rest.md says what to use in its place; ask the brokers themselves from inside otherwise.",
+)
+REST_TARGET = reason(
+    "rest-target",
+    cause="A name or a parameter in the path, query or body is not valid, or could be read in two ways.",
+    client_sees="400 or 412; PreconditionFailedException.",
+    remedy="Names with / \\ % + ; in them can be used by the binary protocol alone; docs/pulsar-rest.md has the rest.",
 )

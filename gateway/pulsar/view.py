@@ -15,7 +15,7 @@ from gateway.pulsar.handles import Access, Handle, sums
 from gateway.pulsar.meters import DENIALS
 
 SYSTEM = "pulsar"
-WHYS = denials.WHYS | {"brokers-own"}
+WHYS = denials.WHYS | {"brokers-own", "closed"}
 """What can keep an action from being allowed here, apart from a deny rule's own id."""
 
 

@@ -1,6 +1,7 @@
 """Pulsar's words in the policy language: its resource kinds, operations, and what the common verbs mean.
 
-A topic is named whole (``persistent://tenant/namespace/topic``), a namespace ``tenant/namespace``. A subscription is
+A topic is named whole (``persistent://tenant/namespace/topic``), a namespace ``tenant/namespace``, a function, source
+or sink ``tenant/namespace/name``, a package ``type://tenant/namespace/name``. A subscription is
 named by its own name; to consume one needs the topic too. Reading and registering schemas are operations here
 though the broker checks neither: whoever may produce registers, whoever may produce or consume reads.
 """
@@ -33,6 +34,13 @@ TOPIC = Kind(
             "Unload",
             "Compact",
             "Terminate",
+            "Truncate",
+            "Offload",
+            "Replicate",
+            "Peek",
+            "ExpireMessages",
+            "GetPermissions",
+            "SetPermissions",
         }
     ),
     verbs=MappingProxyType(
@@ -61,22 +69,39 @@ TOPIC = Kind(
 
 SUBSCRIPTION = Kind(
     name="subscription",
-    operations=frozenset({"Subscribe", "Seek", "Unsubscribe", "Create", "GetStats"}),
+    operations=frozenset({"Subscribe", "Seek", "Unsubscribe", "Create", "GetStats", "Update"}),
     verbs=MappingProxyType(
         {
             "consume": frozenset({"Subscribe", "Seek"}),
             "create": frozenset({"Create"}),
             "delete": frozenset({"Unsubscribe"}),
             "describe": frozenset({"GetStats"}),
+            "alter": frozenset({"Update"}),
         }
     ),
-    implied=MappingProxyType({"Subscribe": frozenset({"Create", "GetStats"})}),
+    implied=MappingProxyType({"Subscribe": frozenset({"Create", "GetStats"}), "Update": frozenset({"GetStats"})}),
     separators="/.-_:",
 )
 
 NAMESPACE = Kind(
     name="namespace",
-    operations=frozenset({"ListTopics", "GetPolicies", "Create", "Delete", "UpdatePolicies"}),
+    operations=frozenset(
+        {
+            "ListTopics",
+            "GetPolicies",
+            "Create",
+            "Delete",
+            "ForceDelete",
+            "UpdatePolicies",
+            "GetPermissions",
+            "SetPermissions",
+            "Replicate",
+            "Offload",
+            "ManageBundles",
+            "ClearBacklog",
+            "Unsubscribe",
+        }
+    ),
     verbs=MappingProxyType(
         {
             "consume": frozenset({"ListTopics"}),
@@ -92,7 +117,7 @@ NAMESPACE = Kind(
 
 TENANT = Kind(
     name="tenant",
-    operations=frozenset({"Describe", "Create", "Delete", "Update"}),
+    operations=frozenset({"Describe", "Create", "Delete", "ForceDelete", "Update"}),
     verbs=MappingProxyType(
         {
             "create": frozenset({"Create"}),
@@ -105,4 +130,63 @@ TENANT = Kind(
     separators=".-_",
 )
 
-SYSTEM = System("pulsar", MappingProxyType({kind.name: kind for kind in (TOPIC, SUBSCRIPTION, NAMESPACE, TENANT)}))
+CLUSTER = Kind(
+    name="cluster",
+    operations=frozenset({"Describe", "Create", "Update", "Delete", "GetPlacement", "SetPlacement"}),
+    verbs=MappingProxyType({"describe": frozenset({"Describe"})}),
+    implied=MappingProxyType({}),
+    separators=".-_",
+)
+
+BROKERS = Kind(
+    name="brokers",
+    operations=frozenset(
+        {
+            "Describe",
+            "List",
+            "ListTenants",
+            "CheckHealth",
+            "GetStats",
+            "GetConfiguration",
+            "SetConfiguration",
+            "Shutdown",
+            "GetBookies",
+            "SetBookies",
+            "GetQuotas",
+            "SetQuotas",
+            "GetTransactions",
+            "AbortTransaction",
+        }
+    ),
+    verbs=MappingProxyType({"describe": frozenset({"Describe"})}),
+    implied=MappingProxyType({}),
+    names=frozenset({"pulsar-brokers"}),
+)
+
+
+def _program(name: str, *more: str) -> Kind:
+    """Runs clients' code beside the brokers: nothing of it has a common verb."""
+    operations = ("List", "Describe", "Register", "Update", "Deregister", "Run", *more)
+    return Kind(name, frozenset(operations), MappingProxyType({}), MappingProxyType({}), separators="/.-_")
+
+
+FUNCTION = _program("function", "Download", "Trigger", "GetState", "PutState")
+SOURCE = _program("source")
+SINK = _program("sink")
+PACKAGE = Kind(
+    name="package",
+    operations=frozenset({"List", "Describe", "Download", "Upload", "Update", "Delete"}),
+    verbs=MappingProxyType({}),
+    implied=MappingProxyType({}),
+    separators="/.-_:",
+)
+WORKER = Kind(
+    name="worker",
+    operations=frozenset({"Describe", "Reload", "Drain"}),
+    verbs=MappingProxyType({}),
+    implied=MappingProxyType({}),
+    names=frozenset({"pulsar-worker"}),
+)
+
+_KINDS = (TOPIC, SUBSCRIPTION, NAMESPACE, TENANT, CLUSTER, BROKERS, FUNCTION, SOURCE, SINK, PACKAGE, WORKER)
+SYSTEM = System("pulsar", MappingProxyType({kind.name: kind for kind in _KINDS}))

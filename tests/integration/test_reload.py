@@ -32,14 +32,17 @@ def cluster() -> Iterator[EmbeddedCluster]:
     made.stop()
 
 
-@pytest.fixture(scope="module")
-def running(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
+def running(
+    request: pytest.FixtureRequest, cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
     runtime = tmp_path_factory.mktemp("runtime")
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(runtime)
     folder = tmp_path_factory.mktemp("gateway")
     limits = {"shutdown_timeout": "3 s"}
-    with GatewayProcess(folder, {"main": ",".join(cluster.bootstrap)}, policy=POLICY, limits=limits) as made:
+    backends = {"main": ",".join(cluster.bootstrap)}
+    with GatewayProcess(folder, backends, policy=POLICY, limits=limits, workers=request.param) as made:
         yield made
     if before is None:
         del os.environ["XDG_RUNTIME_DIR"]

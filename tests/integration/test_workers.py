@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ import pytest
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.core.settings import Limits
 from gateway.ops.demo.cluster import EmbeddedCluster
 from gateway.ops.workers.mending import STARTS_MAX
 from tests.certificates import make_ca
 from tests.integration import test_run
 from tests.integration.test_certificate_reload import Mount
 from tests.integration.test_run import produce, until
-from tests.real.gateway import GatewayProcess
+from tests.real.gateway import GatewayProcess, Line
 from tests.real.wire import API_VERSIONS, METADATA, RawClient, request
 
 FEW = """\
@@ -223,6 +225,22 @@ def test_a_worker_that_dies_gives_its_connections_back(gateway: GatewayProcess) 
         assert again.authenticate(gateway.issuer.token("few"))[0] == 0
 
 
+def test_failed_logins_are_counted_over_all_workers(gateway: GatewayProcess) -> None:
+    """Each refusal is told later than the one before, whichever worker it falls to."""
+    at = len(gateway.audit())
+
+    def refused() -> list[Line]:
+        return [line for line in gateway.audit()[at:] if line["event"] == "refused" and "told_in" in line]
+
+    while len({line["connection"].split("-")[0] for line in refused()}) < 2 or len(refused()) < 4:
+        with RawClient(gateway.port(), gateway.ca_file) as client, suppress(OSError):
+            client.authenticate("no token")
+    waits = [line["told_in"] for line in refused()][:5]
+    assert waits == sorted(waits)
+    most = Limits().failed_login_delay_max
+    assert all(later >= min(most, 1.5 * before) for before, later in pairwise(waits))
+
+
 def test_a_flood_through_both_workers_gets_one_quota(gateway: GatewayProcess) -> None:
     """100 requests a second; each worker by itself would let through as many."""
     until(lambda: nobody_connected(gateway))
@@ -395,7 +413,7 @@ def in_both(gateway: GatewayProcess, one: Callable[[], object]) -> list[Any]:
     return found
 
 
-def test_a_changed_certificate_is_shown_by_all_workers_and_no_old_ticket_is_in_the_way(
+def test_a_changed_certificate_is_shown_by_all_workers_and_tickets_stay_good_in_all(
     cluster: EmbeddedCluster, tmp_path: Path
 ) -> None:
     (tmp_path / "mount").mkdir()
@@ -418,13 +436,19 @@ def test_a_changed_certificate_is_shown_by_all_workers_and_no_old_ticket_is_in_t
         made.wait_audit(event="config-revision", listener="main-listener")
         (second,) = set(in_both(made, serial))
         assert second != first
-        in_both(made, lambda: serial(session))  # resumed or not: the handshake is completed
+
+        def resumed() -> bool:
+            with handshake(made, context, session) as tls:
+                return bool(tls.session_reused)
+
+        assert all(in_both(made, resumed))
         mount.put(mount.ca.server()[0], mount.ca.server()[1])  # a key of another certificate
         made.wait_audit(event="warning", listener="main-listener")
         at = len(made.audit())
         os.kill(worker_pid(made, 1), signal.SIGKILL)
         made.wait_audit(event="worker", worker=1, state="serves", after=at)
-        assert second in in_both(made, serial)
+        assert set(in_both(made, serial)) == {second}
+        assert all(in_both(made, resumed))
 
 
 def processes(gateway: GatewayProcess) -> list[int]:
@@ -466,6 +490,15 @@ from gateway.ops.workers.supervisor import Supervisor
 
 places = Places(2)
 
+class Family:
+    places = places
+    shutdown_seconds = 5.0
+    def let_go(self): pass
+    def ended(self, worker): pass
+    def renew(self): pass
+    def body(self, place, line):
+        return body(place, line)
+
 def body(place, line):
     if place == 2 and int(places.get(2, Field.STARTS)) > int(sys.argv[1]):
         return int(sys.argv[2])
@@ -476,7 +509,7 @@ def body(place, line):
             os.kill(os.getpid(), 9)
     return 0
 
-code = Supervisor(places, body, 5.0, lambda: None, mending=lambda: Mending((0.0,))).run()
+code = Supervisor(Family(), mending=lambda: Mending((0.0,))).run()
 print("starts", int(places.get(2, Field.STARTS)))
 sys.exit(code)
 """

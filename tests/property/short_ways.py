@@ -36,7 +36,8 @@ class ShortWorld(World):
     def __init__(self, way: str, short: Any = None, **settings: Any) -> None:
         self.way = way
         self.short = short
-        self.by_pump = 0
+        self.by_pump = self.instead = 0
+        """Octets that the pump passed by itself, and answers that it wrote in place of the broker's."""
         super().__init__(**settings)
 
     def connect(self) -> None:
@@ -68,7 +69,12 @@ class ShortWorld(World):
         if self.way != PUMP:
             return super()._answered()
         taken = self.session.short_way.answers(memoryview(self.unanswered))
-        seen = Seen(down=self.unanswered[:taken])
+        instead = self.session.effects.to_client
+        assert len(instead) <= 1
+        seen = Seen(down=bytes(instead[0]) if instead else self.unanswered[:taken])
+        assert taken or not instead
+        self.instead += len(instead)
+        instead.clear()
         self.unanswered = self.unanswered[taken:]
         self.by_pump += taken
         if self.ended is None and self.unanswered and len(self.unanswered) >= self.session.upstream_wanted:

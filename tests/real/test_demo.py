@@ -37,9 +37,10 @@ def demo_folders(folder: Path) -> list[Path]:
     return list(folder.glob("gateway-demo-*"))
 
 
-def test_once_plays_and_checks_every_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["kafka", "pulsar"])
+def test_once_plays_and_checks_every_step(tmp_path: Path, protocol: str) -> None:
     done = subprocess.run(
-        command("--once"), cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)},
+        command("--once", "--protocol", protocol), cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,22 +68,31 @@ def test_no_broker_there_is_said(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_step_that_fails_ends_with_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("protocol", "file"), [("kafka", "demo.yaml"), ("pulsar", "demo_pulsar.yaml")])
+def test_a_step_that_fails_ends_with_1(tmp_path: Path, protocol: str, file: str) -> None:
     """A policy that allows everything: the denied topic is not denied, and the demo says so."""
-    policy = (ROOT / "policies" / "demo.yaml").read_text().replace('topic: ["*.pii"]', 'topic: ["*.never"]')
+    policy = (ROOT / "policies" / file).read_text().replace('topic: ["*.pii"]', 'topic: ["*.never"]')
     (tmp_path / "lax.yaml").write_text(policy)
     done = subprocess.run(
-        command("--once", "--policy", str(tmp_path / "lax.yaml")), cwd=ROOT,
+        command("--once", "--protocol", protocol, "--policy", str(tmp_path / "lax.yaml")), cwd=ROOT,
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.count("\n  FAILED") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stays_up_and_goes_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+PASTED = {
+    "kafka": ("kcat -b localhost:", "sasl.oauthbearer.method=oidc", "PlainLoginModule", "from confluent_kafka"),
+    "pulsar": ("bin/pulsar-client consume persistent://", "import pulsar", "pulsar.NewAuthenticationToken"),
+}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "number"), [("kafka", signal.SIGINT), ("kafka", signal.SIGTERM), ("pulsar", signal.SIGINT)]
+)
+def test_it_stays_up_and_goes_cleanly(tmp_path: Path, protocol: str, number: signal.Signals) -> None:
     """Settings to paste with a token, then Ctrl-C: no process and no folder is left."""
-    arguments = command()
+    arguments = command("--protocol", protocol)
     with subprocess.Popen(
         arguments, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -96,12 +106,7 @@ def test_it_stays_up_and_goes_cleanly(tmp_path: Path, number: signal.Signals) ->
         text = "".join(lines)
         try:
             played(text)
-            for name in (
-                "kcat -b localhost:",
-                "sasl.oauthbearer.method=oidc",
-                "PlainLoginModule",
-                "from confluent_kafka",
-            ):
+            for name in PASTED[protocol]:
                 assert name in text
             assert re.search(r"^TOKEN='[\w-]+\.[\w-]+\.[\w-]+'$", text, re.MULTILINE)
             (folder,) = demo_folders(tmp_path)

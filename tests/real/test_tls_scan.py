@@ -19,7 +19,7 @@ from tests.real.kafka import KafkaCluster
 from tests.real.missing import Missing
 from tests.real.site import POLICY
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1000)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(2000)]
 
 CHECKS = ("--protocols", "--std", "--fs", "--server-defaults", "--vulnerable")
 FINE = frozenset({"OK", "INFO", "DEBUG"})
@@ -38,6 +38,10 @@ SEEN = {
     "LUCKY13",
 }
 """Some of what has to be in a report that is whole."""
+UNANSWERED = ("sessionresumption_ticket", "WARN", "check failed because of connect problem")
+"""The scanner's own race: its client ends at the end of its input, on a busy machine before TLS 1.3's ticket has come,
+and cannot begin the next connection from a ticket it has not got. That says nothing yet; it is asked again."""
+SCANS_MAX = 3
 
 
 @pytest.mark.parametrize("rsa", [False, True], ids=["ecdsa", "rsa"])
@@ -48,19 +52,26 @@ def test_a_scanner_has_nothing_to_object_to(kafka_one: KafkaCluster, tmp_path: P
     door = GatewayProcess(tmp_path, {"main": kafka_one.bootstrap}, policy=POLICY)
     certificate, key = door.ca.server("gateway", hosts=["localhost", "127.0.0.1"], rsa=rsa, days=200)
     door.config["listeners"][0]["tls"] |= {"certificate": str(certificate), "key": str(key)}
-    report = tmp_path / "report.json"
     with door:
-        subprocess.run(
-            [
-                scanner, "--warnings", "batch", "--color", "0", "--nodns", "none", "--ip", "127.0.0.1",
-                "--connect-timeout", "20", "--openssl-timeout", "20", "--add-ca", door.ca_file,
-                "--jsonfile", str(report), *CHECKS, f"localhost:{door.port()}",
-            ],
-            stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=900, cwd=tmp_path,
-        )  # fmt: skip
+        for number in range(SCANS_MAX):
+            lines = _scanned(scanner, door, tmp_path / f"report-{number}.json")
+            if UNANSWERED not in {(line["id"], line["severity"], line["finding"]) for line in lines}:
+                break
         assert door.admin("/readyz")[0] == 200
         assert "Traceback" not in door.log()
-    lines = json.loads(report.read_text())
     assert {line["id"] for line in lines} >= SEEN
     found = [line for line in lines if line["severity"] not in FINE and line["id"] not in NOT_THE_GATEWAYS]
     assert found == []
+
+
+def _scanned(scanner: str, door: GatewayProcess, report: Path) -> list[dict[str, str]]:
+    subprocess.run(
+        [
+            scanner, "--warnings", "batch", "--color", "0", "--nodns", "none", "--ip", "127.0.0.1",
+            "--connect-timeout", "20", "--openssl-timeout", "20", "--add-ca", door.ca_file,
+            "--jsonfile", str(report), *CHECKS, f"localhost:{door.port()}",
+        ],
+        stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=900, cwd=report.parent,
+    )  # fmt: skip
+    lines: list[dict[str, str]] = json.loads(report.read_text())
+    return lines

@@ -10,7 +10,7 @@ A `Seen` has bytes, not views, so that it can be compared; the pump's obligation
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.reasons import Reason
 from gateway.core.rights import Decision, Quota
-from gateway.core.session import Ask, Close, Endpoint, Fact, Peer
+from gateway.core.session import Ask, Close, Endpoint, Fact, Peer, Sliced, offered
 from gateway.core.settings import Authentication, BrokerPorts, Limits, Listener, ListenerTls
 from gateway.core.tokens import Accepted, KeyMissing, Refused
 from gateway.kafka import codec
@@ -190,6 +190,9 @@ class World:
         self.unanswered = b""
         self.held_until = 0.0
         self.ended: Close | None = None
+        self.slices = 0
+        """Slices after which a message was not decided yet."""
+        self.between: Callable[[], None] = lambda: None
         self.connect()
 
     def connect(self) -> None:
@@ -197,6 +200,11 @@ class World:
         self.session = KafkaSession(peer, self.context)
 
     # What the pump does
+
+    @property
+    def busy(self) -> str:
+        sliced = offered(self.session, Sliced)
+        return sliced.busy if sliced is not None else ""
 
     def _take(self) -> Seen:
         effects = self.session.effects
@@ -220,14 +228,22 @@ class World:
         while self._client_is_shown():
             before = len(self.unread)
             seen += self._show_once()
-            if len(self.unread) == before:
+            if len(self.unread) == before and not self._between_slices("client"):
                 break
         return seen
+
+    def _between_slices(self, side: str) -> bool:
+        """Whether a message is to be shown again; a test may let something happen between two slices."""
+        if self.ended is not None or self.busy != side:
+            return False
+        self.slices += 1
+        self.between()
+        return True
 
     def _client_is_shown(self) -> bool:
         return (
             self.ended is None
-            and not self.session.parked
+            and (self.busy == "client" or not self.session.parked)
             and self.clock.now >= self.held_until
             and len(self.unread) >= self.session.client_wanted
         )
@@ -276,7 +292,7 @@ class World:
             while self.ended is None and len(self.unanswered) >= self.session.upstream_wanted:
                 before = len(self.unanswered)
                 seen += self._answered()
-                if len(self.unanswered) == before:
+                if len(self.unanswered) == before and not self._between_slices("upstream"):
                     break
             seen += self._show()
         return seen

@@ -223,13 +223,13 @@ def test_what_takes_long_to_decide_is_paid_for(monkeypatch: pytest.MonkeyPatch) 
     """Nobody takes more than a share of the gateway's own time, whatever the requests cost."""
     world = logged_in()
     other = beside(world)
-    decide = authorize.planned
+    decide = authorize.plan
 
     def slow(*args: Any) -> Any:
         world.clock.now += 2.0
         return decide(*args)
 
-    monkeypatch.setattr(authorize, "planned", slow)
+    monkeypatch.setattr(authorize, "plan", slow)
     frame = request(3, 9, 4, {"topics": [{"name": "b"}]})
     assert world.send(frame).requests
     debt = 2.0 / core_limits.DECIDING_SHARE

@@ -56,13 +56,13 @@ def beside(world: World, name: str = "alice") -> World:
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Which APIs the engine was asked about."""
     asked_about: list[int] = []
-    planned = authorize.planned
+    planned = authorize.plan
 
     def counting(*args: Any) -> Any:
         asked_about.append(args[0])
         return planned(*args)
 
-    monkeypatch.setattr(authorize, "planned", counting)
+    monkeypatch.setattr(authorize, "plan", counting)
     return asked_about
 
 
@@ -145,7 +145,7 @@ def test_a_broker_out_of_reach_is_looked_at_each_time() -> None:
         (frame,) = world.reply(told(number, "a", brokers=(1, 999_999))).answers
         assert len(body_of(METADATA, 12, frame)["brokers"]) == 1
     (one,) = world.state.metadata._asked.values()
-    assert not one._answers
+    assert not one.answers
 
 
 def test_throttled_it_is_told_so() -> None:

@@ -569,7 +569,7 @@ def test_an_error_while_deciding_denies(monkeypatch: pytest.MonkeyPatch) -> None
     def plan(*args: Any) -> Any:
         raise ZeroDivisionError("secret payload")
 
-    monkeypatch.setattr(authorize, "planned", plan)
+    monkeypatch.setattr(authorize, "plan", plan)
     world = logged_in()
     seen = world.send(heartbeat(3))
     assert seen.up == b""

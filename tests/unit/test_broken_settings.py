@@ -90,6 +90,14 @@ backends:
     bootstrap: ["broker.test:9092"]
     insecure_plaintext: true
     account: {plain: {username: gateway, password_file: password}, over_plaintext: true}
+  - name: pulsar
+    system: pulsar
+    bootstrap: ["broker.test:6651"]
+    web:
+      addresses: ["broker.test:8443"]
+      brokers: ["*.test:8443"]
+      tls: {ca: ca.pem}
+      insecure_plaintext: false
 issuers:
   - name: corp
     issuer: https://corp.test
@@ -138,6 +146,7 @@ PLACES: dict[str, Place] = {
     "Addressing": ("listeners", 1, "addressing"),
     "SniNames": ("listeners", 1, "addressing", "sni"),
     "Backend": ("backends", 0),
+    "Web": ("backends", 5, "web"),
     "BackendTls": ("backends", 0, "tls"),
     "OwnAccount": ("backends", 0, "account"),
     "ScramAccount": ("backends", 0, "account", "scram"),
@@ -365,6 +374,23 @@ BROKEN: dict[str, list[Broken]] = {
         Broken([], "an empty list", "at least one item"),
     ],
     "Backend.tls": [Broken("on", "'on'", "a mapping")],
+    "Backend.web": [
+        Broken("broker.test:8443", "'broker.test:8443'", "a mapping"),
+        Broken(
+            {"addresses": ["b.test:8443"]}, "a mapping", "no web; it is for system: pulsar", said_at=("backends", 0)
+        ),
+    ],
+    "Web.addresses": [
+        Broken(["broker.test"], "'broker.test'", "host:port", said_at=("backends", 5, "web", "addresses", 0)),
+        Broken([], "an empty list", "at least one item"),
+    ],
+    "Web.brokers": [
+        Broken(["b*.test:8443"], "'b*.test:8443'", "may begin with *.", said_at=("backends", 5, "web", "brokers", 0)),
+    ],
+    "Web.tls": [Broken("on", "'on'", "a mapping")],
+    "Web.insecure_plaintext": [
+        Broken("true", "a mapping", "either tls, or insecure_plaintext: true", said_at=("backends", 5, "web")),
+    ],
     "Backend.account": [Broken("gateway", "'gateway'", "a mapping")],
     "Backend.insecure_plaintext": [
         Broken("true", "a mapping", "either tls, or insecure_plaintext: true; not both", said_at=("backends", 0)),

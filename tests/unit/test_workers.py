@@ -89,7 +89,8 @@ def test_a_board_keeps_the_old_text_whole_until_the_new_one_is() -> None:
 
 def test_the_present_state_survives_the_board_whatever_its_bytes() -> None:
     present = Present(
-        "abc", (("a.yaml", bytes(range(256))), ("b.yaml", b"")), {"corp": (b'{"keys": "\xff"}', 12.5)}, "debug",
+        (b"version: 1", b"\xff"), "abc", (("a.yaml", bytes(range(256))), ("b.yaml", b"")),
+        {"corp": (b'{"keys": "\xff"}', 12.5)}, "debug",
         tuple(summing.to_json([(DENIED, ("no-rule",), 3.0)])),
     )  # fmt: skip
     assert from_bytes(to_bytes(present)) == present

@@ -81,10 +81,7 @@ def load_policy(files: Sequence[tuple[str, bytes]], vocabulary: Vocabulary) -> P
         raise Mistakes([Mistake("policies", 0, "", f"{len(files)} files", f"1 to {FILES_MAX} policy files")])
     mistakes: list[Mistake] = []
     read: list[_File] = []
-    digest = hashlib.sha256()
     for name, content in files:
-        for part in (PurePath(name).name.encode(), content):
-            digest.update(len(part).to_bytes(8, "big") + part)
         try:
             document = documents.parse(content, name)
             read.append(_File.of(document))
@@ -95,7 +92,16 @@ def load_policy(files: Sequence[tuple[str, bytes]], vocabulary: Vocabulary) -> P
     roles, bindings, limits = loader.roles(read), loader.bindings(read), loader.limits(read)
     if mistakes:
         raise Mistakes(mistakes[:MISTAKES_MAX])
-    return PolicySet(digest.hexdigest()[:16], vocabulary, roles, bindings, limits)
+    return PolicySet(policy_revision(files), vocabulary, roles, bindings, limits)
+
+
+def policy_revision(files: Iterable[tuple[str, bytes]]) -> str:
+    """Names policy files, see `load_policy`."""
+    digest = hashlib.sha256()
+    for name, content in files:
+        for part in (PurePath(name).name.encode(), content):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:16]
 
 
 class _Loader:

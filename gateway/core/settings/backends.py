@@ -8,7 +8,27 @@ from pydantic import Field, field_validator, model_validator
 
 from gateway.core.settings.own_accounts import OwnAccount
 from gateway.core.settings.tls import BackendTls
-from gateway.core.settings.values import Duration, HostPort, Model, Name
+from gateway.core.settings.values import BrokerPattern, Duration, HostPort, Model, Name
+
+
+class Web(Model):
+    """The HTTP interface of Pulsar's brokers, for listeners of `protocol: pulsar-http`."""
+
+    addresses: Annotated[tuple[HostPort, ...], Field(min_length=1)]
+    """host:port of one or more brokers' web service."""
+    brokers: Annotated[tuple[BrokerPattern, ...], Field(max_length=100)] = ()
+    """More of them, to which a broker may send a request on (HTTP 307): host:port, where the host may begin with `*.`
+    for any one label. Redirects to anywhere else are not followed."""
+    tls: BackendTls | None = None
+    """Left out: that of the backend."""
+    insecure_plaintext: bool = False
+    """True: no TLS to the web service."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.insecure_plaintext and self.tls is not None:
+            raise ValueError("either tls, or insecure_plaintext: true; not both")
+        return self
 
 
 class Backend(Model):
@@ -17,6 +37,8 @@ class Backend(Model):
     bootstrap: Annotated[tuple[HostPort, ...], Field(min_length=1)]
     """host:port of one or more brokers; the others are learnt from them."""
     tls: BackendTls = BackendTls()
+    web: Web | None = None
+    """Pulsar's HTTP interface; left out: no listener offers it."""
     account: OwnAccount | None = None
     """The gateway's own account for SASL; left out: the brokers ask for none (or for a certificate alone). Pulsar's
     brokers must have its name among their proxyRoles; superuser roles belong in its `also_known_as`."""
@@ -48,9 +70,12 @@ class Backend(Model):
             )
         if self.system != "pulsar" and self.clients_as != "original-principal":
             raise ValueError("no clients_as; brokers of this system are told nothing of clients")
-        if not self.insecure_plaintext:
+        if self.web is not None and self.system != "pulsar":
+            raise ValueError("no web; it is for system: pulsar")
+        web_plaintext = self.web is not None and self.web.insecure_plaintext
+        if not self.insecure_plaintext and not web_plaintext:
             return self
-        if self.tls != BackendTls():
+        if self.insecure_plaintext and self.tls != BackendTls():
             raise ValueError("either tls, or insecure_plaintext: true; not both")
         account = self.account
         if account is not None and account.scram is None and not account.over_plaintext:
@@ -59,3 +84,11 @@ class Backend(Model):
                 "account.over_plaintext: true"
             )
         return self
+
+    @property
+    def of_web(self) -> Backend:
+        """This backend as its web service is reached."""
+        assert self.web is not None
+        tls = BackendTls() if self.web.insecure_plaintext else self.web.tls or self.tls
+        told = {"bootstrap": self.web.addresses, "tls": tls, "insecure_plaintext": self.web.insecure_plaintext}
+        return self.model_copy(update=told)

@@ -42,8 +42,8 @@ class ProxyProtocol(Model):
 
 class Listener(Model):
     name: Name
-    protocol: Literal["kafka", "pulsar"] = "kafka"
-    """The protocol its clients speak, which is its backend's too."""
+    protocol: Literal["kafka", "pulsar", "pulsar-http"] = "kafka"
+    """The protocol its clients speak, which is its backend's too; `pulsar-http` is Pulsar's lookup and admin REST."""
     backend: Name
     """The name of the backend that its clients reach."""
     bind: Listened = "127.0.0.1"
@@ -65,6 +65,16 @@ class Listener(Model):
     """Left out: no PROXY protocol; whoever connects is the client."""
     tls: ListenerTls
     authentication: Authentication = Authentication()
+
+    @property
+    def system(self) -> str:
+        """What its backend has to be."""
+        return self.protocol.removesuffix("-http")
+
+    @property
+    def alpn(self) -> tuple[str, ...]:
+        """What is agreed upon in the handshake, the best first."""
+        return ("h2", "http/1.1") if self.protocol == "pulsar-http" else ()
 
     @property
     def sni(self) -> SniNames | None:
@@ -100,7 +110,7 @@ class Listener(Model):
             raise ValueError(
                 "authentication.issuers, or tls.client_certificate: required; this listener would know nobody"
             )
-        if self.protocol == "pulsar":
+        if self.system == "pulsar":
             if self.broker_ports is not None or self.sni is not None or self.advertised_broker_base is not None:
                 raise ValueError("no broker_ports, addressing or advertised_broker_base: `port` is every broker's")
             return self

@@ -43,6 +43,13 @@ def _host_port(value: str) -> str:
     return value
 
 
+def _broker_pattern(value: str) -> str:
+    host = _host_port(value).rpartition(":")[0]
+    if "*" in host.removeprefix("*.") or host in ("*", "*."):
+        raise ValueError("host:port; the host may begin with *. for any one label")
+    return value.lower()
+
+
 def _network(value: object) -> object:
     try:
         network = ip_network(str(value))
@@ -95,6 +102,7 @@ Duration = Annotated[
 ]
 Name = Annotated[str, AfterValidator(_name)]
 HostPort = Annotated[str, AfterValidator(_host_port)]
+BrokerPattern = Annotated[str, AfterValidator(_broker_pattern)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 

@@ -22,10 +22,14 @@ import gateway
 
 if TYPE_CHECKING:
     from gateway.ops.demo.process import GatewayProcess, Ports
-    from gateway.ops.demo.steps import Stage
+    from gateway.ops.demo.screen import Screen
+    from gateway.ops.demo.shown import Stage
 
 OK, STEP_FAILED, NOT_SET_UP = 0, 1, 2
-POLICY_DEFAULT = Path(gateway.__file__).parents[1] / "policies" / "demo.yaml"
+POLICIES = Path(gateway.__file__).parents[1] / "policies"
+POLICY_DEFAULT = {"kafka": POLICIES / "demo.yaml", "pulsar": POLICIES / "demo_pulsar.yaml"}
+CLIENT_LIBRARIES = {"confluent_kafka": "confluent-kafka", "pulsar": "pulsar-client"}
+"""Modules of the `demo` extra, and the packages they come in."""
 NODE_IDS_EMBEDDED = range(1, 4)
 NODE_IDS_MAX = 1000
 
@@ -42,12 +46,13 @@ def add_demo_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
         description="Start a token issuer, an embedded cluster and the gateway on loopback; show an allowed and a "
         "denied topic, an expired and a forged token and a flood through a real client; then stay up for yours.",
     )
+    parser.add_argument("--protocol", choices=sorted(POLICY_DEFAULT), default="kafka", help="kafka, if not said")
     parser.add_argument("--once", action="store_true", help="play the steps, check each, and end with 0 or 1")
     parser.add_argument(
         "--bootstrap", metavar="HOST:PORT", help="use this broker (plaintext) instead of the embedded one"
     )
     parser.add_argument("--port", type=_port, metavar="N", help="the gateway's port; the brokers' ports follow it")
-    parser.add_argument("--policy", type=Path, metavar="FILE", default=POLICY_DEFAULT, help="another policy file")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="another policy file")
     parser.add_argument("--keep-dir", type=Path, metavar="DIR", help="write the files here and keep them")
     parser.set_defaults(command=run_demo)
 
@@ -67,9 +72,10 @@ def run_demo(chosen: argparse.Namespace) -> int:
         print("\nended")
         return OK if not chosen.once else 130
     except ImportError as error:
-        if (error.name or "").partition(".")[0] != "confluent_kafka":
+        package = CLIENT_LIBRARIES.get((error.name or "").partition(".")[0])
+        if package is None:
             raise
-        print("the demo needs confluent-kafka: pip install 'streaming-gateway[demo]'", file=sys.stderr)
+        print(f"the demo needs {package}: pip install 'streaming-gateway[demo]'", file=sys.stderr)
         return NOT_SET_UP
     except DemoFailed as error:
         print(f"the demo could not be set up: {error}", file=sys.stderr)
@@ -84,7 +90,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _run(chosen: argparse.Namespace) -> int:
     from gateway.ops.demo.screen import Screen
-    from gateway.ops.demo.steps import play
+
+    if chosen.protocol == "pulsar":
+        from gateway.ops.demo.pulsar_steps import play
+    else:
+        from gateway.ops.demo.steps import play
 
     screen = Screen()
     with _set_up(chosen, screen) as demo:
@@ -110,26 +120,33 @@ def _run(chosen: argparse.Namespace) -> int:
 class Demo:
     """The demo once it is up."""
 
+    system: str
     stage: Stage
     process: GatewayProcess
     ports: Ports
     folder: Path
     kept: bool
 
-    def stay(self, screen: _Screen) -> None:
-        """Print settings to paste and wait for Ctrl-C, or for the gateway to end."""
-        from gateway.ops.demo.paste import settings
-        from gateway.ops.demo.steps import ALLOWED_TOPIC, APPLICATION
+    def _settings(self) -> str:
+        from gateway.ops.demo import paste, pulsar_paste
+        from gateway.ops.demo.shown import APPLICATION
 
         stage = self.stage
         client = stage.issuer.clients[APPLICATION]
+        text = pulsar_paste.settings if self.system == "pulsar" else paste.settings
+        return text(
+            stage.bootstrap,
+            stage.ca,
+            stage.issuer.token(client.name),
+            stage.issuer.token_url,
+            client.name,
+            client.secret,
+        )
+
+    def stay(self, screen: Screen) -> None:
+        """Print settings to paste and wait for Ctrl-C, or for the gateway to end."""
         screen.line()
-        screen.line(
-            settings(
-                stage.bootstrap, stage.ca, stage.issuer.token(client.name), stage.issuer.token_url, client.name,
-                client.secret, ALLOWED_TOPIC,
-            )
-        )  # fmt: skip
+        screen.line(self._settings())
         screen.fact("audit", f"tail -f {self.folder / 'audit.jsonl'}")
         screen.fact("metrics", f"http://127.0.0.1:{self.ports.admin}/metrics")
         screen.line()
@@ -140,20 +157,18 @@ class Demo:
         raise DemoFailed("the gateway ended by itself")
 
 
-if TYPE_CHECKING:
-    from gateway.ops.demo.screen import Screen as _Screen
-
-
 @contextlib.contextmanager
-def _set_up(chosen: argparse.Namespace, screen: _Screen) -> Iterator[Demo]:
+def _set_up(chosen: argparse.Namespace, screen: Screen) -> Iterator[Demo]:
     """Everything started, and everything ended and removed whatever happens."""
     from gateway.ops.demo.authority import make_certificates
     from gateway.ops.demo.issuer import Client, TokenIssuer
     from gateway.ops.demo.process import AuditLog, GatewayFailed, GatewayProcess, choose_ports, write_config
-    from gateway.ops.demo.steps import CLAIMS, Stage
+    from gateway.ops.demo.shown import CLAIMS, Stage
 
-    if not chosen.policy.exists():
-        raise DemoFailed(f"{chosen.policy} is not there; run it from a clone, or name a file with --policy")
+    system = chosen.protocol
+    named = chosen.policy or POLICY_DEFAULT[system]
+    if not named.exists():
+        raise DemoFailed(f"{named} is not there; run it from a clone, or name a file with --policy")
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_folder(chosen.keep_dir))
@@ -161,12 +176,16 @@ def _set_up(chosen: argparse.Namespace, screen: _Screen) -> Iterator[Demo]:
         issuer = TokenIssuer(certificates, tuple(Client(name, claims) for name, claims in CLAIMS.items()))
         stack.callback(issuer.stop)
         issuer.start()
-        bootstrap, node_ids = _cluster(chosen.bootstrap, folder, stack, screen)
+        bootstrap: Sequence[str]
+        if system == "pulsar":
+            bootstrap, node_ids = (_pulsar(chosen.bootstrap, folder, stack),), range(0)
+        else:
+            bootstrap, node_ids = _cluster(chosen.bootstrap, folder, stack, screen)
         try:
             ports = choose_ports(chosen.port, node_ids)
             policy = folder / "policy.yaml"
-            shutil.copyfile(chosen.policy, policy)
-            config = write_config(folder, certificates, issuer, bootstrap, ports, node_ids, policy)
+            shutil.copyfile(named, policy)
+            config = write_config(folder, certificates, issuer, system, bootstrap, ports, node_ids, policy)
             process = GatewayProcess(folder, config, ports)
             stack.callback(process.stop)
             process.wait_ready()
@@ -175,11 +194,11 @@ def _set_up(chosen: argparse.Namespace, screen: _Screen) -> Iterator[Demo]:
         screen.fact("issuer", f"{issuer.url} (OIDC discovery, JWKS, client credentials)")
         screen.fact("cluster", f"{', '.join(bootstrap)} (plaintext, as a broker behind the gateway)")
         screen.fact("gateway", f"localhost:{ports.bootstrap} (TLS), ready after {time.monotonic() - began:.1f} s")
-        screen.fact("policy", str(chosen.policy))
+        screen.fact("policy", str(named))
         gone = "" if chosen.keep_dir else "; removed at the end, --keep-dir DIR keeps it"
         screen.fact("audit", f"shortened below; whole lines in {folder / 'audit.jsonl'}{gone}")
         stage = Stage(f"localhost:{ports.bootstrap}", certificates.ca, issuer, AuditLog(folder / "audit.jsonl"))
-        yield Demo(stage, process, ports, folder, chosen.keep_dir is not None)
+        yield Demo(system, stage, process, ports, folder, chosen.keep_dir is not None)
 
 
 @contextlib.contextmanager
@@ -194,8 +213,22 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         yield Path(made)
 
 
+def _pulsar(bootstrap: str | None, folder: Path, stack: contextlib.ExitStack) -> str:
+    """Where the Pulsar broker is: the embedded one, or the operator's own, which makes topics by itself."""
+    from gateway.ops.demo.pulsar_broker import EmbeddedPulsar, NoEmbeddedPulsar
+
+    if bootstrap is not None:
+        return bootstrap
+    try:
+        broker = EmbeddedPulsar(folder)
+    except NoEmbeddedPulsar as reason:
+        raise DemoFailed(f"{reason}; name a broker of your own with --bootstrap") from None
+    stack.callback(broker.stop)
+    return broker.bootstrap
+
+
 def _cluster(
-    bootstrap: str | None, folder: Path, stack: contextlib.ExitStack, screen: _Screen
+    bootstrap: str | None, folder: Path, stack: contextlib.ExitStack, screen: Screen
 ) -> tuple[Sequence[str], range]:
     """Where the brokers are, and the range of their node ids: the embedded ones, or the operator's own."""
     from gateway.ops.demo.broker import EmbeddedBroker, NoEmbeddedBroker

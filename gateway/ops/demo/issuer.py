@@ -33,7 +33,7 @@ from starlette.routing import Route
 from gateway.ops.demo.authority import Certificates
 
 TOKEN_SECONDS = 3600
-AUDIENCE = "kafka"
+AUDIENCE = "streaming"
 START_SECONDS_MAX = 10.0
 FORM_BYTES_MAX = 16 << 10
 _METHODS = ("client_secret_basic", "client_secret_post")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gateway.ops.demo.steps import ALLOWED_TOPIC
 
-def settings(bootstrap: str, ca: Path, token: str, token_url: str, client: str, secret: str, topic: str) -> str:
+
+def settings(bootstrap: str, ca: Path, token: str, token_url: str, client: str, secret: str) -> str:
     """The text that the demo ends with. `token` is good for an hour; `client` and `secret` fetch new ones."""
+    topic = ALLOWED_TOPIC
     return f"""\
 Try it with clients of your own, in another terminal. First a token for {client}, good for an hour:
 

@@ -23,8 +23,9 @@ from gateway.ops.demo.issuer import AUDIENCE, TokenIssuer
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 15.0
 PORT_DEFAULT = 19092
-BACKEND, ISSUER = "kafka-demo", "dev"
-"""As policies/demo.yaml calls them."""
+BACKENDS = {"kafka": "kafka-demo", "pulsar": "pulsar-demo"}
+ISSUER = "dev"
+"""As policies/demo*.yaml call them."""
 _PORT_STEP, _PORT_LAST = 100, 30_000
 
 AuditLine = dict[str, Any]
@@ -36,7 +37,10 @@ class GatewayFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the gateway listens: clients' bootstrap port, the base of the brokers' ports, and the admin port."""
+    """Where the gateway listens: clients' bootstrap port, the base of the brokers' ports, and the admin port.
+
+    Pulsar's clients reach every broker by the one port; it has no node ids.
+    """
 
     bootstrap: int
     broker_base: int
@@ -68,27 +72,30 @@ def _free(port: int) -> bool:
 
 
 def write_config(
-    folder: Path, certificates: Certificates, issuer: TokenIssuer, bootstrap: Sequence[str], ports: Ports,
+    folder: Path, certificates: Certificates, issuer: TokenIssuer, system: str, bootstrap: Sequence[str], ports: Ports,
     node_ids: range, policy: Path,
 ) -> Path:  # fmt: skip
-    """The gateway's configuration as an operator would write it."""
+    """The gateway's configuration as an operator would write it. `system` is one of BACKENDS."""
+    backend = {"name": BACKENDS[system], "system": system, "bootstrap": list(bootstrap), "insecure_plaintext": True}
+    by_brokers = {
+        "broker_ports": {"base": ports.broker_base, "node_ids": f"{node_ids.start}-{node_ids.stop - 1}"},
+        "advertised": "localhost",
+    }
     config = {
         "version": "1",
         "listeners": [
             {
                 "name": "demo",
-                "backend": BACKEND,
+                "protocol": system,
+                "backend": BACKENDS[system],
                 "bind": "127.0.0.1",
                 "port": ports.bootstrap,
-                "broker_ports": {
-                    "base": ports.broker_base, "node_ids": f"{node_ids.start}-{node_ids.stop - 1}",
-                },
-                "advertised": "localhost",
+                **(by_brokers if system == "kafka" else {}),
                 "tls": {"certificate": str(certificates.certificate), "key": str(certificates.key)},
                 "authentication": {"issuers": [ISSUER]},
             }
         ],
-        "backends": [{"name": BACKEND, "bootstrap": list(bootstrap), "insecure_plaintext": True}],
+        "backends": [backend],
         "issuers": [
             {
                 "name": ISSUER,
@@ -100,6 +107,7 @@ def write_config(
         ],
         "policies": {"files": [str(policy)]},
         "audit": {"output": str(folder / "audit.jsonl"), "allowed_interval": "500 ms"},
+        "limits": {"failed_login_delay_max": "500 ms"},  # a refused client tries again for as long as it is let
         "admin": {"port": ports.admin},
         "log_level": "info",
     }  # fmt: skip

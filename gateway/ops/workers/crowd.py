@@ -1,4 +1,5 @@
-"""Memory in which workers tell each other how much principals use and how many connections addresses have.
+"""Memory in which workers tell each other how much principals use, how many connections addresses have, and whose
+logins have failed.
 
 One region a worker, in which it alone writes (core.shares); the supervisor empties it when the worker has ended, so
 that nobody's connections are counted that are gone. Pages that are never touched cost nothing.
@@ -9,14 +10,18 @@ from __future__ import annotations
 import mmap
 import secrets
 
+from gateway.core.failed_logins import ORIGINS_MAX
 from gateway.core.limits import IDLE_ACCOUNTS_MAX
 from gateway.core.settings import Limits
+from gateway.core.shared_failed_logins import WIDTH as FAILURES_WIDTH
 from gateway.core.shared_limits import WIDTH
 from gateway.core.shares import WINDOW, Shares, Table, size
 from gateway.edge.admission import Origin
 from gateway.ops.workers.places import Field, Places, shared
 
 ADDRESS_WIDTH = 1
+ISSUERS = 1000
+"""More than a configuration has; there is room for as many again."""
 SPARE = 2
 """Rows for each that can be in use, and a little more: then one is always found near where its key points."""
 
@@ -34,7 +39,9 @@ class Crowd:
         self._principals = rows(limits.connections_max + IDLE_ACCOUNTS_MAX)
         self._addresses = rows(limits.connections_max)
         self._first = _pages(size(self._principals, WIDTH))
-        self._region = self._first + _pages(size(self._addresses, ADDRESS_WIDTH))
+        self._second = self._first + _pages(size(self._addresses, ADDRESS_WIDTH))
+        self._failures = rows(ORIGINS_MAX + ISSUERS)
+        self._region = self._second + _pages(size(self._failures, FAILURES_WIDTH))
         self._memory = shared(self._region * workers)
 
     def principals(self, worker: int) -> Shares:
@@ -44,6 +51,10 @@ class Crowd:
     def addresses(self, worker: int) -> Shares:
         """A worker's view of how many connections addresses have."""
         return self._view(worker, self._first, self._addresses, ADDRESS_WIDTH)
+
+    def failures(self, worker: int) -> Shares:
+        """A worker's view of logins that have failed."""
+        return self._view(worker, self._second, self._failures, FAILURES_WIDTH)
 
     def _view(self, worker: int, offset: int, count: int, width: int) -> Shares:
         tables = [Table(self._memory, number * self._region + offset, count, width) for number in range(self._workers)]

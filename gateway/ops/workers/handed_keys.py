@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.core.keys import KeyRing
 from gateway.core.meters import Reading
 from gateway.core.session import Fact, KeysRefreshed, KeysWanted, Unavailable
-from gateway.edge.keys import WAIT_MAX
+from gateway.core.settings import Issuer
+from gateway.edge.keys import WAIT_MAX, NextIssuers, source_of
 from gateway.ops.workers.channel import Channel, ChannelLost, Refused
 
 FLIGHTS_MAX = 64
@@ -19,8 +20,9 @@ ANSWER_SECONDS = WAIT_MAX + 1.0
 class HandedKeys:
     """`channel` is the one to the office, None while there is none; then unknown keys cannot be had."""
 
-    def __init__(self, ring: KeyRing) -> None:
+    def __init__(self, ring: KeyRing, issuers: Sequence[Issuer]) -> None:
         self._ring = ring
+        self._issuers = tuple(issuers)
         self._flights: dict[KeysWanted, asyncio.Task[bool]] = {}
         self.channel: Channel | None = None
 
@@ -28,8 +30,21 @@ class HandedKeys:
         """A document that the office has fetched and looked at, `at` wall time."""
         self._ring.replace(issuer, jwks, at)
 
-    def take_away(self, issuer: str) -> None:
-        self._ring.remove(issuer)
+    async def prepare(self, issuers: Sequence[Issuer]) -> NextIssuers:
+        """What has to be fetched first the office has."""
+        return NextIssuers(tuple(issuers), ())
+
+    def use(self, found: NextIssuers) -> None:
+        """These are the issuers now; keys that come from elsewhere from now on are none until the office hands them
+        in, which is at once."""
+        now = {issuer.name: source_of(issuer) for issuer in found.issuers}
+        for issuer in self._issuers:
+            if now.get(issuer.name) != source_of(issuer):
+                self._ring.remove(issuer.name)
+        self._issuers = found.issuers
+
+    async def settle(self) -> None:
+        """Nothing is fetched here."""
 
     async def start(self) -> None:
         """Nothing is fetched here."""

@@ -15,10 +15,10 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import uvloop
 from OpenSSL import SSL
@@ -41,9 +41,8 @@ from gateway.ops.admin_serving import Spoken, serving
 from gateway.ops.certificate_reload import LiveCertificates, watched_files
 from gateway.ops.composition import READY, Part, announce_start
 from gateway.ops.config import Configuration
-from gateway.ops.config_changes import waiting_paths
 from gateway.ops.exit_codes import OK, WRONG_USE
-from gateway.ops.live_configuration import Done, LiveConfiguration
+from gateway.ops.live_configuration import Done, LiveConfiguration, Outcome
 from gateway.ops.metrics import registry
 from gateway.ops.own_log import log_level, set_log_level, set_up_log
 from gateway.ops.policy_reload import LivePolicies
@@ -72,16 +71,20 @@ COMMIT_SECONDS = 5.0
 log = logging.getLogger("gateway.workers")
 
 
-def keep_office(site: Site, line: int) -> int:
-    """The whole life of the office process; returns its exit code. Called by the supervisor's child."""
+def keep_office(site: Site, line: int, apply: ApplyTo) -> int:
+    """The whole life of the office process; returns its exit code. Called by the supervisor's child. `apply`: takes a
+    changed configuration (office_reload)."""
     set_up_log(site.configuration.settings.log_level, "office")
     site.let_go()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Office(site).serve(line))
+            return runner.run(Office(site, apply).serve(line))
     except (StartRefused, Mistakes) as refused:
         log.error("it does not start: %s", refused)
         return WRONG_USE
+
+
+ApplyTo: TypeAlias = "Callable[[Office, Configuration, str], Awaitable[Done]]"
 
 
 class _TellingRing(KeyRing):
@@ -100,52 +103,56 @@ class _TellingRing(KeyRing):
 class Office:
     """Composed from what the supervisor made, and from the board."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, apply: ApplyTo) -> None:
         """Raises StartRefused, Mistakes, OSError."""
-        self._site = site
+        self.site = site
+        self._apply_to = apply
         self.configuration = configuration = site.configuration
         self.settings = settings = configuration.settings
         self.clock = SystemClock()
         self.meters = Meters()
         self.audit = AuditSink(settings.audit, AllowedTally(), self.clock, self.meters, site.turns)
-        self._present = from_bytes(site.board.read())
-        if self._present.log_level:
-            set_log_level(self._present.log_level)
-        self._members: dict[int, Channel] = {}
+        self.present = from_bytes(site.board.read())
+        if self.present.log_level:
+            set_log_level(self.present.log_level)
+        self.members: dict[int, Channel] = {}
         self._strangers: set[Channel] = set()
         """Who has knocked, and has not said the word yet."""
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
         """One change at a time, and nobody is let in during one."""
         self._first = site.places.get(OFFICE, Field.STARTS) <= 1
         self._sums = summing.Sums()
-        self._sums.keep(summing.from_json(self._present.retired))
-        self._roll = Roll(site.places, self._tell_of_worker)
+        self._sums.keep(summing.from_json(self.present.retired))
+        self.roll = Roll(site.places, self._tell_of_worker)
         self._ready = False
         self._stopping = False
-        self._hung_up: asyncio.Future[None] | None = None
+        self._afterwards: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
+        """Held while anything is reloaded."""
         self.ring = _TellingRing(self)
-        for issuer, (jwks, at) in self._present.keys.items():
+        for issuer, (jwks, at) in self.present.keys.items():
             with contextlib.suppress(BadKeySet):
                 self.ring.replace(issuer, jwks, at)
         self.keys = KeyKeeper(settings.issuers, self.ring, self.audit, self.clock, self.meters)
         self._folder = configuration.file.absolute().parent
-        self._files: Files = self._present.files
-        first = self._present.policies(configuration.vocabulary, site.policies)
+        self.files: Files = self.present.files
+        first = self.present.policies(site.policies)
         self.policies = LivePolicies(first, self._load, self.audit, self.meters, self.clock.wall, self._agree)
-        patterns = [str(self._folder / pattern) for pattern in settings.policies.files]
-        self.watch = Watch(patterns, self._policies_changed, settings.policies.poll, site.seen)
+        seen = site.seen if self._first else None
+        self.watch = Watch(self.policy_patterns, self._policies_changed, settings.policies.poll, seen)
         files = watched_files(settings.listeners)
         self.certificates = LiveCertificates(
             settings.listeners, _unused, self.audit, self.meters, self.clock.wall, site.contexts
         )
         self.live = LiveConfiguration(
-            configuration, self._put_off, asyncio.Lock(), self.audit, self.meters, self.clock.wall
+            configuration, self._apply, self._changing, self.audit, self.meters, self.clock.wall
         )
+        self.live.waiting = self.present.waiting(configuration.file, site.connections_most)
         self.certificate_watch = Watch(files, self._certificates_changed, settings.policies.poll, fingerprint(files))
 
     async def serve(self, line: int) -> int:
         """Until the line ends."""
-        site, stop = self._site, Stop()
+        site, stop = self.site, Stop()
         loop = asyncio.get_running_loop()
         loop.add_reader(line, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
@@ -160,6 +167,7 @@ class Office:
             ending.callback(self._close_channels)
             await ending.enter_async_context(stop.background(self._keep_looking(), "looking after the workers"))
             await ending.enter_async_context(stop.background(self._keep_counting(), "counting for the workers"))
+            ending.push_async_callback(self._give_up)
             parts: list[Part] = [self.keys, self.policies, self.live, self.watch, self.certificate_watch]
             for part in parts:
                 await part.start()
@@ -173,29 +181,39 @@ class Office:
             loop.remove_reader(line)
         return FAILED if stop.failed else OK
 
-    async def _put_off(self, found: Configuration, trigger: str) -> Done:
-        """Of several workers a changed configuration is looked at, and then waits for a restart, all of it."""
-        del trigger
-        old, new = (each.model_dump(mode="json") for each in (self.settings, found.settings))
-        return Done(waiting=waiting_paths(differences.changed_paths(old, new), alone=False))
+    async def _apply(self, found: Configuration, trigger: str) -> Done:
+        return await self._apply_to(self, found, trigger)
+
+    async def _reload_all(self, trigger: str) -> Outcome:
+        """Look at the configuration, the policies and the certificates now; what came of the configuration."""
+        async with self._changing:
+            outcome = await self.live.reload_now(trigger)
+            if outcome.result != "changed":
+                await self.policies.reload(trigger)
+                await self._reload_certificates(trigger)
+        return outcome
 
     async def reloaded(self) -> Mapping[str, object]:
         """Look at everything now; what came of it, for ``gateway reload``."""
-        outcome = await self.live.reload("gateway reload")
-        await self.policies.reload("gateway reload")
-        await self._reload_certificates("gateway reload")
+        outcome = await self._reload_all("gateway reload")
         refused = [*self.policies.notes(), *self.certificates.notes()]
         return outcome.described(self.live.revision, self.policies.current.revision, refused)
 
-    async def _look_at_configuration(self) -> None:
-        await self.live.reload("SIGHUP")
-
     def _hang_up(self) -> None:
-        self._hung_up = asyncio.ensure_future(self._look_at_configuration())
         self.audit.reopen()
         self.tell("reopen-audit")
-        self.watch.poke()
-        self.certificate_watch.poke()
+        self.afterwards(self._reload_all("SIGHUP"))
+
+    def afterwards(self, work: Coroutine[None, None, object]) -> None:
+        """Let something be done that nobody waits for; at the end it is given up."""
+        task = asyncio.create_task(_logged(work), name="after a reload")
+        self._afterwards.add(task)
+        task.add_done_callback(self._afterwards.discard)
+
+    async def _give_up(self) -> None:
+        for task in list(self._afterwards):
+            task.cancel()
+        await asyncio.gather(*self._afterwards, return_exceptions=True)
 
     def _announce(self, event: Event, **fields: FieldValue) -> None:
         self.audit(AuditEvent(event, self.clock.wall(), fields=MappingProxyType(fields)))
@@ -209,7 +227,7 @@ class Office:
             return await self._let_in(channel, asked)
 
         async def keys(asked: Fields) -> object:
-            if channel not in self._members.values():
+            if channel not in self.members.values():
                 raise PermissionError
             fact = await self.keys.refresh(KeysWanted(asked["issuer"], asked["kid"]))
             return isinstance(fact, KeysRefreshed)
@@ -226,9 +244,9 @@ class Office:
         finally:
             patience.cancel()
             self._strangers.discard(channel)
-            for worker, known in list(self._members.items()):
+            for worker, known in list(self.members.items()):
                 if known is channel:
-                    del self._members[worker]
+                    del self.members[worker]
 
     def _turn_away(self, channel: Channel) -> None:
         """Somebody who has not said the word in time."""
@@ -237,26 +255,26 @@ class Office:
 
     async def _let_in(self, channel: Channel, asked: Fields) -> object:
         """A worker's first word: the present state, for one that proves to be of this gateway."""
-        if not secrets.compare_digest(str(asked["word"]), self._site.door.word):
+        if not secrets.compare_digest(str(asked["word"]), self.site.door.word):
             channel.close()
             raise PermissionError
-        async with self._turn:
+        async with self.turn:
             self._strangers.discard(channel)
             channel.octets_max = MESSAGE_BYTES_MAX
-            self._members[int(asked["place"])] = channel
-            return to_json(self._present)
+            self.members[int(asked["place"])] = channel
+            return to_json(self.present)
 
     def _close_channels(self) -> None:
-        for channel in self._members.values():
+        for channel in self.members.values():
             channel.close()
 
     async def _keep_looking(self) -> None:
         while True:
-            self._site.places.put(OFFICE, Field.BEAT, self.clock.monotonic())
-            for worker in self._roll.look():
+            self.site.places.put(OFFICE, Field.BEAT, self.clock.monotonic())
+            for worker in self.roll.look():
                 self._sums.gone(worker)
-                self._keep(replace(self._present, retired=tuple(summing.to_json(self._sums.kept()))))
-            if self._site.places.stopping:
+                self.keep(replace(self.present, retired=tuple(summing.to_json(self._sums.kept()))))
+            if self.site.places.stopping:
                 self._tell_stopping()
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -280,12 +298,12 @@ class Office:
         self._announce("worker", **fields)
 
     def tell(self, word: str, **fields: object) -> None:
-        for channel in self._members.values():
+        for channel in self.members.values():
             channel.tell(word, **fields)
 
     async def ask_all(self, word: str, seconds: float = ANSWER_SECONDS, **fields: object) -> dict[int, Any]:
         """Worker -> its answer, of those that give one in time."""
-        members = dict(self._members)
+        members = dict(self.members)
         asked = (channel.ask(word, seconds=seconds, **fields) for channel in members.values())
         found = await asyncio.gather(*asked, return_exceptions=True)
         return {
@@ -294,17 +312,31 @@ class Office:
             if not isinstance(answer, BaseException)
         }
 
-    def _keep(self, present: Present) -> None:
+    def keep(self, present: Present) -> None:
         """Put it on the board. Raises ValueError if it is too much for it."""
-        self._site.board.write(to_bytes(present))
-        self._present = present
+        self.site.board.write(to_bytes(present))
+        self.present = present
+
+    def renew(self) -> float:
+        """Have the supervisor take what is in force, for those that it forks; the number of what it is to have."""
+        places = self.site.places
+        agreed = places.get(OFFICE, Field.AGREED) + 1
+        places.put(OFFICE, Field.AGREED, agreed)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(os.getppid(), signal.SIGUSR2)
+        return agreed
 
     # ---- what all have to know ------------------------------------------------------------------------------------
 
     def hand_keys(self, issuer: str, jwks: bytes, at: float) -> None:
         """An issuer's keys were fetched well."""
-        self._keep(replace(self._present, keys={**self._present.keys, issuer: (jwks, at)}))
+        self.keep(replace(self.present, keys={**self.present.keys, issuer: (jwks, at)}))
         self.tell("keys", issuer=issuer, jwks=jwks.decode("latin-1"), at=at)
+
+    @property
+    def policy_patterns(self) -> tuple[str, ...]:
+        """Where the policy files are."""
+        return tuple(str(self._folder / pattern) for pattern in self.settings.policies.files)
 
     def _load(self) -> PolicySet:
         """On a thread; one reload at a time."""
@@ -312,15 +344,15 @@ class Office:
         files, mistakes = config_policies.read_files(None, self.settings.policies.files, self._folder)
         if mistakes:
             raise Mistakes(mistakes)
-        self._files = tuple(files)
+        self.files = tuple(files)
         return load_policy(files, configuration.vocabulary)
 
     async def _agree(self, found: PolicySet) -> str:
         """All workers take the set, or none does; why none, else ""."""
-        async with self._turn:
-            present = replace(self._present, revision=found.revision, files=self._files)
+        async with self.turn:
+            present = replace(self.present, revision=found.revision, files=self.files)
             files = to_json(present)["files"]
-            members = dict(self._members)
+            members = dict(self.members)
             asked = (
                 channel.ask("prepare-policies", seconds=PREPARE_SECONDS, files=files) for channel in members.values()
             )
@@ -329,7 +361,7 @@ class Office:
                 if answer != found.revision and not channel.lost:  # one that is gone is told when it comes back
                     return f"worker {worker} cannot take them: {_words(answer)}"
             try:
-                self._keep(present)
+                self.keep(present)
             except ValueError as error:
                 return f"the files are too large for several workers: {error}"
             await self._commit(members, found.revision)
@@ -343,18 +375,26 @@ class Office:
         for worker, answer in zip(members, answers, strict=True):
             if answer != revision:
                 log.error("worker %d did not take revision %s and is ended: %s", worker, revision, _words(answer))
-                self._roll.kill(worker)
+                self.roll.kill(worker)
 
-    async def _policies_changed(self, trigger: str) -> None:
-        await self.policies.reload("SIGHUP" if trigger == "poke" else "changed file")
+    async def _policies_changed(self, _: str) -> None:
+        """If the configuration has changed with them, both are taken as one."""
+        async with self._changing:
+            if await asyncio.to_thread(lambda: self.live.stale):
+                outcome = await self.live.reload_now("changed file")
+                if outcome.result == "changed":
+                    return
+            await self.policies.reload("changed file")
 
-    async def _certificates_changed(self, trigger: str) -> None:
-        await self._reload_certificates("SIGHUP" if trigger == "poke" else "changed file")
+    async def _certificates_changed(self, _: str) -> None:
+        async with self._changing:
+            await self._reload_certificates("changed file")
 
     async def _reload_certificates(self, words: str) -> None:
         """Workers first: when it is told of new ones, they are shown."""
         good = await self.ask_all("certificates", PREPARE_SECONDS, trigger=words)
         await self.certificates.reload(words)
+        self.renew()
         if any(good.values()) and not all(good.values()):
             those = ", ".join(str(worker) for worker, taken in good.items() if not taken)
             self._announce("warning", warning="TLS files were refused by some workers", workers=those)
@@ -381,7 +421,7 @@ class Office:
 
     async def missing(self) -> list[str]:
         said = await self.ask_all("lacks")
-        own = [*self._roll.missing(said), *self.keys.ready(), *self.certificates.ended()]
+        own = [*self.roll.missing(said), *self.keys.ready(), *self.certificates.ended()]
         return merging.lines({worker: lacks for worker, (lacks, _) in said.items()}, own)
 
     async def notes(self) -> list[str]:
@@ -396,11 +436,12 @@ class Office:
         missing = await self.missing()
         totals = {worker: one["connections"]["total"] for worker, one in said.items()}
         now = self.clock.wall()
+        revisions = {worker: one["revision"] for worker, one in said.items()}
         return {
             "version": __version__,
             "pid": os.getppid(),
             "at": now,
-            "started_at": self._site.started_at,
+            "started_at": self.site.started_at,
             "ready": not missing,
             "missing": missing,
             "notes": await self.notes(),
@@ -414,7 +455,7 @@ class Office:
             "connections": merging.connections(statuses),
             "budget": merging.budget(statuses),
             "throttled": merging.throttled(statuses),
-            "workers": list(self._roll.status(now, totals)),
+            "workers": list(self.roll.status(now, totals, revisions)),
         }
 
     async def close_principal(self, principal: Principal, why: str) -> int:
@@ -423,19 +464,26 @@ class Office:
 
     def _use_level(self, level: str) -> None:
         set_log_level(level)
-        self._keep(replace(self._present, log_level=level))
+        self.keep(replace(self.present, log_level=level))
         self.tell("log-level", level=level)
 
     def readings(self) -> Iterator[Reading]:
         """Everything that all have counted; `count` brings it up to date."""
         own = [*self.meters.series(), *self.keys.readings(), *self.certificates.readings(), *self.policies.readings()]
         own += self.live.readings()
-        yield from self._sums.readings([*own, *self._roll.readings(), (READY, (), float(self._ready))])
+        yield from self._sums.readings([*own, *self.roll.readings(), (READY, (), float(self._ready))])
 
 
 def _unused(listener: str, context: SSL.Context) -> None:
     """The office serves no client."""
     del listener, context
+
+
+async def _logged(work: Coroutine[None, None, object]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("something after a reload failed")
 
 
 def _words(answer: object) -> str:

@@ -35,13 +35,17 @@ class Field(IntEnum):
     HANGS = 5
     """How often it was ended because its loop did not turn."""
     ENDS = 6
+    RENEWED = 7
+    """At the office's place: the last `AGREED` that the supervisor has taken; who is forked from then on has it."""
     # written by the process itself
-    BEAT = 7
-    SERVING = 8
+    BEAT = 8
+    SERVING = 9
     """1 from when it serves."""
-    TOTAL = 9
+    TOTAL = 10
     """Connections."""
-    UNAUTHENTICATED = 10
+    UNAUTHENTICATED = 11
+    AGREED = 12
+    """By the office: how often something was agreed upon that whoever is forked has to know."""
 
 
 def shared(size: int) -> mmap.mmap:

@@ -70,8 +70,10 @@ class Roll:
             elif worker not in answered:
                 yield f"worker {worker}: does not answer"
 
-    def status(self, now: float, connections: Mapping[int, int]) -> Iterator[dict[str, object]]:
-        """For ``gateway status``, one mapping a worker. `now`: wall time."""
+    def status(
+        self, now: float, connections: Mapping[int, int], revisions: Mapping[int, str]
+    ) -> Iterator[dict[str, object]]:
+        """For ``gateway status``, one mapping a worker. `now`: wall time; `revisions`: of the configuration."""
         get = self._places.get
         for worker in self._workers():
             yield {
@@ -83,6 +85,7 @@ class Roll:
                 "hangs": int(get(worker, Field.HANGS)),
                 "last_end": exit_words(int(get(worker, Field.EXIT))) if get(worker, Field.ENDS) else "",
                 "connections": connections.get(worker, 0),
+                "configuration": revisions.get(worker, ""),
             }
 
     def readings(self) -> Iterator[Reading]:

@@ -11,6 +11,9 @@ container it also reaps what others left behind.
 
 Children do not depend on signals, which a terminal or a service manager sends to all of a group: each holds the read
 end of a pipe that only the supervisor can write, and ends when that is closed, also because the supervisor is dead.
+
+What all have agreed upon while running (another configuration, other TLS files) is taken before the next fork, and at
+SIGUSR2, by which the office says that there is something: so that ports that are gone are not kept open here.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 from gateway.ops.workers.mending import FAILED, Mending, exit_words
@@ -41,8 +45,29 @@ KILL_SECONDS = 5.0
 
 log = logging.getLogger("gateway.supervisor")
 
-Body = Callable[[int, int], int]
-"""What a child does: its place, and the descriptor that reads as ended when it is to end. Returns its exit code."""
+
+class Family(Protocol):
+    """What the supervisor is told of those that it forks."""
+
+    @property
+    def places(self) -> Places: ...
+
+    @property
+    def shutdown_seconds(self) -> float:
+        """How long workers may take to end."""
+
+    def body(self, place: int, line: int) -> int:
+        """What a child does: its place, and the descriptor that reads as ended when it is to end. Returns its exit
+        code."""
+
+    def let_go(self) -> None:
+        """Give up the ports, so that nobody waits in a queue that is not served any more."""
+
+    def ended(self, worker: int) -> None:
+        """A worker has ended; told before another takes its place."""
+
+    def renew(self) -> None:
+        """Take what is in force now, if it is not what was: who is forked next begins with it."""
 
 
 @dataclass(slots=True)
@@ -58,26 +83,15 @@ class _Child:
 
 
 class Supervisor:
-    """Runs until everything has ended. `let_go` gives up the ports, so that nobody waits in a queue that is not served
-    any more. `ended` is told of each worker that has ended, before another takes its place."""
+    """Runs until everything has ended."""
 
     def __init__(
-        self,
-        places: Places,
-        body: Body,
-        shutdown_seconds: float,
-        let_go: Callable[[], None],
-        ended: Callable[[int], None] = lambda worker: None,
-        hang_seconds: float = HANG_SECONDS,
-        mending: Callable[[], Mending] = Mending,
+        self, family: Family, hang_seconds: float = HANG_SECONDS, mending: Callable[[], Mending] = Mending
     ) -> None:
-        self._places = places
-        self._body = body
-        self._shutdown_seconds = shutdown_seconds
-        self._let_go = let_go
-        self._tell_ended = ended
+        self._family = family
+        self._places = family.places
         self._hang_seconds = hang_seconds
-        self._children = [_Child(place, mending()) for place in range(places.workers + 1)]
+        self._children = [_Child(place, mending()) for place in range(family.places.workers + 1)]
         self._by_pid: dict[int, _Child] = {}
         self._signals = 0
         """How often it was asked to end."""
@@ -96,7 +110,7 @@ class Supervisor:
         for descriptor in (self._wake, self._waker):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2):
             signal.signal(number, self._heard)
         gc.collect()
         gc.freeze()  # what is there now is never looked at again, so that its memory stays shared
@@ -111,6 +125,7 @@ class Supervisor:
             now = time.monotonic()
             if self._signals:
                 self._end(OK)
+            self._family.renew()
             self._reap(now)
             self._look(now)
             self._mend(now)
@@ -136,9 +151,9 @@ class Supervisor:
         self._stage = 1
         self._code = code
         self._places.stop()
-        self._let_go()
+        self._family.let_go()
         os.close(self._hold)
-        self._kill_at = time.monotonic() + self._shutdown_seconds + KILL_SECONDS
+        self._kill_at = time.monotonic() + self._family.shutdown_seconds + KILL_SECONDS
         if not any(child.pid for child in self._children[1:]):
             self._end_office()
 
@@ -167,6 +182,7 @@ class Supervisor:
         put(place, Field.BEAT, time.monotonic())
         put(place, Field.STARTS, self._places.get(place, Field.STARTS) + 1)
         child.began = time.monotonic()
+        self._family.renew()
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
@@ -181,7 +197,7 @@ class Supervisor:
         code = FAILED
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_IGN)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for descriptor in (self._wake, self._waker, self._hold, self._office_hold):
@@ -190,7 +206,7 @@ class Supervisor:
             if child.place == OFFICE:
                 mine, other = other, mine
             os.close(other)
-            code = self._body(child.place, mine)
+            code = self._family.body(child.place, mine)
         except BaseException:
             log.exception("%s ends by an error of the gateway's own", child.name)
         finally:
@@ -218,7 +234,7 @@ class Supervisor:
         for each in (Field.PID, Field.SERVING, Field.TOTAL, Field.UNAUTHENTICATED):
             places.put(place, each, 0.0)
         if place != OFFICE:
-            self._tell_ended(place)
+            self._family.ended(place)
         places.put(place, Field.EXIT, code)
         places.put(place, Field.ENDS, places.get(place, Field.ENDS) + 1)
         if self._stage:

@@ -11,19 +11,24 @@ import contextlib
 import logging
 import os
 import signal
+from dataclasses import astuple
 from typing import Any
 
 import uvloop
 
+from gateway.core.documents import Mistakes
 from gateway.core.identity import Principal
 from gateway.core.keys import BadKeySet, KeyRing
 from gateway.core.policy import PolicySet, load_policy
+from gateway.core.shared_failed_logins import OtherFailures
 from gateway.core.shared_limits import SharedQuotas
 from gateway.edge.reasons import StartRefused
 from gateway.ops.composition import Gateway, Given, Keys, NoAudit, Part
+from gateway.ops.config import unchecked
 from gateway.ops.exit_codes import OK, WRONG_USE
+from gateway.ops.live_configuration import Done
 from gateway.ops.own_log import set_log_level, set_up_log
-from gateway.ops.reload import attach
+from gateway.ops.reload import Prepared, attach, begin, closing, commit, prepare
 from gateway.ops.status import status
 from gateway.ops.workers import summing
 from gateway.ops.workers.background import Stop
@@ -32,7 +37,7 @@ from gateway.ops.workers.crowd import OtherWorkers
 from gateway.ops.workers.handed_keys import HandedKeys
 from gateway.ops.workers.mending import FAILED
 from gateway.ops.workers.places import Field
-from gateway.ops.workers.present import files_from_json, from_json
+from gateway.ops.workers.present import Files, Present, files_from_json, from_json
 from gateway.ops.workers.site import Site
 
 BEAT_SECONDS = 0.5
@@ -74,20 +79,28 @@ class Worker:
             site.contexts,
             site.policies,
             self._hand_keys,
+            site.tickets,
             site.turns,
             quotas,
             OtherWorkers(site.places, place, site.crowd.addresses(place)),
+            OtherFailures(site.crowd.failures(place)),
             site.workers,
+            site.connections_most,
         )
         self.gateway = Gateway(site.configuration, given)
         attach(self.gateway)
         self._prepared: PolicySet | None = None
+        self._next: Prepared | None = None
+        """The configuration that was prepared, until it is committed or abandoned."""
+        self._closing: asyncio.Task[Done] | None = None
+        self._stop = Stop()
+        self._serves = asyncio.Event()
         self._turn = asyncio.Lock()
         """What is taken into force is taken in the order in which the office says it."""
         self._let_in = asyncio.Event()
 
     def _hand_keys(self, ring: KeyRing) -> Keys:
-        self._handed = HandedKeys(ring)
+        self._handed = HandedKeys(ring, self._site.configuration.settings.issuers)
         return self._handed
 
     @property
@@ -97,7 +110,7 @@ class Worker:
 
     async def serve(self, line: int) -> int:
         """Until it is to end."""
-        gateway, stop = self.gateway, Stop()
+        gateway, stop = self.gateway, self._stop
         loop = asyncio.get_running_loop()
         loop.add_reader(line, stop.set)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -109,15 +122,16 @@ class Worker:
             ending.push_async_callback(self.handed.close)
             await ending.enter_async_context(stop.background(self._keep_channel(), "channel to the office"))
             if await self._first(self._let_in, stop):
+                ending.push_async_callback(gateway.close)
                 parts: list[Part] = [*gateway.upstreams.values(), *gateway.controls.values()]
                 for part in parts:
                     await part.start()
-                    ending.push_async_callback(part.close)
                 await gateway.certificates.reload("start")
                 await self._backends_reached()
                 gateway.server.start()
                 ending.push_async_callback(gateway.server.shutdown)
                 self._site.places.put(self._place, Field.SERVING, 1.0)
+                self._serves.set()
                 log.info("serves clients")
                 await stop.wait()
                 log.info("stopping; connections have %g s", gateway.settings.limits.shutdown_timeout)
@@ -163,6 +177,7 @@ class Worker:
                     self.handed.channel = None
                     running.cancel()
                     await asyncio.gather(running, return_exceptions=True)
+                    await self._abandon_configuration({})
             await asyncio.sleep(KNOCK_SECONDS)
 
     async def _hello(self, channel: Channel) -> None:
@@ -175,9 +190,12 @@ class Worker:
             return
         present, gateway = from_json(said), self.gateway
         async with self._turn:
+            if present.configured != gateway.configuration.revision and not await self._catch_up(present):
+                self._stop.set()  # the one that follows begins with what is in force
+                channel.close()
+                return
             if present.revision != gateway.policies.current.revision:
-                found = await asyncio.to_thread(present.policies, gateway.configuration.vocabulary, self._site.policies)
-                gateway.policies.take(found)
+                gateway.policies.take(await asyncio.to_thread(present.policies, gateway.policies.loaded))
             for issuer, (jwks, at) in present.keys.items():
                 self._take_keys(issuer, jwks, at)
             if present.log_level:
@@ -193,6 +211,9 @@ class Worker:
             "close": self._close,
             "prepare-policies": self._prepare_policies,
             "commit-policies": self._commit_policies,
+            "prepare-configuration": self._prepare_configuration,
+            "commit-configuration": self._commit_configuration,
+            "abandon-configuration": self._abandon_configuration,
             "certificates": self._certificates,
         }
 
@@ -200,7 +221,7 @@ class Worker:
         return {"keys": self._hear_keys, "log-level": self._hear_level, "reopen-audit": self._hear_reopen}
 
     async def _status(self, _: Fields) -> object:
-        return status(self.gateway)
+        return {**status(self.gateway), "revision": self.gateway.configuration.revision}
 
     async def _lacks(self, _: Fields) -> object:
         return [self.gateway.missing(), self.gateway.notes()]
@@ -225,6 +246,66 @@ class Worker:
             if found is not None and found.revision == asked["revision"]:
                 self.gateway.policies.take(found)
             return self.gateway.policies.current.revision
+
+    # ---- another configuration: see office_reload ----------------------------------------------------------------
+
+    async def _prepare_configuration(self, asked: Fields) -> object:
+        """Make everything ready that can fail; what has failed, or what the TLS files were that were read."""
+        await self._serves.wait()
+        async with self._turn:
+            await self._give_back()
+            files, content = files_from_json(asked["files"]), asked["content"].encode("latin-1")
+            try:
+                self._next = await self._make_ready(content, files)
+            except Mistakes as error:
+                return {"mistakes": [astuple(mistake) for mistake in error.mistakes]}
+            found = self._next.certificates
+            return {"certificates": {name: loaded.revision for name, loaded in found.items()}}
+
+    async def _make_ready(self, content: bytes, files: Files) -> Prepared:
+        gateway = self.gateway
+        found = await asyncio.to_thread(unchecked, gateway.configuration.file, content, files, gateway.policies.loaded)
+        return await prepare(gateway, found)
+
+    async def _commit_configuration(self, asked: Fields) -> object:
+        """Put the configuration in force that was prepared, if it is the one that is meant."""
+        async with self._turn:
+            found, self._next = self._next, None
+            closed = leaving = 0
+            if found is not None and found.configuration.revision == asked["revision"]:
+                done = await self._put_in_force(found)
+                closed, leaving = done.closed, done.leaving
+            return {"revision": self.gateway.configuration.revision, "closed": closed, "leaving": leaving}
+
+    async def _abandon_configuration(self, _: Fields) -> object:
+        async with self._turn:
+            await self._give_back()
+        return True
+
+    async def _give_back(self) -> None:
+        found, self._next = self._next, None
+        if found is not None:
+            await found.abandon()
+
+    async def _catch_up(self, present: Present) -> bool:
+        """An office that follows another says that a configuration is in force which the first could not tell of any
+        more. Whether it could be taken."""
+        if not self._serves.is_set():
+            return False
+        try:
+            found = await self._make_ready(present.contents[-1], present.files)
+        except Mistakes as error:
+            log.error("what is in force cannot be taken: %s", error)
+            return False
+        await self._put_in_force(found)
+        return True
+
+    async def _put_in_force(self, found: Prepared) -> Done:
+        """What follows upon it is done also if the office that asked is gone meanwhile."""
+        committed = commit(self.gateway, found, "")
+        self.gateway.afterwards(begin(self.gateway, committed))
+        self._closing = asyncio.create_task(closing(self.gateway, committed), name="closing after a reload")
+        return await asyncio.shield(self._closing)
 
     async def _certificates(self, asked: Fields) -> object:
         async with self._turn:

@@ -18,7 +18,7 @@ from gateway.core.meters import Meter
 from gateway.core.settings import ProxyProtocol
 from gateway.edge import meters as named
 from gateway.edge import turns
-from gateway.edge.turns import Turns
+from gateway.edge.turns import HandshakeTurns
 from tests.edge import Client, EchoSession, Running, frame, running, until
 
 FLOOD = ("127.0.0.2", 0)
@@ -205,7 +205,7 @@ async def test_between_two_turns_others_are_served(monkeypatch: pytest.MonkeyPat
     """Each step takes longer than a turn: the loop serves others after each one."""
     monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
     seen: list[str] = []
-    waiting = Turns(asyncio.get_running_loop())
+    waiting = HandshakeTurns(asyncio.get_running_loop())
     steps = [Step(lambda number=number: seen.append(f"step {number}")) for number in range(3)]  # type: ignore[misc]
     for step in steps:
         waiting.take(step)
@@ -226,7 +226,7 @@ async def test_nobody_overtakes_those_who_wait() -> None:
     """The time that this turn of the loop had left is for those that come within it; the next turn has its own."""
     spent = 0.0
     seen: list[str] = []
-    waiting = Turns(asyncio.get_running_loop(), lambda: spent)
+    waiting = HandshakeTurns(asyncio.get_running_loop(), lambda: spent)
     waiting.take(Step(lambda: seen.append("first")))
     waiting.take(Step(lambda: seen.append("second")))
     spent = 1.0
@@ -244,7 +244,7 @@ async def test_a_step_that_fails_does_not_stop_the_turns(monkeypatch: pytest.Mon
     loop = asyncio.get_running_loop()
     errors: list[Any] = []
     loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
-    waiting = Turns(loop)
+    waiting = HandshakeTurns(loop)
     waiting.take(Step(lambda: None))
     waiting.take(Step(lambda: seen.remove("not there")))
     waiting.take(Step(lambda: seen.append("next")))

@@ -26,6 +26,7 @@ class Way:
         self.error: Exception | None = None
         self.lie: int | None = None
         self.parks = False
+        self.instead: bytes | None = None
 
     def requests(self, data: memoryview) -> int:
         self.requests_shown += 1
@@ -49,6 +50,8 @@ class Way:
         self.session.owed -= count(data[:octets])
         if octets:
             self.session.parked = False
+            if self.instead is not None:
+                self.session.effects.to_client.append(self.instead)
         return octets
 
 
@@ -109,6 +112,25 @@ async def test_frames_go_the_short_way_once_all_is_calm(tmp_path: Path, form: st
         octets = 4 + 5
         for name in ("client_received", "client_sent", "upstream_received", "upstream_sent"):
             assert seen[f"gateway_{name}_bytes_total"] == 21 * octets
+
+    await play(tmp_path, act)
+
+
+async def test_what_is_made_of_an_answer_is_written_in_its_place(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        sent = sum(len(frame(each)) for each in (b"first",))
+        for made in (b"made", os.urandom(3_000_000), b"", b"made again"):
+            session.short_way.instead = frame(made)
+            await client.send(frame(b"asked"))
+            size = int.from_bytes(await client.reader.readexactly(4), "big")
+            assert await client.reader.readexactly(size) == made
+            sent += 4 + len(made)
+        assert session.short_way.requests_shown == 4
+        session.short_way.instead = None
+        await client.send(frame(b"calm again"))
+        assert await client.receive() == b"calm again"
+        seen = {meter.name: value for meter, _, value in gateway.meters.series()}
+        assert seen["gateway_client_sent_bytes_total"] == sent + 4 + len(b"calm again")
 
     await play(tmp_path, act)
 
@@ -207,7 +229,7 @@ async def test_an_error_while_reading_ends_the_connection(tmp_path: Path, form: 
     clock: Any = SimpleNamespace(monotonic=float)
     stream: Any = Failing()
     step = pump.shortcut(
-        session, rest, clock, rest, budget, memoryview(bytearray(10)), rest, rest, rest, rest, rest, failed.append
+        session, rest, [], clock, rest, budget, memoryview(bytearray(10)), rest, rest, rest, rest, rest, failed.append
     )
     step.join(stream, stream)
     step.calm = True

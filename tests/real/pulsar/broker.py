@@ -89,7 +89,7 @@ class PulsarBroker:
         self.folder = folder
         self.home = pulsar_home()
         self.issuer = TokenIssuer("https://brokers.test", name="brokers", audience="brokers", algorithm="RS256")
-        self.port, self.tls_port, self.web_port, self._bookie_port = free_ports(4)
+        self.port, self.tls_port, self.web_port, self.web_tls_port, self._bookie_port = free_ports(5)
         self.ca = make_ca(folder / "certificates")
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -227,6 +227,7 @@ class PulsarBroker:
             "tlsKeyFilePath": str(certificate_key),
             "tlsTrustCertsFilePath": str(self.ca.path),
             "webServicePort": str(self.web_port),
+            "webServicePortTls": str(self.web_tls_port),
             "allowLoopback": "true",
             "listeningInterface": "lo",
             "transactionCoordinatorEnabled": "true",

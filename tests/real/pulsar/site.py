@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import pulsar
 
 from tests.real.gateway import GatewayProcess
+from tests.real.ports import free_ports
 from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker
 
 ROLE = "svc-app"
@@ -64,6 +66,20 @@ def gateway_for(folder: Path, broker: PulsarBroker, policy: str = POLICY, **more
         "oauth": {"token_file": str(secret)}, "over_plaintext": True, "also_known_as": [PROXY_ROLE, "admin"],
     }  # fmt: skip
     return gateway
+
+
+def add_web(gateway: GatewayProcess, broker: PulsarBroker, *, tls: bool = True, **more: Any) -> int:
+    """A listener for the HTTP interface beside it, not started yet. Its port."""
+    (port,) = gateway.ports["web"] = free_ports(1)
+    binary, backend = gateway.config["listeners"][0], gateway.config["backends"][0]
+    gateway.config["listeners"].append(
+        {**copy.deepcopy(binary), "name": "web", "protocol": "pulsar-http", "port": port, **more}
+    )
+    if tls:
+        backend["web"] = {"addresses": [f"localhost:{broker.web_tls_port}"], "tls": {"ca": str(broker.ca.path)}}
+    else:
+        backend["web"] = {"addresses": [f"localhost:{broker.web_port}"], "insecure_plaintext": True}
+    return port
 
 
 @dataclass

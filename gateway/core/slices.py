@@ -1,0 +1,240 @@
+"""Long decisions made in slices, so that no message holds the loop of all connections for long.
+
+What decides is written as if it were done at once, and goes through every list that may be long by `paced`. Run as a
+`Walk` it stops there when its slice is over, in the middle of whatever it is doing, and goes on from there when it is
+called again. Everywhere else `paced` gives back what it was given, and nothing is spent on it: a message that is short
+never meets a walk. A walk is a greenlet, a call stack of its own that is put aside while others have their turn
+(docs/decisions/0021-slices.md has why). It reads a clock that it was given, and only every `ELEMENTS` elements.
+
+`Walks` bounds how many are under way in the process, and for one principal, since each holds a message in pieces. As
+long as any is, Python's garbage collector does not look at everything there is: with a million objects of a message
+that would take half a second at a time. What a walk makes has no cycles, and is let go of without the collector.
+
+Without the greenlet library a walk is done in its first slice: slower for others, decided the same.
+
+Called by protocol sessions, whose `busy` (core.session.Sliced) tells the pump that a turn is wanted.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Generic, TypeVar, cast
+
+from gateway.core.clock import Clock
+from gateway.core.identity import Principal
+
+try:
+    from greenlet import GreenletExit, getcurrent, greenlet
+except ImportError:  # where the library has no build for this machine
+    greenlet = None
+
+T = TypeVar("T")
+
+SLICE_SECONDS = 0.002
+"""What one slice may take; the elements between two looks at the clock come on top."""
+ELEMENTS = 32
+"""Elements between two looks at the clock; a denied one takes up to 50 microseconds."""
+AT_ONCE_OCTETS = 768
+"""Shorter messages (without their records) are decided at once: at three octets for an element they hold too few."""
+WALKS_MAX = 8
+"""Under way at one time in the process; the others wait with nothing but their octets."""
+WALKS_OF_PRINCIPAL_MAX = 2
+"""Of them, one principal's."""
+SORTED_AT_ONCE = 1_000
+JOINED_AT_ONCE = 4_096
+NEVER_IN_FULL = 1 << 30
+"""As the collector's third threshold."""
+
+
+class Walks:
+    """The places for walks in one process. Every listener's sessions share them."""
+
+    def __init__(self) -> None:
+        self._by_principal: dict[Principal, int] = {}
+        self._taken = 0
+        self._thresholds = gc.get_threshold()
+        self.seconds = SLICE_SECONDS
+        self.elements = ELEMENTS
+        self.octets = AT_ONCE_OCTETS
+
+    def begin(self, principal: Principal, clock: Clock, work: Callable[[], T]) -> Walk[T] | None:
+        """A walk that has not done anything yet; None if there is no place for it now."""
+        mine = self._by_principal.get(principal, 0)
+        if self._taken >= WALKS_MAX or mine >= WALKS_OF_PRINCIPAL_MAX:
+            return None
+        if not self._taken:
+            self._thresholds = gc.get_threshold()
+            gc.set_threshold(*self._thresholds[:2], NEVER_IN_FULL)
+        self._taken += 1
+        self._by_principal[principal] = mine + 1
+        return Walk(self, principal, clock, work)
+
+    def left(self, principal: Principal) -> None:
+        """A walk is over; called by it."""
+        self._taken -= 1
+        if not self._taken:
+            gc.set_threshold(*self._thresholds)
+        self._by_principal[principal] -= 1
+        if not self._by_principal[principal]:
+            del self._by_principal[principal]
+
+    @property
+    def taken(self) -> int:
+        return self._taken
+
+
+class Walk(Generic[T]):
+    """One decision on its way. `go_on` until it says True; then `outcome` is there, or what was raised is raised."""
+
+    __slots__ = ("_clock", "_left", "_place", "_principal", "_stack", "_until", "_walks", "_work", "outcome", "spent")
+
+    outcome: T
+
+    def __init__(self, walks: Walks, principal: Principal, clock: Clock, work: Callable[[], T]) -> None:
+        self._walks = walks
+        self._principal = principal
+        self._clock = clock
+        self._work = work
+        self._stack = _stack(self)
+        self._left = 0
+        self._until = 0.0
+        self._place = True
+        self.spent = 0.0
+        """Seconds of all its slices."""
+
+    def go_on(self) -> bool:
+        """Do one slice. True if it was the last. Raises what the decision raises."""
+        began = self._clock.monotonic()
+        self._until = began + self._walks.seconds
+        self._left = self._walks.elements
+        done = True
+        try:
+            if self._stack is None:
+                self.outcome = self._work()
+            else:
+                self._stack.parent = getcurrent()
+                self._stack.switch()
+                done = self._stack.dead
+        finally:
+            self.spent += self._clock.monotonic() - began
+            if done:
+                self._leave()
+        return done
+
+    def stop(self) -> None:
+        """Give it up, wherever it is. Nothing of it has had an effect."""
+        if self._stack is not None and not self._stack.dead:
+            self._stack.throw(GreenletExit)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._place:
+            self._place = False
+            self._walks.left(self._principal)
+
+    def run(self) -> None:
+        """On the walk's own stack."""
+        self.outcome = self._work()
+
+    def each(self, items: Iterable[Any]) -> Iterator[Any]:
+        """The items, with a stop between two of them where the slice is over."""
+        for item in items:
+            self._left -= 1
+            if self._left < 0:
+                self.breathe()
+            yield item
+
+    def breathe(self) -> None:
+        """Stop here if the slice is over."""
+        self._left = self._walks.elements
+        if self._clock.monotonic() >= self._until:
+            self._stack.parent.switch()
+
+
+def _stack(walk: Walk[Any]) -> Any:
+    """A call stack for the walk, by which `paced` finds it; None without the library."""
+    if greenlet is None:
+        return None
+    stack = greenlet(walk.run)
+    stack.walk = walk
+    return stack
+
+
+def _walk() -> Walk[Any] | None:
+    """The walk that this is called in."""
+    if greenlet is None:
+        return None
+    walk: Walk[Any] | None = getattr(getcurrent(), "walk", None)
+    return walk
+
+
+def walking() -> bool:
+    """Whether what calls this is being done in slices."""
+    return _walk() is not None
+
+
+def paced(items: Iterable[T]) -> Iterable[T]:
+    """The items; in a walk, with a stop between two of them where a slice is over."""
+    walk = _walk()
+    return items if walk is None else walk.each(items)
+
+
+def ordered(items: Collection[str]) -> list[str]:
+    """`sorted`, in slices."""
+    walk = _walk()
+    if walk is None or len(items) <= SORTED_AT_ONCE:
+        return sorted(items)
+    some = list(items)
+    runs = []
+    for at in range(0, len(some), SORTED_AT_ONCE):
+        runs.append(sorted(some[at : at + SORTED_AT_ONCE]))
+        walk.breathe()
+    return list(walk.each(heapq.merge(*runs)))
+
+
+def breathe() -> None:
+    """In a walk, stop here if its slice is over: after what took long without a list to go through."""
+    walk = _walk()
+    if walk is not None:
+        walk.breathe()
+
+
+def gathered(parts: list[bytes]) -> list[bytes]:
+    """The parts as fewer and larger ones, in slices; the list is used up."""
+    walk = _walk()
+    if walk is None or len(parts) <= JOINED_AT_ONCE:
+        return parts
+    runs = []
+    while parts:
+        runs.append(b"".join(parts[-JOINED_AT_ONCE:]))
+        del parts[-JOINED_AT_ONCE:]
+        walk.breathe()
+    runs.reverse()
+    return runs
+
+
+def let_go(value: object) -> None:
+    """Take a decoded message apart, in slices: to let go of a million objects at once holds the loop, too.
+
+    Nothing may use it afterwards.
+    """
+    walk = _walk()
+    if walk is not None:
+        _take_apart(value, walk)
+
+
+def _take_apart(value: object, walk: Walk[Any]) -> None:
+    if isinstance(value, dict):
+        for member in value.values():
+            if isinstance(member, list | dict):
+                _take_apart(member, walk)
+    elif isinstance(value, list):
+        members = cast(list[object], value)
+        if not members or not isinstance(members[0], dict):
+            return  # another message may have the same list, and it is quickly freed
+        for _ in walk.each(range(len(members))):
+            member = members.pop()
+            if isinstance(member, dict | list):
+                _take_apart(member, walk)

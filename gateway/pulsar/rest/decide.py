@@ -1,0 +1,109 @@
+"""The decision about one REST request.
+
+    target -> parts (target) -> row (table) -> resources (named) -> rights (view) -> Passed, written anew, or Refused
+
+Whatever is not in the table is refused: unknown paths (404), methods (405), parameters (412). I/O-free; the HTTP
+session is the one caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.core.reasons import Reason
+from gateway.core.session_reasons import NOT_ALLOWED
+from gateway.pulsar import names, reasons
+from gateway.pulsar.authorize import BROKERS_OWN
+from gateway.pulsar.handles import Access
+from gateway.pulsar.rest import bodies, named
+from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, said
+from gateway.pulsar.rest.routes import Reads, Row, bound
+from gateway.pulsar.rest.shapes import shape
+from gateway.pulsar.rest.table import ROUTES
+from gateway.pulsar.rest.target import Target, read, write
+from gateway.pulsar.view import View
+
+CLOSED = "closed"
+"""Why of a denial: no role can be given that route."""
+_OWN_TENANT = "pulsar"
+
+
+def decide(method: str, target: bytes, view: View, *, authority: str = "", body: bytes | None = None) -> Decision:
+    """What becomes of it. authority: the host and port by which the client calls the gateway. body: only after Needs.
+
+    Every denial is written to the audit here, what is allowed is summed."""
+    asked = read(target)
+    if asked is None:
+        return _refused(400, reasons.REST_TARGET, "HTTP 400 Bad Request")
+    closed = ROUTES.closed_by(asked.segments)
+    if closed is not None:
+        view.denials.begin("/".join(("", *closed.prefix)))
+        view.refused("route", method, "/".join(("", *closed.prefix)), CLOSED)
+        view.denials.end()
+        return _refused(403, reasons.REST_CLOSED, closed.words)
+    rows = ROUTES.find(asked.segments)
+    row = rows.get(method)
+    if row is None:
+        status, words = (405, "HTTP 405 Method Not Allowed") if rows else (404, "HTTP 404 Not Found")
+        return _refused(status, reasons.REST_UNKNOWN, words)
+    view.denials.begin(row.route, again=body is not None)
+    try:
+        return _decided(row, asked, view, authority, body)
+    finally:
+        view.denials.end()
+
+
+def _decided(row: Row, asked: Target, view: View, authority: str, body: bytes | None) -> Decision:
+    values = bound(row.template, asked.segments)
+    query = dict(asked.parameters)
+    if not named.sound(values, named.PATH) or not named.sound(query, named.QUERY) or not query.keys() <= row.query:
+        return _refused(412, reasons.REST_TARGET, "a name or a parameter is not valid", route=row.route)
+    accesses = _accesses(row, values, query)
+    if accesses is None:
+        return _refused(412, reasons.REST_TARGET, "a name is not valid", route=row.route)
+    for access in accesses:
+        if _brokers_own(access):
+            view.refused(*access, BROKERS_OWN)
+            return _refused(row.denied, NOT_ALLOWED, "Unauthorized", accesses, row.route)
+    written = None
+    if row.reads is not Reads.NOTHING:
+        if body is None:  # what the path alone asks for is decided before a body is taken
+            return Needs(row.body_max, row.route) if view.allowed(*accesses) else _denied(row, accesses)
+        more = bodies.asked(row.reads, body, values)
+        if more is None:
+            return _refused(412, reasons.REST_TARGET, "the body is not valid", accesses, row.route)
+        accesses, written = (*accesses, *more.accesses), more.written
+    if not view.allowed(*accesses):
+        return _denied(row, accesses)
+    kept = tuple((name, value) for name, value in query.items() if name not in named.DROPPED)
+    shaped = shape(row.answer, view, values, authority)
+    body_max = row.body_max
+    return Passed(row.method, write(asked.segments, kept), body_max, shaped, accesses, row.route, written)
+
+
+def _accesses(row: Row, values: Mapping[str, str], query: Mapping[str, str]) -> tuple[Access, ...] | None:
+    needs = row.needs if query.get("force") != "true" else (*row.needs, *row.forced)
+    found = []
+    for need in needs:
+        name = named.resource(need, row.template, {**query, **values})
+        if name is None:
+            return None
+        found.append((need.kind, need.operation, name))
+    return tuple(found)
+
+
+def _brokers_own(access: Access) -> bool:
+    kind, _, name = access
+    if kind == "topic":
+        return names.brokers_own(name)
+    return kind in ("namespace", "tenant") and name.partition("/")[0] == _OWN_TENANT
+
+
+def _denied(row: Row, accesses: tuple[Access, ...]) -> Refused:
+    return _refused(row.denied, NOT_ALLOWED, "Unauthorized", accesses, row.route)
+
+
+def _refused(
+    status: int, reason: Reason, words: str, checks: tuple[Access, ...] = (), route: str = ""
+) -> Refused:  # fmt: skip
+    return Refused(status, said(words), reason, checks, route)

@@ -1,0 +1,362 @@
+"""The request at work: decided, its body collected, sent to a broker, answered.
+
+One at a time. A broker's connection is kept for the next request if it may be; it is let go, with whatever would still
+come by it, as soon as anything about it is odd. A request that no broker has seen yet is sent to the next address; one
+that a kept connection lost is sent again if it only reads. The client's answer begins when the broker's head has come.
+"""
+
+from __future__ import annotations
+
+from gateway.core.limits import Account
+from gateway.core.reasons import Reason
+from gateway.core.session import Close, Effects, Endpoint
+from gateway.http.client1 import Answered, BadAnswer, Body, Ended
+from gateway.http.messages import Response, Server
+from gateway.pulsar import reasons as pulsar_reasons
+from gateway.pulsar import rest
+from gateway.pulsar.context import ListenerContext
+from gateway.pulsar.rest.results import Needs, Passed, Refused, Unreadable
+from gateway.pulsar.view import View
+from gateway.pulsar.web import answers, calls, meters, reasons
+from gateway.pulsar.web.exchange import Exchange, Stage
+from gateway.pulsar.web_brokers import WebBrokers
+
+BODY_BYTES_MAX = 1 << 20
+"""Of a request's body, whatever its route takes: it is held whole until it is decided."""
+DISCARDED_BYTES_MAX = 64 << 10
+"""Of a refused request's body that is read past, so that the connection can go on; with more to come it ends."""
+SHAPED_BYTES_MAX = 16 << 20
+"""Of an answer that is filtered or rewritten."""
+ANSWER_SECONDS_MAX = 70.0
+"""Until a broker has answered; longer than its own longest."""
+PLENTY = 1 << 20
+"""Octets of an answer that are taken at once where nothing bounds them but the connection."""
+LAST_OCTETS = 16
+"""Taken though the client's window is used up: with them an answer ends whose client owes nothing more."""
+_SAFE = frozenset({"GET", "HEAD"})
+
+
+class Serving:
+    """One connection's. `done`: the request at work is over; `close`: so is the connection."""
+
+    def __init__(self, context: ListenerContext, server: Server, effects: Effects) -> None:
+        self._context = context
+        self._server = server
+        self._effects = effects
+        self.view: View | None = None
+        self._account: Account | None = None
+        self.done = False
+        self.close: Close | None = None
+        self.at: Endpoint | None = None
+        """The broker that is reached, or dialled."""
+        self.reached = False
+        """It has taken the connection."""
+        self._open = self._kept = False
+        self.wanted = 1
+        """Octets of the broker's below which nothing more would be taken."""
+        self._token = b""
+        self._moves = False
+
+    @property
+    def _web(self) -> WebBrokers:
+        assert self._context.backend.web is not None
+        return self._context.backend.web
+
+    def use(self, view: View, account: Account) -> None:
+        """From now on these are the principal's."""
+        self.view = view
+        self._account = account
+
+    def moves(self, exchange: Exchange) -> bool:
+        """Whether the last call changed the stage, so that it is to be looked at again."""
+        moved, self._moves = self._moves, False
+        return moved
+
+    def begin(self, exchange: Exchange, now: float, token: bytes) -> None:
+        """It is known whose it is."""
+        self._token = token
+        exchange.stage = Stage.DECIDING
+        self._moves = True
+
+    def go_on(self, exchange: Exchange, now: float) -> None:
+        """Do what can be done now."""
+        if exchange.stage is Stage.DECIDING:
+            if exchange.gone:
+                self._over(exchange)
+            else:
+                self._decide(exchange, now)
+        elif exchange.stage is Stage.BODY:
+            if exchange.gone:
+                self._over(exchange)
+            elif len(exchange.body) > exchange.body_max:
+                self.refuse(exchange, 413, None)
+            elif exchange.complete:
+                self._whole(exchange, now)
+        elif exchange.stage is Stage.SHOWN and not self._server.owed(exchange.stream):
+            self._over(exchange)
+
+    # ---- deciding -----------------------------------------------------------------------------------------------
+
+    def _decide(self, exchange: Exchange, now: float, body: bytes | None = None) -> None:
+        assert self.view is not None
+        request = exchange.request
+        authority = calls.binary_authority(request.authority, self._context.binary_port)
+        found = rest.decide(request.method, request.target, self.view, authority=authority, body=body)
+        exchange.route = found.route
+        if isinstance(found, Refused):
+            self.refuse(exchange, found.status, found.body)
+            return
+        exchange.needs = isinstance(found, Needs)
+        if isinstance(found, Passed):
+            exchange.passed, exchange.target = found, found.target
+            if body is not None:
+                self._send(exchange, now)
+                return
+        self._want_body(exchange, min(found.body_max, BODY_BYTES_MAX))
+
+    def _want_body(self, exchange: Exchange, most: int) -> None:
+        exchange.body_max = most
+        if exchange.request.length is not None and exchange.request.length > most:
+            self.refuse(exchange, 413, None)
+            return
+        exchange.stage = Stage.BODY
+        self._moves = True
+        if exchange.request.length != 0 and not exchange.complete:
+            self._server.welcome(exchange.stream)
+
+    def body(self, exchange: Exchange, octets: bytes) -> None:
+        """More of a request's body has come."""
+        if exchange.refusal is None:
+            exchange.body += octets
+        if exchange.stage is Stage.BODY:
+            self._server.taken(exchange.stream, len(octets))
+
+    def _whole(self, exchange: Exchange, now: float) -> None:
+        assert self._account is not None
+        if exchange.refusal is not None:
+            self._reply(exchange, *exchange.refusal)
+            return
+        if exchange.body:
+            self._account.produce(len(exchange.body), now)
+        if exchange.needs:
+            exchange.needs = False
+            self._decide(exchange, now, bytes(exchange.body))
+        else:
+            self._send(exchange, now)
+
+    # ---- answers of the gateway's own ---------------------------------------------------------------------------
+
+    def refuse(self, exchange: Exchange, status: int, body: bytes | None) -> None:
+        """Not this request; the connection goes on, if what follows of the body is little."""
+        body = body if body is not None else answers.own(status)[1]
+        length = exchange.request.length
+        little = length is not None and length <= DISCARDED_BYTES_MAX and not exchange.request.expects
+        if self._server.multiplexed or exchange.complete or not little:
+            self._reply(exchange, status, body)
+            return
+        exchange.refusal = (status, body)
+        exchange.body_max = DISCARDED_BYTES_MAX
+        exchange.stage = Stage.BODY
+        self._moves = True
+
+    def _reply(self, exchange: Exchange, status: int, body: bytes, *, last: bool = False) -> None:
+        response = answers.own(401)[0] if status == 401 else Response(status, (answers.JSON,))
+        self._tell(exchange, response, body, last=last)
+
+    def _tell(self, exchange: Exchange, response: Response, body: bytes, *, last: bool = False) -> None:
+        """A whole answer."""
+        exchange.status = response.status
+        if not exchange.gone:
+            self._server.answer(exchange.stream, response, len(body), last=last)
+            if body and exchange.request.method != "HEAD":
+                self._server.send(exchange.stream, body)
+            self._server.end(exchange.stream)
+        self._shown(exchange)
+
+    def reply(self, exchange: Exchange, status: int, close: Close) -> None:
+        """The last answer of this connection."""
+        self._reply(exchange, status, answers.own(status)[1], last=True)
+        self.close = close
+
+    def _fail(self, exchange: Exchange, status: int, reason: Reason, detail: str = "") -> None:
+        """The broker could not be asked, or its answer cannot be passed on."""
+        if exchange.stage is Stage.ANSWERING:
+            if not self._server.abandon(exchange.stream):
+                self.close = Close(reason, detail)
+            self._over(exchange)
+            return
+        self._context.meters.cell(meters.FAILURES, self._context.backend.name, reason.code).value += 1
+        self._reply(exchange, status, answers.own(status)[1])
+
+    def _shown(self, exchange: Exchange) -> None:
+        exchange.stage = Stage.SHOWN
+        if exchange.gone or not self._server.owed(exchange.stream):
+            self._over(exchange)
+
+    def _over(self, exchange: Exchange) -> None:
+        self.done = True
+        status = f"{exchange.status // 100}xx" if exchange.status else "none"
+        route = exchange.route or "none"
+        self._context.meters.cell(meters.REQUESTS, self._context.backend.name, route, status).value += 1
+
+    # ---- to the broker ------------------------------------------------------------------------------------------
+
+    def _send(self, exchange: Exchange, now: float) -> None:
+        """To the broker it was sent on to, or the one that is connected, or any."""
+        assert exchange.passed is not None
+        assert self.view is not None
+        wanted = exchange.at or (self.at if self._open and self._kept else None) or self._web.any()
+        try:
+            body = exchange.passed.body if exchange.passed.body is not None else bytes(exchange.body)
+            exchange.call = calls.call(
+                self._context, exchange.request, exchange.passed, body, wanted, exchange.target,
+                self.view.identity.principal, self._token,
+            )  # fmt: skip
+        except calls.NoCredential as missing:
+            self._fail(exchange, 503, pulsar_reasons.BACKEND_NOT_READY, str(missing))
+            return
+        exchange.fresh = not (self._open and self._kept and self.at == wanted)
+        if exchange.fresh:
+            self._part()
+            self.reached = False
+        self.at, self._open, self._kept = wanted, True, False
+        exchange.tries += 1
+        exchange.stage = Stage.ASKED
+        exchange.until = now + ANSWER_SECONDS_MAX
+        self.wanted = 1
+        self._effects.to_upstream.append(exchange.call.octets)
+
+    def _part(self) -> None:
+        """Let the broker's connection go."""
+        if self._open:
+            self._effects.part_upstream = True
+        self._open = self._kept = False
+
+    def lost(self, exchange: Exchange | None, reason: Reason, detail: str, now: float) -> None:
+        """The broker's connection has ended, or there was none to be had."""
+        reached, self.reached = self.reached, False
+        self._open = self._kept = False
+        self.wanted = 1
+        if exchange is None or exchange.call is None or exchange.stage not in (Stage.ASKED, Stage.ANSWERING):
+            return
+        unseen = not reached and exchange.at is None and exchange.tries < len(self._web.addresses)
+        again = reached and not exchange.fresh and not exchange.call.heard and exchange.request.method in _SAFE
+        if exchange.stage is Stage.ASKED and not exchange.gone and (unseen or again):
+            self._send(exchange, now)
+        else:
+            self._fail(exchange, 502, reason, detail)
+
+    def answer(self, exchange: Exchange | None, data: memoryview, now: float) -> int:
+        """Take the broker's octets. How many were taken."""
+        position = 0
+        self.wanted = 1
+        while position < len(data) and not (self.done or self.close is not None):
+            taken = self._take(exchange, data[position:], now)
+            position += taken
+            if not taken:
+                break
+        return position
+
+    def _take(self, exchange: Exchange | None, data: memoryview, now: float) -> int:
+        if exchange is None or exchange.call is None or exchange.stage not in (Stage.ASKED, Stage.ANSWERING):
+            self._part()  # nothing was asked
+            return len(data)
+        call = exchange.call
+        room = self._room(exchange)
+        try:
+            taken, came = call.receive(data, room)
+            for each in came:
+                if isinstance(each, Answered):
+                    self._answered(exchange, each, now)
+                elif isinstance(each, Body):
+                    self._body(exchange, each.octets, now)
+                else:
+                    self._ended(exchange, each)
+                if exchange.call is not call or self.done or self.close is not None:
+                    break
+        except BadAnswer as bad:
+            self._part()
+            self._fail(exchange, 502, pulsar_reasons.UPSTREAM_PROTOCOL, str(bad))
+            return len(data)
+        if not taken and exchange.stage is Stage.ASKED:
+            self.wanted = len(data) + 1
+        return taken if self._open else len(data)
+
+    def _room(self, exchange: Exchange) -> int:
+        """How much of the answer's body is taken now."""
+        if exchange.stage is not Stage.ANSWERING or exchange.shaped is not None or exchange.gone:
+            return PLENTY
+        room = min(PLENTY, self._server.room(exchange.stream))
+        return room if room or self._server.owed(exchange.stream) else LAST_OCTETS
+
+    def _answered(self, exchange: Exchange, answered: Answered, now: float) -> None:
+        response, passed = answered.response, exchange.passed
+        assert passed is not None
+        if response.status == 401 and not self._context.tokens_passed:
+            self._part()
+            self._fail(exchange, 502, reasons.HTTP_GATEWAY_REFUSED)
+        elif response.status == 307:
+            self._part()
+            self._send_on(exchange, response, now)
+        elif 300 <= response.status < 400 and response.status != 304:
+            self._part()
+            self._fail(exchange, 502, reasons.HTTP_REDIRECT, f"status {response.status}")
+        else:
+            exchange.stage = Stage.ANSWERING
+            exchange.until = now + self._context.limits.frame_timeout
+            exchange.status = response.status
+            told = answers.passed(response)
+            exchange.content = told.headers
+            if passed.shape is not None and exchange.request.method != "HEAD":
+                exchange.shaped = bytearray()
+            elif not exchange.gone:
+                self._server.answer(exchange.stream, told, answered.length)
+
+    def _send_on(self, exchange: Exchange, response: Response, now: float) -> None:
+        found = calls.redirected(response, self._web.scheme, exchange.target)
+        exchange.hops += 1
+        if found is None or exchange.hops > calls.REDIRECTS_MAX or not self._web.known(found[0]):
+            self._fail(exchange, 502, reasons.HTTP_REDIRECT)
+            return
+        self._context.meters.cell(meters.REDIRECTS, self._context.backend.name).value += 1
+        exchange.at, exchange.target = found
+        self._send(exchange, now)
+
+    def _body(self, exchange: Exchange, octets: bytes, now: float) -> None:
+        assert self._account is not None
+        self._account.consume(len(octets), now)
+        exchange.until = now + self._context.limits.frame_timeout
+        if exchange.shaped is None:
+            if not exchange.gone:
+                self._server.send(exchange.stream, octets)
+            return
+        exchange.shaped += octets
+        if len(exchange.shaped) > SHAPED_BYTES_MAX:
+            self._part()
+            exchange.stage = Stage.ASKED  # nothing of it was told yet
+            self._fail(exchange, 502, pulsar_reasons.UPSTREAM_FRAME_TOO_LARGE)
+
+    def _ended(self, exchange: Exchange, ended: Ended) -> None:
+        if ended.reusable:
+            self._kept = True
+        else:
+            self._part()
+        if exchange.shaped is not None:
+            self._shape(exchange, bytes(exchange.shaped))
+            return
+        if not exchange.gone:
+            self._server.end(exchange.stream)
+        self._shown(exchange)
+
+    def _shape(self, exchange: Exchange, body: bytes) -> None:
+        """The answer as the client may see it."""
+        assert exchange.passed is not None
+        assert exchange.passed.shape is not None
+        exchange.shaped = None
+        try:
+            told = exchange.passed.shape(exchange.status, body)
+        except Unreadable as error:
+            exchange.stage = Stage.ASKED
+            self._fail(exchange, 502, pulsar_reasons.UPSTREAM_PROTOCOL, str(error))
+            return
+        self._tell(exchange, Response(exchange.status, exchange.content), told)

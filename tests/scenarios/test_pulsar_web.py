@@ -1,0 +1,585 @@
+"""Pulsar's HTTP interface by scenarios: whose request it is, what a broker gets of it, and what the client gets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.core.failed_logins import FailedLogins
+from gateway.core.identity import Certificate
+from gateway.core.session import Endpoint, KeysRefreshed, KeysWanted, Unavailable
+from gateway.http import reasons as http_reasons
+from gateway.pulsar import reasons
+from gateway.pulsar.web import reasons as web_reasons
+from gateway.pulsar.web.calls import REDIRECTS_MAX
+from gateway.pulsar.web.serving import ANSWER_SECONDS_MAX, DISCARDED_BYTES_MAX, SHAPED_BYTES_MAX
+from tests.http import request
+from tests.scenarios.kafka_world import PLENTY
+from tests.scenarios.web_world import OK, WEB1, WEB2, Table, WebWorld, answered, head, status, table
+
+__all__ = ["table"]
+pytestmark = pytest.mark.usefixtures("table")
+CERTIFICATE = Certificate("CN=app", "app", (), ("app.test",), "ab" * 32, 4e9)
+
+
+# ---- whose request it is ------------------------------------------------------------------------------------------
+
+
+def test_the_broker_is_told_who_the_client_is_by_the_gateways_own_role() -> None:
+    world = WebWorld()
+    seen = world.ask("/open?x=1", Accept="text/plain", User_Agent="test/1", Cookie="a=b", X_Forwarded_For="1.2.3.4")
+    first, headers, body = head(seen.up)
+    assert first == b"GET /open?x=1 HTTP/1.1"
+    assert headers == {
+        b"host": b"broker2.internal:8443", b"accept": b"text/plain", b"user-agent": b"test/1",
+        b"authorization": b"Bearer own-token", b"x-original-principal": b"alice",
+    }  # fmt: skip
+    assert body == b""
+    assert world.session.upstream_endpoint() == WEB2
+    assert world.session.parked
+    seen = world.reply(OK)
+    assert status(seen.down) == 200
+    assert seen.down.endswith(b"\r\n\r\n[]")
+    assert not world.session.parked
+    assert world.session.principal is not None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer"}, {"Authorization": "Bearer a b"},
+     {"Authorization": "Bearer a,b"}],
+    ids=str,
+)  # fmt: skip
+def test_nobody_is_nobody(headers: dict[str, str]) -> None:
+    world = WebWorld()
+    seen = world.send(request("/open", **headers))
+    assert status(seen.down) == 401
+    assert b"www-authenticate: Bearer" in seen.down
+    assert seen.close is not None
+    assert seen.close.reason is web_reasons.HTTP_UNAUTHENTICATED
+    assert not seen.up
+    assert [each.fields["reason"] for each in world.lines("refused")] == ["http-unauthenticated"]
+
+
+def test_two_authorizations_are_none() -> None:
+    seen = WebWorld().send(
+        request("/open", Authorization="Bearer alice").replace(b"\r\n\r\n", b"\r\nAUTHORIZATION: Bearer bob\r\n\r\n")
+    )
+    assert status(seen.down) == 401
+
+
+@pytest.mark.parametrize(
+    "header", ["X_Original_Principal", "x_original_auth", "X_ORIGINAL_ANYTHING", "Proxy_Authorization"]
+)
+def test_nobody_speaks_for_somebody_else(header: str) -> None:
+    seen = WebWorld().ask("/open", **{header: "admin"})
+    assert status(seen.down) == 403
+    assert seen.close is not None
+    assert seen.close.reason is web_reasons.HTTP_FORGED
+    assert not seen.up
+
+
+@pytest.mark.parametrize("name", ["gw", "admin"])
+def test_no_client_has_a_role_of_the_gateways_own(name: str) -> None:
+    seen = WebWorld().ask(token=name)
+    assert status(seen.down) == 403
+    assert seen.close is not None
+    assert seen.close.reason is reasons.PRINCIPAL_IS_GATEWAY_ACCOUNT
+
+
+def test_a_bad_token_is_told_so_later_and_later() -> None:
+    world = WebWorld(failures=FailedLogins())
+    seen = world.ask(token="bad")
+    assert not seen.down
+    assert world.session.parked
+    seen = world.advance(0.2)
+    assert status(seen.down) == 401
+    assert seen.close is not None
+    assert seen.close.reason.code == "test-bad-token"
+
+
+def test_a_missing_key_is_waited_for_once() -> None:
+    world = WebWorld()
+    seen = world.ask(token="newkey")
+    assert seen.asks == [KeysWanted("corp", "kid-2")]
+    assert not seen.down
+    assert not seen.up
+    world.tokens.keys_come = True
+    assert world.tell(KeysRefreshed("corp")).up
+    other = WebWorld()
+    other.ask(token="newkey")
+    assert status(other.tell(Unavailable(KeysWanted("corp", "kid-2"))).down) == 401
+
+
+def test_a_connection_is_of_one_principal() -> None:
+    world = WebWorld()
+    world.ask()
+    world.reply(OK)
+    seen = world.ask(token="bob")
+    assert status(seen.down) == 421
+    assert seen.close is not None
+    assert seen.close.reason is reasons.PRINCIPAL_CHANGED
+
+
+def test_each_request_needs_a_token_that_is_good_now() -> None:
+    world = WebWorld()
+    world.ask(token="alice.90")
+    world.reply(OK)
+    world.ask(token="alice")
+    world.reply(OK)
+    assert len(world.lines("authenticated", "reauthenticated")) == 2
+    seen = world.ask(token="bad")
+    assert status(seen.down) == 401
+
+
+def test_an_idle_connection_ends_with_what_was_proven() -> None:
+    world = WebWorld()
+    world.ask(token="alice.90")
+    world.reply(OK)
+    seen = world.advance(91)
+    assert seen.close is not None
+    assert seen.close.reason is reasons.SESSION_EXPIRED
+
+
+def test_a_certificate_is_enough_where_no_token_is_shown() -> None:
+    world = WebWorld(certificate=CERTIFICATE)
+    _, headers, _ = head(world.ask(token="").up)
+    assert headers[b"x-original-principal"] == b"app.test" or headers[b"x-original-principal"]
+    assert headers[b"authorization"] == b"Bearer own-token"
+
+
+def test_a_name_that_no_header_can_carry_is_nobodys() -> None:
+    world = WebWorld(certificate=replace(CERTIFICATE, subject="CN=\u00e4", common_name="\u00e4", dns_names=(), uris=()))
+    seen = world.ask(token="")
+    assert status(seen.down) == 403
+    assert not seen.up
+
+
+def test_the_clients_own_token_where_brokers_are_shown_that() -> None:
+    world = WebWorld(tokens_passed=True)
+    _, headers, _ = head(world.ask().up)
+    assert headers[b"authorization"] == b"Bearer alice"
+    assert b"x-original-principal" not in headers
+    assert status(world.reply(answered(401)).down) == 401
+
+
+def test_without_a_credential_of_the_gateways_own_nothing_is_sent() -> None:
+    world = WebWorld()
+    world.account.secret = ""
+    seen = world.ask()
+    assert status(seen.down) == 503
+    assert not seen.up
+
+
+def test_who_does_not_say_who_it_is_is_let_go() -> None:
+    world = WebWorld()
+    world.send(b"GET /op")
+    seen = world.advance(world.limits.authentication_timeout)
+    assert seen.close is not None
+    assert seen.close.reason is reasons.AUTHENTICATION_TIMEOUT
+
+
+def test_connections_count_for_the_principal() -> None:
+    world = WebWorld(quota=replace(PLENTY, connections=1))
+    world.ask()
+    first = world.session
+    world.connect()
+    seen = world.ask()
+    assert status(seen.down) == 429
+    assert first.principal is not None
+
+
+# ---- what is decided ----------------------------------------------------------------------------------------------
+
+
+def test_a_denial_ends_no_connection(table: Table) -> None:
+    world = WebWorld([])
+    assert status(world.ask().down) == 403
+    seen = world.ask("/open", "PUT", b"x" * 100)
+    assert status(seen.down) == 403
+    assert not seen.up
+    assert world.ended is None
+    world.allow()
+    assert world.ask().up, "and the next revision holds from the next request on"
+
+
+def test_a_denied_body_is_read_past_or_ends_the_connection() -> None:
+    world = WebWorld([])
+    data = request("/open", "PUT", bytes(DISCARDED_BYTES_MAX), Authorization="Bearer alice")
+    assert status(world.send(data, chunk=9000).down) == 403
+    assert world.ended is None
+    seen = world.send(request("/open", "PUT", bytes(DISCARDED_BYTES_MAX + 1), Authorization="Bearer alice"))
+    assert status(seen.down) == 403
+    assert seen.close is not None
+
+
+def test_nothing_goes_on_before_the_body_is_whole() -> None:
+    world = WebWorld()
+    data = request("/body", "PUT", b"x" * 5000, Authorization="Bearer alice", Content_Type="text/plain")
+    assert not world.send(data[:-1]).up
+    first, headers, body = head(world.send(data[-1:]).up)
+    assert first == b"PUT /body HTTP/1.1"
+    assert (headers[b"content-length"], headers[b"content-type"]) == (b"5000", b"text/plain")
+    assert body == b"x" * 5000
+    assert b"transfer-encoding" not in headers
+
+
+def test_a_decision_may_need_the_body_and_write_it_anew(table: Table) -> None:
+    world = WebWorld()
+    _, _, body = head(world.ask("/needs", "POST", b"abc").up)
+    assert body == b"cba"
+    assert [each[2] for each in table.asked] == [None, b"abc"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_its_routes_limit(chunked: bool) -> None:
+    world = WebWorld()
+    if chunked:
+        chunk = b"8000\r\n" + bytes(0x8000) + b"\r\n"
+        data = b"PUT /body HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer alice\r\nTransfer-Encoding: chunked\r\n\r\n"
+        data += 4 * chunk
+    else:
+        data = request("/body", "PUT", bytes(100_001), Authorization="Bearer alice")
+    seen = world.send(data)
+    assert status(seen.down) == 413
+    assert not seen.up
+    assert seen.close is not None
+
+
+def test_continue_is_told_when_the_body_is_wanted() -> None:
+    world = WebWorld()
+    told = {"Authorization": "Bearer alice", "Expect": "100-continue", "Content-Length": "2"}
+    assert world.send(request("/body", "PUT", **told)).down == b"HTTP/1.1 100 \r\n\r\n"
+    assert world.send(b"ab").up
+    refused = WebWorld([])
+    seen = refused.send(request("/body", "PUT", **told))
+    assert status(seen.down) == 403
+    assert seen.close is not None
+
+
+def test_pipelined_requests_are_answered_one_after_another() -> None:
+    world = WebWorld()
+    asked = request("/open?1", Authorization="Bearer alice") + request("/open?2", Authorization="Bearer alice")
+    seen = world.send(asked)
+    assert seen.up.count(b"GET") == 1
+    seen = world.reply(OK)
+    assert status(seen.down) == 200
+    assert b"GET /open?2 " in seen.up
+
+
+def test_rates_hold_back_the_next_request() -> None:
+    world = WebWorld(quota=replace(PLENTY, requests=1.0))
+    world.ask()
+    world.reply(OK)
+    world.ask()
+    world.reply(OK)
+    assert not world.ask().up
+    assert world.held_until > world.clock.now
+    assert world.advance(2).up
+
+
+# ---- brokers ------------------------------------------------------------------------------------------------------
+
+
+def test_a_brokers_headers_pass_by_a_list() -> None:
+    world = WebWorld()
+    world.ask()
+    told = ["Server: Jetty", "Set-Cookie: a=b", "Location: https://b", "X-Pulsar-property-a: b", "ETag: c"]
+    _, headers, body = head(world.reply(answered(200, *told, body=b"abc")).down)
+    assert headers == {b"x-pulsar-property-a": b"b", b"etag": b"c", b"content-length": b"3"}
+    assert body == b"abc"
+
+
+def test_a_kept_connection_serves_the_next_request() -> None:
+    world = WebWorld()
+    world.ask()
+    world.reply(OK)
+    world.ask()
+    assert world.parted == 0
+    world.reply(answered(200, "Connection: close"))
+    assert world.parted == 1
+    world.ask()
+    assert status(world.reply(OK).down) == 200
+
+
+def test_what_nobody_asked_for_ends_the_brokers_connection_alone() -> None:
+    world = WebWorld()
+    world.ask()
+    world.reply(OK)
+    assert not world.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").down
+    assert world.parted == 1
+    world.ask()
+    assert world.reply(OK + b"more").down.endswith(b"[]")
+    assert world.parted == 2
+    assert world.ended is None
+
+
+def test_a_redirect_is_followed_to_a_broker_that_is_known() -> None:
+    world = WebWorld()
+    world.ask("/body?x=1", "PUT", b"abc")
+    at = f"https://{WEB1.host}:{WEB1.port}"
+    seen = world.reply(answered(307, f"Location: {at}/body?x=1&authoritative=true&evil=1"))
+    assert not seen.down
+    assert world.parted == 1
+    assert world.session.upstream_endpoint() == WEB1
+    first, headers, body = head(seen.up)
+    assert first == b"PUT /body?x=1&authoritative=true HTTP/1.1"
+    assert (headers[b"host"], headers[b"x-original-principal"]) == (b"broker1.internal:8443", b"alice")
+    assert body == b"abc"
+    assert status(world.reply(OK).down) == 200
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://evil.test:8443/open", "https://broker1.internal:9999/open", "http://broker1.internal:8443/open",
+        "https://broker1.internal:8443/admin", "https://broker1.internal:8443@evil.test:8443/open", "/open",
+        "//broker1.internal:8443/open", "https://x.b.internal:8443/open", "https://b.internal:8443/open",
+        "https://a.x.brokers.internal:8443/open",
+    ],
+)  # fmt: skip
+def test_no_other_redirect_is(location: str) -> None:
+    world = WebWorld(patterns=(Endpoint("*.brokers.internal", 8443),))
+    world.ask()
+    seen = world.reply(answered(307, f"Location: {location}"))
+    assert status(seen.down) == 502
+    assert not seen.up
+    assert location.encode() not in seen.down
+    assert world.ended is None
+
+
+def test_a_pattern_makes_brokers_known() -> None:
+    world = WebWorld(patterns=(Endpoint("*.brokers.internal", 8443),))
+    world.ask()
+    assert world.reply(answered(307, "Location: https://b7.brokers.internal:8443/open")).up
+    assert world.session.upstream_endpoint() == Endpoint("b7.brokers.internal", 8443)
+
+
+def test_redirects_have_an_end() -> None:
+    world = WebWorld()
+    world.ask()
+    for hop in range(REDIRECTS_MAX):
+        there = (WEB1, WEB2)[hop % 2]
+        assert world.reply(answered(307, f"Location: https://{there.host}:{there.port}/open")).up
+    assert status(world.reply(answered(307, f"Location: https://{WEB1.host}:8443/open")).down) == 502
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 308, 401])
+def test_answers_that_are_for_the_gateway_stay_here(code: int) -> None:
+    world = WebWorld()
+    world.ask()
+    seen = world.reply(answered(code, "Location: https://broker1.internal:8443/", "WWW-Authenticate: Basic"))
+    assert status(seen.down) == 502
+    assert b"internal" not in seen.down
+    assert world.ended is None
+
+
+def test_a_broker_that_cannot_be_dialled_has_others_beside_it() -> None:
+    world = WebWorld()
+    world.ask("/body", "PUT", b"abc")
+    assert world.lose(reached=False).up, "nothing of it was sent yet"
+    assert status(world.lose(reached=False).down) == 502
+    assert world.ended is None
+
+
+def test_a_request_that_may_have_been_done_is_not_done_twice() -> None:
+    world = WebWorld()
+    world.ask("/body", "PUT", b"abc")
+    seen = world.lose()
+    assert status(seen.down) == 502
+    assert not seen.up
+
+
+def test_a_reading_request_is_sent_again_when_a_kept_connection_had_gone() -> None:
+    world = WebWorld()
+    world.ask()
+    world.session.upstream_proven(0.0)  # type: ignore[attr-defined]
+    world.reply(OK)
+    world.ask()
+    assert world.lose().up
+    assert status(world.lose().down) == 502
+
+
+def test_an_answer_that_breaks_off_is_not_whole_for_the_client() -> None:
+    world = WebWorld()
+    world.ask()
+    seen = world.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+    assert seen.down.endswith(b"half")
+    seen = world.lose()
+    assert not seen.down
+    assert seen.close is not None
+
+
+def test_a_brokers_answer_that_cannot_be_read() -> None:
+    world = WebWorld()
+    world.ask()
+    seen = world.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")
+    assert status(seen.down) == 502
+    assert world.parted == 1
+    assert world.ask().up
+
+
+def test_answers_are_shaped_whole() -> None:
+    world = WebWorld()
+    world.ask("/shaped")
+    assert not world.reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").down
+    _, headers, body = head(world.reply(b"0\r\n\r\n").down)
+    assert (headers[b"content-length"], body) == (b"3", b"cba")
+    world.ask("/shaped")
+    assert status(world.reply(answered(200, body=b"bad")).down) == 502
+    world.ask("/shaped")
+    piece = bytes(1 << 20)
+    world.reply(f"HTTP/1.1 200 OK\r\nContent-Length: {SHAPED_BYTES_MAX + len(piece)}\r\n\r\n".encode())
+    seen = world.reply(*[piece] * (SHAPED_BYTES_MAX // len(piece) + 1), chunk=len(piece))
+    assert status(seen.down) == 502
+
+
+def test_head_requests_have_no_body() -> None:
+    world = WebWorld()
+    world.ask("/open", "HEAD")
+    seen = world.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n")
+    assert b"content-length: 77" in seen.down
+    assert not world.session.parked
+
+
+# ---- time ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_body_that_trickles_is_not_waited_for() -> None:
+    world = WebWorld()
+    world.send(request("/body", "PUT", b"x" * 50, Authorization="Bearer alice")[:-30])
+    for _ in range(4):
+        world.advance(7)
+        world.send(b"x")
+    seen = world.advance(7)
+    assert status(seen.down) == 408
+    assert seen.close is not None
+    assert seen.close.reason is web_reasons.HTTP_REQUEST_TIMEOUT
+
+
+def test_headers_that_trickle_are_not_waited_for() -> None:
+    world = WebWorld()
+    world.ask()
+    world.reply(OK)
+    data = request("/open")
+    for at in range(8):
+        world.send(data[at : at + 1])
+        if world.ended is None:
+            world.advance(7)
+    assert world.ended is not None
+    assert world.ended.reason is web_reasons.HTTP_REQUEST_TIMEOUT
+
+
+def test_a_broker_that_does_not_answer() -> None:
+    world = WebWorld()
+    world.ask()
+    seen = world.advance(ANSWER_SECONDS_MAX)
+    assert status(seen.down) == 504
+    assert seen.close is not None
+    assert seen.close.reason is web_reasons.HTTP_ANSWER_TIMEOUT
+
+
+def test_garbage_is_answered_and_ends_its_connection() -> None:
+    seen = WebWorld().send(b"POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    assert status(seen.down) == 400
+    assert seen.close is not None
+    assert seen.close.reason is http_reasons.HTTP_MALFORMED
+
+
+# ---- HTTP/2 -------------------------------------------------------------------------------------------------------
+
+
+def test_streams_are_served_one_after_another() -> None:
+    world = WebWorld(alpn="h2")
+    first = world.stream(1, "/open?1")
+    second = world.stream(3, "/open?2")
+    assert first.up.startswith(b"GET /open?1 ")
+    assert not second.up
+    assert not world.session.parked
+    seen = world.heard(world.reply(OK))
+    assert seen.up.startswith(b"GET /open?2 ")
+    world.heard(world.reply(answered(200, body=b"abc")))
+    assert (world.client.bodies[1], world.client.bodies[3]) == (b"[]", b"abc")
+    assert world.client.headers[3][":status"] == "200"
+    assert world.client.ended == {1, 3}
+
+
+def test_a_body_by_http2() -> None:
+    world = WebWorld(alpn="h2")
+    world.stream(1, "/body", body=b"")
+    sent = b""
+    while len(sent) < 90_000:
+        part = bytes(min(world.client.h2.local_flow_control_window(1), 16384, 90_000 - len(sent)))
+        world.client.h2.send_data(1, part)
+        sent += part
+        assert not world.carry().up
+    world.client.h2.end_stream(1)
+    _, headers, body = head(world.carry().up)
+    assert (headers[b"content-length"], len(body)) == (b"90000", 90_000)
+
+
+def test_a_request_taken_back_is_not_asked_or_not_answered() -> None:
+    world = WebWorld(alpn="h2")
+    world.stream(1)
+    world.stream(3, "/open?3")
+    world.client.h2.reset_stream(3)
+    world.carry()
+    world.client.h2.reset_stream(1)
+    world.carry()
+    seen = world.heard(world.reply(OK))
+    assert not seen.up
+    assert world.client.headers == {}
+    assert world.ended is None
+    assert world.stream(5).up
+
+
+def test_an_answer_waits_for_the_clients_window_and_not_for_ever() -> None:
+    world = WebWorld(alpn="h2")
+    world.stream(1)
+    seen = world.reply(f"HTTP/1.1 200 OK\r\nContent-Length: {300_000}\r\n\r\n".encode() + bytes(300_000))
+    assert len(seen.down) < 70_000
+    assert len(world.unanswered) > 200_000, "the rest is left with the broker"
+    world.client.take(seen.down, acknowledge=False)
+    seen = world.advance(world.limits.frame_timeout)
+    assert seen.close is not None
+    assert seen.close.reason is web_reasons.HTTP_REQUEST_TIMEOUT
+
+
+def test_a_long_answer_comes_as_the_client_takes_it() -> None:
+    world = WebWorld(alpn="h2")
+    world.stream(1)
+    world.heard(world.reply(f"HTTP/1.1 200 OK\r\nContent-Length: {300_000}\r\n\r\n".encode() + bytes(300_000)))
+    for _ in range(100):
+        world.carry()
+        world.heard(world.reply(b""))
+        if world.unanswered:
+            world.heard(world._answered())
+    assert len(world.client.bodies[1]) == 300_000
+    assert 1 in world.client.ended
+
+
+def test_a_failed_login_ends_the_connection_with_goaway() -> None:
+    world = WebWorld(alpn="h2")
+    seen = world.stream(1, authorization="Bearer bad")
+    assert world.client.headers[1][":status"] == "401"
+    assert world.client.gone == 0
+    assert seen.close is not None
+
+
+def test_an_answer_that_breaks_off_resets_its_stream_alone() -> None:
+    world = WebWorld(alpn="h2")
+    world.stream(1)
+    world.heard(world.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"))
+    world.heard(world.lose())
+    world.carry(b"")
+    assert 1 in world.client.reset
+    assert world.ended is None
+    assert world.stream(3).up
+
+
+def test_what_is_no_http2_is_told_so() -> None:
+    world = WebWorld(alpn="h2")
+    seen = world.send(request("/open"))
+    assert seen.close is not None
+    assert seen.close.reason is http_reasons.HTTP_MALFORMED
