@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 
 from gateway.core.reasons import Reason
-from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Sliced, Stranger, offered
+from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Sliced, Stranger, TalksItself, offered
 from gateway.edge import reasons
 from gateway.edge.buffers import SCRATCH, Inbox
 from gateway.edge.compiled import shortcut
@@ -69,6 +69,9 @@ class Pump:
         self._ended = ended
         self._ending: Ending | None = None
         self._drainable = offered(session, Drainable)
+        self._talks = offered(session, TalksItself)
+        self._to_client = False
+        """Something went to the client since this was last looked at."""
         self._sliced = offered(session, Sliced)
         self._awaits_turn = False
         self._up: Shortcut | None = None
@@ -215,11 +218,16 @@ class Pump:
         octets, data = side.read(self._process.scratch, left)
         if not octets:
             return 0
+        before = self._times.active
         now = self._times.active = self._clock.monotonic()
+        talking = side is self._upstream and self._talks is not None and self._talks.talking
+        self._to_client = False
         if len(data) >= side.wanted():
             self._show(side, data, now)
         elif side.inbox.filled != len(data):
             side.keep(data, now, not kept, self._budget_granted)
+        if talking and not self._to_client:
+            self._times.active = before
         return left - octets if side.more else 0
 
     def _show(self, side: Side, data: memoryview, now: float) -> None:
@@ -297,6 +305,7 @@ class Pump:
                 self._begin_dial()
             self._upstream.send(effects.to_upstream, source, self._times.active)
         if effects.to_client:
+            self._to_client = True
             self._client.send(effects.to_client, source, self._times.active)
         asks = effects.asks[:] if effects.asks else ()
         close = effects.close
@@ -411,7 +420,8 @@ class Pump:
         joined = upstream.stream is not None and client.end is None and upstream.end is None and not self._draining
         parked = up.parked = down.parked = self._session.parked
         up.calm = joined and client.reading and not parked and client.calm() and not upstream.outbox.pending
-        down.calm = joined and upstream.reading and upstream.calm() and not client.outbox.pending
+        talking = self._talks is not None and self._talks.talking
+        down.calm = joined and upstream.reading and upstream.calm() and not client.outbox.pending and not talking
         up.waiting = upstream.inbox.filled > 0 or upstream.stalled
         down.waiting = client.inbox.filled > 0 or client.stalled
 
