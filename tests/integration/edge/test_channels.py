@@ -95,14 +95,7 @@ def make_pair(form: str, folder: Path, version: str = "1.3", early: bytes = b"")
                 greeted = True
         except ssl.SSLWantReadError:
             pass
-        if channel.receive() > 0:
-            try:
-                tls.do_handshake()
-            except SSL.WantReadError:
-                continue
-            finally:
-                channel.settle()
-                assert channel.flush()
+        assert channel.shake() != channels.TO_WRITE
     return Pair(form, tls, channel, ours, client)
 
 
