@@ -89,8 +89,9 @@ class PulsarFailed(AssertionError):
 class PulsarBroker:
     """One standalone in a folder of its own: broker, bookie and ZooKeeper, so that others can join it."""
 
-    def __init__(self, folder: Path, *, memory: str = "") -> None:
+    def __init__(self, folder: Path, *, memory: str = "", transactions: bool = True) -> None:
         """`memory`: how its JVM is set, where it is to be fast and not small."""
+        self._transactions = transactions
         self._memory = memory or "-Xms256m -Xmx256m -XX:MaxDirectMemorySize=512m -XX:TieredStopAtLevel=1"
         self.folder = folder
         self.home = pulsar_home()
@@ -251,7 +252,8 @@ class PulsarBroker:
         raise PulsarFailed(f"the broker is not ready after {START_SECONDS_MAX} s\n{self.log()[-3000:]}")
 
     def _ready(self) -> bool:
-        return all(name in self.admin("GET", f"/namespaces/{name.partition('/')[0]}") for name in NAMESPACES)
+        wanted = NAMESPACES if self._transactions else NAMESPACES[:1]
+        return all(name in self.admin("GET", f"/namespaces/{name.partition('/')[0]}") for name in wanted)
 
     def _configure(self, key: Path) -> None:
         """A copy of the distribution's own standalone.conf with these values in place of its own."""
@@ -270,7 +272,7 @@ class PulsarBroker:
             "webServicePortTls": str(self.web_tls_port),
             "allowLoopback": "true",
             "listeningInterface": "lo",
-            "transactionCoordinatorEnabled": "true",
+            "transactionCoordinatorEnabled": str(self._transactions).lower(),
             "webSocketServiceEnabled": "false",
             "authenticationEnabled": "true",
             "authenticationProviders": "org.apache.pulsar.broker.authentication.AuthenticationProviderToken",
@@ -306,7 +308,7 @@ class SecondBroker(PulsarBroker):
 
     def __init__(self, folder: Path, first: PulsarBroker) -> None:
         self._first = first
-        super().__init__(folder)
+        super().__init__(folder, transactions=False)
 
     @property
     def web(self) -> str:
