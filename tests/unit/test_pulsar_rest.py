@@ -264,6 +264,16 @@ def test_force_on_what_holds_more_than_itself_needs_its_own_name() -> None:
     assert isinstance(world.decide("DELETE", f"{space}?force=false"), Passed)
 
 
+def test_looking_up_partitions_makes_no_topic_for_who_may_only_describe() -> None:
+    path = f"{ORDERS}/partitions?checkAllowAutoCreation=true"
+    described = RestWorld([("topic", "Lookup", TOPIC)]).decide("GET", path)
+    produced = RestWorld([("topic", "Lookup", TOPIC), ("topic", "Produce", TOPIC)]).decide("GET", path)
+    assert isinstance(described, Passed)
+    assert isinstance(produced, Passed)
+    assert described.target == f"{ORDERS}/partitions?checkAllowAutoCreation=false".encode()
+    assert produced.target == path.encode()
+
+
 # --- bodies
 
 
