@@ -280,9 +280,7 @@ class Gateway:
         state, upstream = self.backends[backend.name], self.upstreams[backend.name]
         control: Control
         if isinstance(state, PulsarBackend):
-            control = PulsarControl(
-                state, upstream.account, pulsar.by_certificate(backend), backend.clients_as == "own-token"
-            )
+            control = PulsarControl(state, lambda: upstream.account, backend)
         else:
             control = KafkaControl(state, backend)
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)
