@@ -101,9 +101,21 @@ class Pump:
 
     # ---- events -----------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """The session exists; read what the client sent right behind its handshake."""
-        self._step(self._read_client)
+    def start(self, octets: int = 0) -> None:
+        """The session exists. So many octets of the client's lie in the scratch memory already; read on."""
+        self._step(lambda: self._begin(octets))
+
+    def _begin(self, octets: int) -> None:
+        client = self._client
+        if octets:
+            now = self._times.active = self._clock.monotonic()
+            client.received.value += octets
+            data = self._process.scratch[:octets]
+            if octets >= client.wanted():
+                self._show(client, data, now)
+            else:
+                client.keep(data, now, True, self._budget_granted)
+        self._read_client()
 
     def drain(self, reason: Reason = reasons.SHUTTING_DOWN) -> None:
         """Read no more from the client, and close as soon as nothing is owed to it, for this reason."""

@@ -6,7 +6,7 @@ from gateway.edge.channels_compiled cimport Channel
 
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 3
+FORM = 4
 
 
 cdef class Shortcut:

@@ -404,6 +404,7 @@ class Ticking(EchoSession):
 async def test_a_session_is_ticked_at_its_deadline(tmp_path: Path) -> None:
     async with running(tmp_path, Ticking) as gateway:
         client = await gateway.connect()
+        await client.send(b"\0")
         assert await client.receive() == b"tick"
         assert (await gateway.end_of())[1] == "its time had come"
         assert gateway.sessions[0].ticks == 1
