@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 import uvloop
 
 from gateway.edge.reasons import StartRefused
+from gateway.ops.collector import spare_the_collector
 from gateway.ops.composition import Gateway, NoAudit, announce_start
 from gateway.ops.config import read
 from gateway.ops.cores import workers
@@ -65,9 +67,12 @@ async def _serve(gateway: Gateway) -> int:
         _hear_signals(gateway, stop)
         ending.push_async_callback(gateway.close)
         await gateway.start()
+        gc.collect()
+        gc.freeze()  # what is there now stays; the collector need not look at it again and again
         gateway.server.start()
         ending.push_async_callback(gateway.server.shutdown)
         ending.push_async_callback(gateway.live.close)
+        spare_the_collector()
         for listener in gateway.settings.listeners:
             log.info("listener %s takes connections at %s port %d", listener.name, listener.bind, listener.port)
         await stop.wait()

@@ -111,6 +111,11 @@ class PulsarBroker:
     def bootstrap(self) -> str:
         return f"{HOST}:{self.port}"
 
+    @property
+    def web(self) -> str:
+        """As brokers name each other."""
+        return f"{HOST}:{self.web_port}"
+
     def token(self, role: str, lifetime: float = 86400.0) -> str:
         """One that the broker itself believes."""
         return self.issuer.token(role, lifetime=lifetime)
@@ -309,11 +314,6 @@ class SecondBroker(PulsarBroker):
     def __init__(self, folder: Path, first: PulsarBroker) -> None:
         self._first = first
         super().__init__(folder, transactions=False)
-
-    @property
-    def web(self) -> str:
-        """As brokers name each other."""
-        return f"{HOST}:{self.web_port}"
 
     def _issuer(self) -> TokenIssuer:
         return self._first.issuer
