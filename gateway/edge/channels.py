@@ -27,7 +27,7 @@ from gateway.core.session import Part
 from gateway.edge.streams import RECORD, StreamCut, StreamEnded, StreamLost
 from gateway.edge.tls import error_words
 
-FORM = 3
+FORM = 4
 """Counts the changes after which a compiled form that was built before may not be used any more (edge.shortcut's as
 well)."""
 CIPHERTEXT = 128 * 1024

@@ -17,7 +17,7 @@ from gateway.edge import channels
 from gateway.edge.streams import RECORD as _RECORD
 from gateway.edge.streams import StreamCut, StreamEnded, StreamLost
 
-FORM = 3
+FORM = 4
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *data, size_t size, int flags)
