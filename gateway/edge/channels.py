@@ -45,8 +45,8 @@ GROWN_MAX = 64
 
 FUNCTIONS = (
     "BIO_free", "BIO_get_mem_data", "BIO_new", "BIO_new_mem_buf", "BIO_read", "BIO_s_mem", "BIO_set_mem_eof_return",
-    "BIO_write", "ERR_clear_error", "SSL_get_error", "SSL_pending", "SSL_read", "SSL_set_bio", "SSL_set_info_callback",
-    "SSL_write",
+    "BIO_write", "ERR_clear_error", "ERR_peek_error", "SSL_get_error", "SSL_pending", "SSL_read", "SSL_set_bio",
+    "SSL_set_info_callback", "SSL_write",
 )  # fmt: skip
 """What is called of OpenSSL, by its own names. A binding without one of them stops the gateway at import, not later."""
 _lib: Any = _openssl.lib
