@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIRE_ALL ?= 0
 export REQUIRE_ALL
 
-.PHONY: help demo test quick docs lock audit sbom wheel bench hostile million clean
+.PHONY: help demo test quick docs lock audit sbom wheel bench bench-pulsar hostile million clean
 
 help:
 	@echo "make demo         the gateway, a broker and a client, shown step by step"
@@ -16,6 +16,7 @@ help:
 	@echo "make quick        lint, types, unit tests and scenarios; under a minute, no network"
 	@echo "make docs         write the pages and schemas that are made from the code"
 	@echo "make bench        beside other proxies: bytes, requests, handshakes per CPU second, latency, memory; 25 min"
+	@echo "make bench-pulsar beside Apache Pulsar's own proxy: bytes, messages per CPU second, latency, memory; 12 min"
 	@echo "make hostile      known clients at work among 5,000 strangers that hang, trickle and send garbage"
 	@echo "make million      a million records while brokers and gateway are killed, leaders move, files are renewed"
 	@echo "make lock         resolve requirements/*.txt anew, with hashes"
@@ -35,6 +36,9 @@ quick: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m loadtest.bench $(BENCH)
+
+bench-pulsar: $(VENV)/.test
+	@$(BIN)/python -m loadtest.pulsar $(BENCH)
 
 hostile: $(VENV)/.test
 	@$(BIN)/python -m loadtest.hostile

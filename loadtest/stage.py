@@ -125,7 +125,7 @@ class Stage:
         with gateways.gateway(folder, bootstrap, on, upstream_ca=upstream_ca) as process:
             token = process.issuer.token("load", lifetime=TOKEN_SECONDS)
             door = Door(process.port(), process.pid, process.ca_file, token, time.time() + TOKEN_SECONDS)
-            with _scraped(process) if on.scraped else nullcontext():
+            with scraped(process) if on.scraped else nullcontext():
                 yield replace(door, handshake_port=process.port())
 
     def _topics(self) -> None:
@@ -181,7 +181,7 @@ def _tls_listeners(folder: Path, ca: Ca) -> dict[str, str]:
 
 
 @contextmanager
-def _scraped(process: GatewayProcess) -> Iterator[None]:
+def scraped(process: GatewayProcess) -> Iterator[None]:
     """/metrics read each second, as a monitoring system would (which asks less often)."""
     ended = threading.Event()
     url = f"http://127.0.0.1:{process.admin_port}/metrics"

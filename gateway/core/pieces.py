@@ -38,7 +38,8 @@ _pieces: dict[str, Piece] = {}
 
 
 def choose(name: str, compiled: Callable[[], T], interpreted: T) -> T:
-    """`compiled` imports and checks the compiled form: it raises ImportError if it is not built, or NotUsable."""
+    """`compiled` imports and checks the compiled form: it raises ImportError if it is not built, or NotUsable. Whatever
+    else it raises, such as for something that a new library does not have any more, ends no gateway either."""
     try:
         if os.environ.get(INTERPRETED):
             raise NotUsable(f"{INTERPRETED} is set")
@@ -48,6 +49,9 @@ def choose(name: str, compiled: Callable[[], T], interpreted: T) -> T:
         return interpreted
     except NotUsable as not_usable:
         _pieces[name] = Piece(name, str(not_usable))
+        return interpreted
+    except Exception as error:
+        _pieces[name] = Piece(name, f"it cannot be loaded ({type(error).__name__}: {error})")
         return interpreted
     _pieces[name] = Piece(name)
     return chosen

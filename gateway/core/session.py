@@ -287,6 +287,16 @@ class Shortened(Protocol):
     def short_way(self) -> ShortWay: ...
 
 
+@runtime_checkable
+class TalksItself(Protocol):
+    """Said by a session that sometimes has something to settle with the upstream that is not its client's."""
+
+    @property
+    def talking(self) -> bool:
+        """It does now: what comes from there, and is not passed on, is no sign of the client's being there."""
+        ...
+
+
 Offer = TypeVar("Offer")
 _offered: dict[tuple[type, type], bool] = {}
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import gc
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from gateway.core.clock import Clock
@@ -36,6 +37,8 @@ SLICE_SECONDS = 0.002
 """What one slice may take; the elements between two looks at the clock come on top."""
 ELEMENTS = 32
 """Elements between two looks at the clock; a denied one takes up to 50 microseconds."""
+LOOKS = 16
+"""What a slice may take where there is no clock: so many times `ELEMENTS`."""
 AT_ONCE_OCTETS = 768
 """Shorter messages (without their records) are decided at once: at three octets for an element they hold too few."""
 WALKS_MAX = 8
@@ -69,9 +72,9 @@ class Walks:
             gc.set_threshold(*self._thresholds[:2], NEVER_IN_FULL)
         self._taken += 1
         self._by_principal[principal] = mine + 1
-        return Walk(self, principal, clock, work)
+        return Walk(work, clock, self.seconds, self.elements, partial(self._left, principal))
 
-    def left(self, principal: Principal) -> None:
+    def _left(self, principal: Principal) -> None:
         """A walk is over; called by it."""
         self._taken -= 1
         if not self._taken:
@@ -88,27 +91,32 @@ class Walks:
 class Walk(Generic[T]):
     """One decision on its way. `go_on` until it says True; then `outcome` is there, or what was raised is raised."""
 
-    __slots__ = ("_clock", "_left", "_place", "_principal", "_stack", "_until", "_walks", "_work", "outcome", "spent")
+    __slots__ = ("_clock", "_elements", "_leave", "_left", "_over", "_seconds", "_stack", "_until", "_work", "outcome",
+                 "spent")  # fmt: skip
 
     outcome: T
 
-    def __init__(self, walks: Walks, principal: Principal, clock: Clock, work: Callable[[], T]) -> None:
-        self._walks = walks
-        self._principal = principal
-        self._clock = clock
+    def __init__(
+        self, work: Callable[[], T], clock: Clock, seconds: float, elements: int, leave: Callable[[], None]
+    ) -> None:
+        """`leave` is called once, when it is over, however it ended."""
         self._work = work
+        self._clock = clock
+        self._seconds = seconds
+        self._elements = elements
+        self._leave = leave
         self._stack = _stack(self)
         self._left = 0
         self._until = 0.0
-        self._place = True
+        self._over = False
         self.spent = 0.0
         """Seconds of all its slices."""
 
     def go_on(self) -> bool:
         """Do one slice. True if it was the last. Raises what the decision raises."""
         began = self._clock.monotonic()
-        self._until = began + self._walks.seconds
-        self._left = self._walks.elements
+        self._until = began + self._seconds
+        self._left = self._elements
         done = True
         try:
             if self._stack is None:
@@ -120,19 +128,19 @@ class Walk(Generic[T]):
         finally:
             self.spent += self._clock.monotonic() - began
             if done:
-                self._leave()
+                self._end()
         return done
 
     def stop(self) -> None:
         """Give it up, wherever it is. Nothing of it has had an effect."""
         if self._stack is not None and not self._stack.dead:
             self._stack.throw(GreenletExit)
-        self._leave()
+        self._end()
 
-    def _leave(self) -> None:
-        if self._place:
-            self._place = False
-            self._walks.left(self._principal)
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._leave()
 
     def run(self) -> None:
         """On the walk's own stack."""
@@ -148,7 +156,7 @@ class Walk(Generic[T]):
 
     def breathe(self) -> None:
         """Stop here if the slice is over."""
-        self._left = self._walks.elements
+        self._left = self._elements
         if self._clock.monotonic() >= self._until:
             self._stack.parent.switch()
 
@@ -168,6 +176,43 @@ def _walk() -> Walk[Any] | None:
         return None
     walk: Walk[Any] | None = getattr(getcurrent(), "walk", None)
     return walk
+
+
+class _Looks:
+    """A clock for those who have none: each look at it takes one of its seconds."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return self.looks
+
+    def wall(self) -> float:
+        return self.looks
+
+
+class _Turn:
+    """Awaited, it lets every other task of the loop have its turn."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+async def in_slices(work: Callable[[], T]) -> T:
+    """A coroutine's long work, with turns for others in between."""
+    walk = Walk(work, _Looks(), LOOKS, ELEMENTS, _nothing)
+    try:
+        while not walk.go_on():
+            await _Turn()
+    except BaseException:
+        walk.stop()
+        raise
+    return walk.outcome
+
+
+def _nothing() -> None:
+    """Nobody counts it."""
 
 
 def walking() -> bool:

@@ -39,8 +39,8 @@ def origin(address: Address, balancer: bool = False) -> Origin:
     return balancer, *_origin(address)
 
 
-def _nobody(limit: str) -> None:
-    """Until it is known what to end."""
+def nobody(limit: str) -> None:
+    """Until it is known what to end, and afterwards."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +50,7 @@ class Place:
     origin: Origin
     since: float
     """Monotonic time of its acceptance."""
-    shed: Callable[[str], None] = _nobody
+    shed: Callable[[str], None] = nobody
     """Ends the connection at once, its place given back before it returns; told the limit that was reached."""
     authenticated: bool = False
     spent: bool = False

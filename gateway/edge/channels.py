@@ -27,7 +27,7 @@ from gateway.core.session import Part
 from gateway.edge.streams import RECORD, StreamCut, StreamEnded, StreamLost
 from gateway.edge.tls import error_words
 
-FORM = 4
+FORM = 5
 """Counts the changes after which a compiled form that was built before may not be used any more (edge.shortcut's as
 well)."""
 CIPHERTEXT = 128 * 1024
@@ -45,8 +45,8 @@ GROWN_MAX = 64
 
 FUNCTIONS = (
     "BIO_free", "BIO_get_mem_data", "BIO_new", "BIO_new_mem_buf", "BIO_read", "BIO_s_mem", "BIO_set_mem_eof_return",
-    "BIO_write", "ERR_clear_error", "ERR_peek_error", "SSL_get_error", "SSL_pending", "SSL_read", "SSL_set_bio",
-    "SSL_set_info_callback", "SSL_write",
+    "BIO_write", "ERR_clear_error", "ERR_peek_error", "SSL_do_handshake", "SSL_get_error", "SSL_pending", "SSL_read",
+    "SSL_set_bio", "SSL_set_info_callback", "SSL_shutdown", "SSL_write",
 )  # fmt: skip
 """What is called of OpenSSL, by its own names. A binding without one of them stops the gateway at import, not later."""
 _lib: Any = _openssl.lib
@@ -55,7 +55,9 @@ for _name in FUNCTIONS:
     getattr(_lib, _name)
 
 clear_errors: Callable[[], None] = _lib.ERR_clear_error
-_WANT_READ = 2
+DONE, TO_READ, TO_WRITE = range(3)
+"""What `shake` gives."""
+_WANT_READ, _ZERO_RETURN = 2, 6
 _WANTS = frozenset({2, 3})
 _RETRY = -1
 
@@ -93,16 +95,21 @@ class Channel(Protocol):
 class HandshakeChannel(Channel, Protocol):
     """What TLS's handshake and its goodbye need besides."""
 
-    def receive(self) -> int:
-        """Give OpenSSL what has come. Octets; 0: nothing is there now; -1: the other side ended, or it broke."""
+    def begin(self) -> None:
+        """Speak first, as clients do: have OpenSSL make its hello. Raises SSL.Error."""
         ...
 
-    def settle(self) -> None:
-        """After each call into OpenSSL that may have left received octets untaken: keep them for later."""
+    def shake(self) -> int:
+        """Take the handshake as far as it goes with what has come, and send what that makes. DONE, or what to wait for:
+        TO_READ, TO_WRITE. Raises SSL.Error; an alert about it is then still to be sent by `flush`."""
         ...
 
     def flush(self) -> bool:
         """Send what is sealed. False: some of it is left. Never raises; a broken stream has nothing left to send."""
+        ...
+
+    def goodbye(self) -> bool:
+        """Say close_notify, once, and flush."""
         ...
 
 
@@ -160,11 +167,38 @@ class TlsChannel:
         self._broken = ""
         """Why nothing can be sent any more."""
         self._grown = False
+        self._greeted = False
+
+    # ---- the handshake ----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self._go_on()
+
+    def shake(self) -> int:
+        octets = CIPHERTEXT
+        while self.flush():
+            if self._greeted:
+                return DONE
+            if octets < CIPHERTEXT:
+                return TO_READ
+            octets = self._receive(CIPHERTEXT)
+            if octets < 0:
+                raise SSL.SysCallError(-1, "Unexpected EOF")
+            if octets:
+                self._go_on()
+        return TO_WRITE
+
+    def _go_on(self) -> None:
+        """Have OpenSSL look at what has come. What its failure means pyOpenSSL says."""
+        clear_errors()
+        got = _lib.SSL_do_handshake(self._ssl)
+        if got == 1:
+            self._greeted = True
+        elif _lib.SSL_get_error(self._ssl, got) != _WANT_READ:
+            self._tls._raise_ssl_error(self._ssl, got)
+        self._settle()
 
     # ---- reading ----------------------------------------------------------------------------------------------
-
-    def receive(self) -> int:
-        return self._receive(CIPHERTEXT)
 
     def _receive(self, most: int) -> int:
         """OpenSSL has taken all that came before: show it the next octets where they lie."""
@@ -191,7 +225,8 @@ class TlsChannel:
         _lib.SSL_set_bio(self._ssl, bio, self._out)
         self._into = bio
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
+        """After each call into OpenSSL that may have left received octets untaken: keep them for later."""
         left = _lib.BIO_get_mem_data(self._into, _where)
         if left > 0:
             own = _lib.BIO_new(_lib.BIO_s_mem())
@@ -224,12 +259,15 @@ class TlsChannel:
             if got > 0:
                 filled += got
                 self._held = filled == size or _lib.BIO_get_mem_data(self._into, _where) > 0
-            elif _lib.SSL_get_error(self._ssl, got) == _WANT_READ:
-                self._held = False
             else:
-                self._end = end_of(self._tls, got)
+                self._held = False
+                code = _lib.SSL_get_error(self._ssl, got)
+                if code == _ZERO_RETURN:
+                    self._end = StreamEnded()
+                elif code != _WANT_READ:
+                    self._end = end_of(self._tls, got)
         if self._held or self._end is not None:
-            self.settle()
+            self._settle()
         if _lib.BIO_get_mem_data(self._out, _where) > 0:
             self._answer()
         return filled
@@ -291,6 +329,11 @@ class TlsChannel:
             if octets < left:
                 self.unsent = _lib.BIO_get_mem_data(self._out, _where)
                 return False
+
+    def goodbye(self) -> bool:
+        clear_errors()
+        _lib.SSL_shutdown(self._ssl)  # what it says of the other side's goodbye no longer matters
+        return self.flush()
 
     def shrink(self) -> bool:
         """Give back the memory that large writings have left. False: it is in use."""

@@ -2,8 +2,8 @@
 
 It drives the `SSL*` and the memory BIOs that pyOpenSSL made, by the addresses of the functions that pyOpenSSL's binding
 has (`channels.FUNCTIONS`), so that it works on whatever OpenSSL the `cryptography` wheel brought, without headers. Every
-piece of memory is a pointer and a length, and nothing is written behind either. Handshakes, failures and the goodbye
-stay with pyOpenSSL. What is sealed or opened in one call is bounded, so the interpreter's lock is kept.
+piece of memory is a pointer and a length, and nothing is written behind either. Contexts, their callbacks (which run
+Python within `SSL_do_handshake`), failures and the goodbye stay with pyOpenSSL. What is sealed or opened in one call is bounded, so the interpreter's lock is kept.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -13,11 +13,13 @@ from libc.stdint cimport uintptr_t
 
 import os
 
+from OpenSSL import SSL
+
 from gateway.edge import channels
 from gateway.edge.streams import RECORD as _RECORD
 from gateway.edge.streams import StreamCut, StreamEnded, StreamLost
 
-FORM = 4
+FORM = 5
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *data, size_t size, int flags)
@@ -29,6 +31,10 @@ cdef enum:
     SENT_MAX = 80 * 1024
     WANT_READ = 2
     WANT_WRITE = 3
+    ZERO_RETURN = 6
+    DONE = 0
+    TO_READ = 1
+    TO_WRITE = 2
 
 cdef Py_ssize_t RECORD = _RECORD
 cdef Py_ssize_t CIPHERTEXT = min(channels.CIPHERTEXT, CIPHERTEXT_MAX)
@@ -54,11 +60,13 @@ cdef long (*BIO_set_mem_eof_return)(Bio, int)
 cdef int (*BIO_write)(Bio, void *, int)
 cdef void (*ERR_clear_error)()
 cdef unsigned long (*ERR_peek_error)()
+cdef int (*SSL_do_handshake)(Ssl)
 cdef int (*SSL_get_error)(Ssl, int)
 cdef int (*SSL_pending)(Ssl)
 cdef int (*SSL_read)(Ssl, void *, int)
 cdef void (*SSL_set_bio)(Ssl, Bio, Bio)
 cdef void (*SSL_set_info_callback)(Ssl, void (*)(const void *, int, int) noexcept)
+cdef int (*SSL_shutdown)(Ssl)
 cdef int (*SSL_write)(Ssl, void *, int)
 
 
@@ -77,11 +85,13 @@ BIO_set_mem_eof_return = <long (*)(Bio, int)> _address("BIO_set_mem_eof_return")
 BIO_write = <int (*)(Bio, void *, int)> _address("BIO_write")
 ERR_clear_error = <void (*)()> _address("ERR_clear_error")
 ERR_peek_error = <unsigned long (*)()> _address("ERR_peek_error")
+SSL_do_handshake = <int (*)(Ssl)> _address("SSL_do_handshake")
 SSL_get_error = <int (*)(Ssl, int)> _address("SSL_get_error")
 SSL_pending = <int (*)(Ssl)> _address("SSL_pending")
 SSL_read = <int (*)(Ssl, void *, int)> _address("SSL_read")
 SSL_set_bio = <void (*)(Ssl, Bio, Bio)> _address("SSL_set_bio")
 SSL_set_info_callback = <void (*)(Ssl, void (*)(const void *, int, int) noexcept)> _address("SSL_set_info_callback")
+SSL_shutdown = <int (*)(Ssl)> _address("SSL_shutdown")
 SSL_write = <int (*)(Ssl, void *, int)> _address("SSL_write")
 
 
@@ -209,6 +219,7 @@ cdef class TlsChannel(Channel):
     cdef object end
     cdef object broken
     cdef bint grown
+    cdef bint greeted
 
     def __init__(self, tls, sock) -> None:
         ffi = channels._ffi
@@ -220,10 +231,36 @@ cdef class TlsChannel(Channel):
         tls._into_ssl = tls._from_ssl = None
         self.fd = sock.fileno()
 
-    # ---- reading ----------------------------------------------------------------------------------------------
+    # ---- the handshake ----------------------------------------------------------------------------------------
 
-    def receive(self) -> int:
-        return self._receive(CIPHERTEXT)
+    def begin(self) -> None:
+        self._go_on()
+
+    def shake(self) -> int:
+        cdef Py_ssize_t octets = CIPHERTEXT
+        while self._flush():
+            if self.greeted:
+                return DONE
+            if octets < CIPHERTEXT:
+                return TO_READ
+            octets = self._receive(CIPHERTEXT)
+            if octets < 0:
+                raise SSL.SysCallError(-1, "Unexpected EOF")
+            if octets:
+                self._go_on()
+        return TO_WRITE
+
+    cdef int _go_on(self) except -1:
+        ERR_clear_error()
+        cdef int got = SSL_do_handshake(self.ssl)
+        if got == 1:
+            self.greeted = True
+        elif SSL_get_error(self.ssl, got) != WANT_READ:
+            self.tls._raise_ssl_error(self.owner, got)
+        self._settle()
+        return 0
+
+    # ---- reading ----------------------------------------------------------------------------------------------
 
     cdef Py_ssize_t _receive(self, Py_ssize_t most) except -2:
         if self.end is not None or self.fd < 0:
@@ -245,9 +282,6 @@ cdef class TlsChannel(Channel):
         self.into = bio
         return 0
 
-    def settle(self) -> None:
-        self._settle()
-
     cdef int _settle(self) except -1:
         cdef char *where = NULL
         cdef long left = BIO_get_mem_data(self.into, &where)
@@ -263,7 +297,7 @@ cdef class TlsChannel(Channel):
     cdef Py_ssize_t take(self, char *room, Py_ssize_t size) except -1:
         cdef Py_ssize_t filled = 0, octets, asked
         cdef bint last = False
-        cdef int got
+        cdef int got, code
         cdef char *where = NULL
         while filled < size and self.end is None:
             if not self.inside:
@@ -277,10 +311,13 @@ cdef class TlsChannel(Channel):
             if got > 0:
                 filled += got
                 self.inside = filled == size or BIO_get_mem_data(self.into, &where) > 0
-            elif SSL_get_error(self.ssl, got) == WANT_READ:
-                self.inside = False
             else:
-                self.end = channels.end_of(self.tls, got)
+                self.inside = False
+                code = SSL_get_error(self.ssl, got)
+                if code == ZERO_RETURN:
+                    self.end = StreamEnded()
+                elif code != WANT_READ:
+                    self.end = channels.end_of(self.tls, got)
         if self.inside or self.end is not None:
             self._settle()
         if BIO_get_mem_data(self.out, &where) > 0:
@@ -346,6 +383,11 @@ cdef class TlsChannel(Channel):
             if octets < left:
                 self.unsent = BIO_get_mem_data(self.out, &where)
                 return False
+
+    def goodbye(self) -> bool:
+        ERR_clear_error()
+        SSL_shutdown(self.ssl)
+        return self._flush()
 
     def shrink(self) -> bool:
         cdef char *where = NULL

@@ -91,7 +91,7 @@ def check(channel: type[HandshakeChannel]) -> None:
         client.set_connect_state()
         ends = channel(server, ours), channel(client, theirs)  # type: ignore[call-arg]
         try:
-            _greet((server, client), ends)
+            _greet(ends)
             _exchange(ends[0], ends[1])
             _exchange(ends[1], ends[0])
             client.shutdown()
@@ -120,18 +120,12 @@ def _context() -> SSL.Context:
 SSL_MODE_ENABLE_PARTIAL_WRITE = 1
 
 
-def _greet(connections: tuple[SSL.Connection, SSL.Connection], ends: tuple[HandshakeChannel, HandshakeChannel]) -> None:
+def _greet(ends: tuple[HandshakeChannel, HandshakeChannel]) -> None:
     done = [False, False]
+    ends[1].begin()
     for step in range(CHECK_STEPS_MAX):
         which = 1 - step % 2
-        ends[which].receive()
-        try:
-            connections[which].do_handshake()
-            done[which] = True
-        except SSL.WantReadError:
-            pass
-        ends[which].settle()
-        ends[which].flush()
+        done[which] = ends[which].shake() == channels.DONE
         if all(done):
             return
     raise RuntimeError

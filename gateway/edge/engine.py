@@ -7,8 +7,8 @@ means is left to pyOpenSSL. Which form of the channel is used, compiled or inter
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from OpenSSL import SSL
@@ -18,13 +18,14 @@ from gateway.core.identity import Certificate
 from gateway.core.reasons import Reason
 from gateway.core.session import Part
 from gateway.edge import reasons, tickets
-from gateway.edge.channels import CIPHERTEXT, clear_errors
 from gateway.edge.compiled import alerts, tls_channel
 from gateway.edge.names import server_name
 from gateway.edge.streams import SocketStream, Stream
 from gateway.edge.tls import ClientVerdict, error_words
 
 Want = Literal["done", "read", "write"]
+_WANTS: tuple[Want, ...] = ("done", "read", "write")
+"""By what `HandshakeChannel.shake` gives."""
 
 
 class HandshakeFailed(Exception):
@@ -47,6 +48,10 @@ class ServerTls(Stream, Protocol):
         """The client's verified certificate. Raises HandshakeFailed if it can name nobody."""
         ...
 
+    def goodbye(self) -> bool:
+        """Say close_notify, of a connection that is closed next. False: not all of it could be sent. Never raises."""
+        ...
+
     @property
     def server_name(self) -> str: ...
 
@@ -67,47 +72,34 @@ class ServerTls(Stream, Protocol):
 class SocketTls(SocketStream):
     """ServerTls by pyOpenSSL, with a channel that moves the octets."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, context: SSL.Context) -> None:
-        super().__init__(loop, sock)
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        context: SSL.Context,
+        ready: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(loop, sock, ready)
         self._context = context
         """Kept though a server name may choose another: the handshake's callbacks are this one's."""
+        self._asks = context.get_verify_mode() != SSL.VERIFY_NONE
+        """A client certificate was asked for."""
         self._tls = tickets.begin(context)
         self._tls.set_accept_state()
         self._verdict = ClientVerdict()
         self._tls.set_app_data(self._verdict)
         alerts.watch(self._tls)
         self.channel = tls_channel(self._tls, sock)
-        self._open = False
 
     def handshake(self) -> Want:
-        channel = self.channel
-        octets = CIPHERTEXT
-        while channel.flush():
-            if self._open:
-                return "done"
-            if octets < CIPHERTEXT:
-                return "read"
-            octets = channel.receive()
-            if octets < 0:
-                raise self._failure(SSL.SysCallError(-1, "Unexpected EOF"))
-            if octets:
-                self._go_on()
-        return "write"
-
-    def _go_on(self) -> None:
-        """Have OpenSSL look at what has come. Raises HandshakeFailed, with the alert sent if there is one."""
-        clear_errors()
+        """Raises HandshakeFailed, with the alert sent if there is one."""
         alerts.forget()
         try:
-            self._tls.do_handshake()
-            self._open = True
-        except SSL.WantReadError:
-            pass
+            return _WANTS[self.channel.shake()]
         except SSL.Error as error:
             failure = self._failure(error)
             self.channel.flush()
             raise failure from None
-        self.channel.settle()
 
     def _failure(self, error: SSL.Error) -> HandshakeFailed:
         verdict = self._verdict
@@ -138,6 +130,8 @@ class SocketTls(SocketStream):
         return HandshakeFailed(reasons.HANDSHAKE_FAILED, f"alert {sent} was sent; {words}" if sent >= 0 else words)
 
     def certificate(self) -> Certificate | None:
+        if not self._asks:
+            return None
         chain = self._tls.get_verified_chain(as_cryptography=True)
         if not chain:
             if self._tls.get_peer_certificate(as_cryptography=True) is not None:
@@ -154,7 +148,8 @@ class SocketTls(SocketStream):
 
     @property
     def version(self) -> str:
-        return self._tls.get_protocol_version_name()
+        number = self._tls.get_protocol_version()
+        return _VERSIONS.get(number) or self._tls.get_protocol_version_name()
 
     @property
     def alpn(self) -> str:
@@ -177,17 +172,18 @@ class SocketTls(SocketStream):
     def write(self, data: Part) -> int:
         return self.channel.write(data)
 
+    def goodbye(self) -> bool:
+        return self.channel.goodbye()
+
     def finish(self) -> bool:
-        clear_errors()
-        with contextlib.suppress(SSL.Error):
-            self._tls.shutdown()
-        return self.channel.flush() and super().finish()
+        return self.channel.goodbye() and super().finish()
 
     def close(self, reset: bool = False) -> None:
         self.channel.close()
         super().close(reset)
 
 
+_VERSIONS = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 _HANDSHAKE_FAILURE, _PROTOCOL_VERSION, _CERTIFICATE_REQUIRED = 40, 70, 116
 _DISTRUST = frozenset({42, 43, 44, 45, 46, 48})
 _ALERTS = {

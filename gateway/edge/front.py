@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from OpenSSL import SSL
 
 from gateway.core import settings
-from gateway.core.meters import Meters
+from gateway.core.meters import Cell, Meter, Meters
 from gateway.core.session import SessionFactory
 from gateway.edge import meters as named
 from gateway.edge.listener import Acceptor, BoundPort
@@ -47,7 +47,17 @@ class Front:
             meters.cell(named.FROM_UPSTREAM, name),
             meters.cell(named.TO_UPSTREAM, name),
         )
+        self._counted: dict[tuple[str, str, str], Cell] = {}
         self.use(setup)
+
+    def count(self, meter: Meter, label: str, other: str = "") -> None:
+        """Add one to a meter of this listener's, with one or two labels more. Their number is bounded by `Meters`."""
+        key = (meter.name, label, other)
+        cell = self._counted.get(key)
+        if cell is None:
+            labels = (self.name, label, other)[: len(meter.labels)]
+            cell = self._counted[key] = self.meters.cell(meter, *labels)
+        cell.value += 1
 
     def use(self, setup: ListenerSetup) -> None:
         """What connections get that come from now on. The ports are the server's matter."""

@@ -1,7 +1,7 @@
 """The bound ports of one listener, and what accepts on them.
 
-All ports (bootstrap and the whole broker range) are bound before anything else is done, all or none. Accepting is
-bounded per turn of the loop; with no file descriptor left it pauses, and goes on by itself.
+All ports (bootstrap and the whole broker range) are bound before anything else is done, all or none. Accepting has a
+bounded share of each turn of the loop; with no file descriptor left it pauses, and goes on by itself.
 """
 
 from __future__ import annotations
@@ -10,19 +10,29 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from gateway.core import settings
 from gateway.core.identity import Address
 from gateway.edge import reasons
 from gateway.edge.reasons import StartRefused
+from gateway.edge.streams import tune
 
 BACKLOG = 4096
 """Connections that wait to be accepted; the system may permit fewer (net.core.somaxconn). A flood fills it in the
 moments in which the loop is busy, and whoever finds it full tries again after a second or more."""
-ACCEPTS_PER_TURN = 32
+ACCEPT_SECONDS = 0.002
+"""Of the processor, for accepting at one port in one turn of the loop, as edge.turns has it for handshakes. In a flood
+nearly all that is accepted is refused at once, at some 30 us each. A fixed number of them was too few beside the rest
+of a busy turn: newcomers waited for seconds in a queue that strangers filled (docs/decisions/0020)."""
+ACCEPTS_PER_LOOK = 8
+"""Between two looks at that time."""
+ADDRESSES_KEPT = 4096
+"""Addresses that are remembered in their parsed form."""
 PAUSE_SECONDS = 0.5
 _NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -92,7 +102,7 @@ def _bind(listener: settings.Listener, port: int, together: bool) -> list[socket
         for family, address in dict.fromkeys((each[0], each[4]) for each in found):  # a hosts file may say one twice
             sock = socket.socket(family, socket.SOCK_STREAM)
             socks.append(sock)
-            sock.setblocking(False)
+            tune(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if together:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -122,9 +132,12 @@ class Acceptor:
         sock: socket.socket,
         take: Callable[[socket.socket, Address], None],
         paused: Callable[[str], None],
+        spent: Callable[[], float] = time.thread_time,
     ) -> None:
-        """`paused` is told, with the system's words, when no file descriptor was left."""
+        """`paused` is told, with the system's words, when no file descriptor was left. `spent`: the processor's time
+        that this thread has had, in seconds."""
         self._loop = loop
+        self._spent = spent
         self._sock = sock
         self._take = take
         self._paused = paused
@@ -133,24 +146,31 @@ class Acceptor:
         loop.add_reader(sock.fileno(), self._accept)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
+        end = self._spent() + ACCEPT_SECONDS
+        while self._accept_some() and self._spent() < end:
+            pass
+
+    def _accept_some(self) -> bool:
+        """False: nobody else waits, or nobody may be accepted now."""
+        for _ in range(ACCEPTS_PER_LOOK):
             if not self._open:
-                return
+                return False
             try:
                 sock, address = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
-                return
+                return False
             except OSError as error:
                 if error.errno in _NO_FILES:
                     self._pause(error)
-                    return
-                log.warning("a connection could not be accepted: %s", _words(error))
-                return
+                else:
+                    log.warning("a connection could not be accepted: %s", _words(error))
+                return False
             try:
                 self._take(sock, client_address(address[0]))
             except Exception as error:
                 sock.close()
                 log.error("an accepted connection failed: %s", type(error).__name__, exc_info=True)
+        return True
 
     def _pause(self, error: OSError) -> None:
         self._loop.remove_reader(self._sock.fileno())
@@ -176,6 +196,7 @@ class Acceptor:
         self._sock.close()
 
 
+@lru_cache(ADDRESSES_KEPT)
 def client_address(text: str) -> Address:
     """The address as policies see it: without a scope, and IPv4 where it came mapped into IPv6."""
     address = ip_address(text.partition("%")[0])

@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 
 from gateway.core.reasons import Reason
-from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Sliced, Stranger, offered
+from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Sliced, Stranger, TalksItself, offered
 from gateway.edge import reasons
 from gateway.edge.buffers import SCRATCH, Inbox
 from gateway.edge.compiled import shortcut
@@ -69,6 +69,9 @@ class Pump:
         self._ended = ended
         self._ending: Ending | None = None
         self._drainable = offered(session, Drainable)
+        self._talks = offered(session, TalksItself)
+        self._to_client = False
+        """Something went to the client since this was last looked at."""
         self._sliced = offered(session, Sliced)
         self._awaits_turn = False
         self._up: Shortcut | None = None
@@ -99,9 +102,21 @@ class Pump:
 
     # ---- events -----------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """The session exists; read what the client sent right behind its handshake."""
-        self._step(self._read_client)
+    def start(self, octets: int = 0) -> None:
+        """The session exists. So many octets of the client's lie in the scratch memory already; read on."""
+        self._step(lambda: self._begin(octets))
+
+    def _begin(self, octets: int) -> None:
+        client = self._client
+        if octets:
+            now = self._times.active = self._clock.monotonic()
+            client.received.value += octets
+            data = self._process.scratch[:octets]
+            if octets >= client.wanted():
+                self._show(client, data, now)
+            else:
+                client.keep(data, now, True, self._budget_granted)
+        self._read_client()
 
     def drain(self, reason: Reason = reasons.SHUTTING_DOWN) -> None:
         """Read no more from the client, and close as soon as nothing is owed to it, for this reason."""
@@ -204,11 +219,16 @@ class Pump:
         octets, data = side.read(self._process.scratch, left)
         if not octets:
             return 0
+        before = self._times.active
         now = self._times.active = self._clock.monotonic()
+        talking = side is self._upstream and self._talks is not None and self._talks.talking
+        self._to_client = False
         if len(data) >= side.wanted():
             self._show(side, data, now)
         elif side.inbox.filled != len(data):
             side.keep(data, now, not kept, self._budget_granted)
+        if talking and not self._to_client:
+            self._times.active = before
         return left - octets if side.more else 0
 
     def _show(self, side: Side, data: memoryview, now: float) -> None:
@@ -295,6 +315,7 @@ class Pump:
                 self._begin_dial()
             self._upstream.send(effects.to_upstream, source, self._times.active)
         if effects.to_client:
+            self._to_client = True
             self._client.send(effects.to_client, source, self._times.active)
         asks = effects.asks[:] if effects.asks else ()
         close = effects.close
@@ -409,9 +430,10 @@ class Pump:
         joined = upstream.stream is not None and client.end is None and upstream.end is None and not self._draining
         parked = up.parked = down.parked = self._session.parked
         up.calm = joined and client.reading and not parked and client.calm() and not upstream.outbox.pending
-        down.calm = joined and upstream.reading and upstream.calm() and not client.outbox.pending
+        talking = self._talks is not None and self._talks.talking
+        down.calm = joined and upstream.reading and upstream.calm() and not client.outbox.pending and not talking
         up.gathering = client.gathering() if joined and not parked else 0
-        down.gathering = upstream.gathering() if joined else 0
+        down.gathering = upstream.gathering() if joined and not talking else 0
         up.waiting = upstream.inbox.filled > 0 or upstream.stalled
         down.waiting = client.inbox.filled > 0 or client.stalled
 

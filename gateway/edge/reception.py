@@ -25,8 +25,8 @@ from gateway.core.session import Peer, Stranger, offered
 from gateway.core.settings import Limits
 from gateway.edge import meters as named
 from gateway.edge import reasons
-from gateway.edge.admission import Admission, Others, Place, origin
-from gateway.edge.arrival import Arrival, Outcome
+from gateway.edge.admission import Admission, Others, Place, nobody, origin
+from gateway.edge.arrival import Arrival, Lobby
 from gateway.edge.buffers import Outbox
 from gateway.edge.connections import Connections, Open
 from gateway.edge.ending import Ending
@@ -36,8 +36,9 @@ from gateway.edge.listener import BoundPort
 from gateway.edge.process import Process
 from gateway.edge.pump import Pump
 from gateway.edge.refusals import INTERVAL, PROBES_INTERVAL, Refusals
-from gateway.edge.streams import abort
-from gateway.edge.turns import Turns
+from gateway.edge.streams import RECORD, abort
+from gateway.edge.turns import HandshakeTurns
+from gateway.edge.waits import Waits
 from gateway.wire.proxy_protocol import Header
 
 
@@ -47,12 +48,13 @@ class Reception:
     def __init__(
         self, process: Process, connections: Connections, audit: Audit, meters: Meters, others: Others | None = None
     ) -> None:
-        self._process = process
+        self.process = process
         self._connections = connections
         self._audit = audit
         self._meters = meters
         self._admission = Admission(process.limits, meters.cell(named.UNAUTHENTICATED), others)
-        self._turns = Turns(process.loop)
+        self._turns = HandshakeTurns(process.loop)
+        self._lobby = self._made_lobby()
         self._refusals = Refusals(audit, process.clock)
         self._probes = Refusals(audit, process.clock, "probed")
         self._ids = count(1)
@@ -63,10 +65,22 @@ class Reception:
         self._report_later(self._refusals, INTERVAL)
         self._report_later(self._probes, PROBES_INTERVAL)
 
+    def _made_lobby(self) -> Lobby:
+        """With other timeouts it is another one: in each all wait equally long."""
+        process = self.process
+        return Lobby(
+            process.loop,
+            self._turns,
+            Waits(process.loop, process.limits.handshake_timeout),
+            Waits(process.loop, process.limits.authentication_timeout),
+            process.scratch[:RECORD],
+        )
+
     def use(self, limits: Limits) -> None:
         """These limits hold for connections that come from now on; nobody is closed for a lowered number."""
-        self._process = replace(self._process, limits=limits)
+        self.process = replace(self.process, limits=limits)
         self._admission.use(limits)
+        self._lobby = self._made_lobby()
 
     @property
     def unauthenticated(self) -> int:
@@ -90,147 +104,110 @@ class Reception:
         self._report_later(sums, interval)
 
     def _report_later(self, sums: Refusals, interval: float) -> None:
-        self._reporting[sums] = self._process.loop.call_later(interval, self._report, sums, interval)
+        self._reporting[sums] = self.process.loop.call_later(interval, self._report, sums, interval)
 
     # ---- a connection's way -----------------------------------------------------------------------------------
 
     def take(self, front: Front, bound: BoundPort, sock: socket.socket, address: Address) -> None:
         """An accepted connection: refuse it at once, or wait for its first bytes."""
         front.accepted.value += 1
-        sock.setblocking(False)
         missing = front.setup.ready()
         balancer = front.balancers.named(address)
         refused = reasons.LISTENER_NOT_READY if missing else front.balancers.refused(balancer)
         if refused is not None:
             abort(sock)
-            self._refuse(front, refused, address, missing)
+            self.refuse(front, refused, address, missing)
             return
-        clock = self._process.clock
+        clock = self.process.clock
         place = Place(origin(address, balancer), clock.monotonic())
         refused = self._admission.enter(place)
         if refused is not None:
             abort(sock)
-            self._refuse(front, refused, address, "")
+            self.refuse(front, refused, address, "")
             return
-        line = Open(f"{self._prefix}-{next(self._ids)}", front.name, address, clock.wall(), place)
-        place.shed = partial(self._shed, front, line)
+        sock.setblocking(False)
+        way = Way(self, front, bound)
+        line = way.line = Open(f"{self._prefix}-{next(self._ids)}", front.name, address, clock.wall(), place)
+        place.shed = way.shed
         self._connections.add(line)
         front.open.value += 1
-        line.arrival = Arrival(
-            self._process.loop,
-            sock,
-            lambda sock: SocketTls(self._process.loop, sock, front.context),
-            self._turns,
-            self._process.limits.handshake_timeout,
-            Outcome(
-                partial(self._arrived, front, bound, line),
-                partial(self._failed, front, line),
-                partial(self._proxied, line),
-            ),
-            front.balancers.gate(sock) if balancer else None,
-        )
+        line.arrival = Arrival(self._lobby, sock, way, front.balancers.gate(sock) if balancer else None)
 
-    def _proxied(self, line: Open, header: Header) -> Reason | None:
+    def move(self, line: Open, header: Header) -> Reason | None:
         """A balancer's header: from here on the connection is the client's."""
         if header.client is None:
             return None
         line.through, line.address, line.endpoint = line.address, header.client, header.endpoint
-        return self._admission.move(line.place, line.address, self._process.clock.monotonic())
+        return self._admission.move(line.place, line.address, self.process.clock.monotonic())
 
-    def _failed(self, front: Front, line: Open, reason: Reason, detail: str, stream: ServerTls | None) -> None:
-        """It did not come to a session. `stream`: an alert is still to reach the client."""
-        line.arrival = None
-        if reason is reasons.TCP_PROBE:
-            self._probed(front, line, reason)
-        else:
-            self._refuse(front, reason, line.address, detail)
-        if stream is None:
-            self._forget(front, line)
-            return
-        process = self._process
-        nothing, to_nobody = (Outbox(process.budget, Cell(), lambda: None) for _ in range(2))
-        nothing.stream = stream
-        ending = Ending(process.loop, process.scratch, stream, nothing, None, to_nobody)
-        self._end(front, line, ending)
-        ending.start(client_gone=False)
-
-    def _arrived(
-        self,
-        front: Front,
-        bound: BoundPort,
-        line: Open,
-        stream: ServerTls,
-        certificate: Certificate | None,
-    ) -> None:
-        """The handshake is complete: begin a session."""
-        line.arrival = None
+    def begin(self, way: Way, line: Open, stream: ServerTls, certificate: Certificate | None) -> Pump | None:
+        """A session, and the pump that serves it; None if it could not be made."""
+        front = way.front
         line.certificate = certificate
-        self._meters.cell(named.HANDSHAKES, front.name, stream.version, stream.group).value += 1
         name = stream.server_name
-        at = (line.connection, line.address, bound.port)
+        at = (line.connection, line.address, way.bound.port)
         peer = Peer(*at, certificate, name, stream.version, line.through, line.endpoint, stream.alpn)
         try:
-            session = front.factory(bound, name)(peer)
+            session = front.factory(way.bound, name)(peer)
         except Exception as error:
             stream.close()
-            self._process.exceptions.value += 1
-            self._refuse(front, reasons.SESSION_FAILED, line.address, type(error).__name__)
-            self._forget(front, line)
-            return
+            self.process.exceptions.value += 1
+            self.refuse(front, reasons.SESSION_FAILED, line.address, type(error).__name__)
+            self.forget(front, line)
+            return None
         line.session = session
-        line.pump = Pump(
-            self._process,
+        place, admission = line.place, self._admission
+        pump = Pump(
+            self.process,
             front.port,
             stream,
             session,
-            lambda: self._admission.authenticated(line.place),
-            lambda: self._admission.spend(line.place),
-            partial(self._ended, front, line),
+            lambda: admission.authenticated(place),
+            lambda: admission.spend(place),
+            way.ended,
         )
-        if self._stopping:
-            line.pump.drain()
+        line.pump = pump
+        return pump
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    # ---- what is counted --------------------------------------------------------------------------------------
+
+    def shook_hands(self, front: Front, stream: ServerTls) -> None:
+        front.count(named.HANDSHAKES, stream.version, stream.group)
+
+    def closed(self, front: Front, reason: Reason) -> None:
+        front.count(named.CLOSED, reason.code)
+
+    def shed(self, front: Front, limit: str) -> None:
+        front.count(named.SHED, limit)
+
+    def refuse(self, front: Front, reason: Reason, address: Address, detail: str) -> None:
+        front.count(named.REFUSED, reason.code)
+        self._refusals.add(front.name, reason, address, detail)
+
+    def silent(self, front: Front, line: Open, reason: Reason, detail: str) -> None:
+        """It shook hands and said nothing: a probe if it went by itself."""
+        if reason in (reasons.CLIENT_DISCONNECTED, reasons.CLIENT_LOST):
+            self.probed(front, line, reasons.TLS_PROBE)
         else:
-            line.pump.start()
+            self.refuse(front, reason, line.address, detail)
 
-    def _ended(self, front: Front, line: Open, reason: Reason, detail: str, ending: Ending) -> None:
-        """The session was told its end. One that never heard a word wrote nothing: it is summed here."""
-        line.pump = None
-        session = line.session
-        stranger = offered(session, Stranger) if session is not None else None
-        if stranger is None or not stranger.silent:
-            self._meters.cell(named.CLOSED, front.name, reason.code).value += 1
-        elif reason in (reasons.CLIENT_DISCONNECTED, reasons.CLIENT_LOST):
-            self._probed(front, line, reasons.TLS_PROBE)
-        else:
-            self._refuse(front, reason, line.address, detail)
-        self._end(front, line, ending)
+    def probed(self, front: Front, line: Open, reason: Reason) -> None:
+        front.count(named.PROBES, reason.code)
+        self._probes.add(front.name, reason, line.address)
 
-    def _shed(self, front: Front, line: Open, limit: str) -> None:
-        """It makes room for another, at once."""
-        self._meters.cell(named.SHED, front.name, limit).value += 1
-        if line.arrival is not None:
-            line.arrival.abort(reasons.SHED, limit)
-        if line.pump is not None:
-            line.pump.abort(reasons.SHED, limit)
-        if line.ending is not None:
-            line.ending.abort()
-
-    def _refuse(self, front: Front, reason: Reason, address: Address, detail: str) -> None:
-        self._meters.cell(named.REFUSED, front.name, reason.code).value += 1
-        self._refusals.add(front.name, reason, str(address), detail)
-
-    def _probed(self, front: Front, line: Open, reason: Reason) -> None:
-        self._meters.cell(named.PROBES, front.name, reason.code).value += 1
-        self._probes.add(front.name, reason, str(line.address))
-
-    def _end(self, front: Front, line: Open, ending: Ending) -> None:
+    def end(self, front: Front, line: Open, ending: Ending) -> None:
         """The connection keeps its place among the counted until its sockets are closed."""
         line.ending = ending
         self._admission.spend(line.place)
-        ending.when_done = lambda: self._forget(front, line)
+        ending.when_done = partial(self.forget, front, line)
 
-    def _forget(self, front: Front, line: Open) -> None:
+    def forget(self, front: Front, line: Open) -> None:
         line.ending = None
+        line.place.shed = nobody  # cut the circle: nothing of an ended connection waits for the collector
         if self._connections.remove(line):
             front.open.value -= 1
             self._admission.leave(line.place)
@@ -239,4 +216,80 @@ class Reception:
         """No file descriptor was left for a moment."""
         self._meters.cell(named.ACCEPT_PAUSES).value += 1
         fields: Mapping[str, str] = {"warning": "no connection can be accepted for a moment", "detail": words}
-        self._audit(AuditEvent("warning", self._process.clock.wall(), fields=MappingProxyType(dict(fields))))
+        self._audit(AuditEvent("warning", self.process.clock.wall(), fields=MappingProxyType(dict(fields))))
+
+
+class Way:
+    """One connection's way: whom its arrival and its pump tell (arrival.Host)."""
+
+    __slots__ = ("_reception", "bound", "front", "line")
+
+    line: Open
+
+    def __init__(self, reception: Reception, front: Front, bound: BoundPort) -> None:
+        self._reception = reception
+        self.front = front
+        self.bound = bound
+
+    def secure(self, sock: socket.socket, arrival: Arrival) -> ServerTls:
+        return SocketTls(self._reception.process.loop, sock, self.front.context, arrival.ready)
+
+    def proxied(self, header: Header) -> Reason | None:
+        return self._reception.move(self.line, header)
+
+    def greeted(self, stream: ServerTls) -> None:
+        self._reception.shook_hands(self.front, stream)
+
+    def arrived(self, stream: ServerTls, certificate: Certificate | None, octets: int) -> None:
+        self.line.arrival = None
+        pump = self._reception.begin(self, self.line, stream, certificate)
+        if pump is None:
+            return
+        if self._reception.stopping:
+            pump.drain()
+        else:
+            pump.start(octets)
+
+    def failed(self, reason: Reason, detail: str, stream: ServerTls | None) -> None:
+        reception, front, line = self._reception, self.front, self.line
+        line.arrival = None
+        if reason is reasons.TCP_PROBE:
+            reception.probed(front, line, reason)
+        else:
+            reception.refuse(front, reason, line.address, detail)
+        if stream is None:
+            reception.forget(front, line)
+            return
+        process = reception.process
+        nothing, to_nobody = (Outbox(process.budget, Cell(), lambda: None) for _ in range(2))
+        nothing.stream = stream
+        ending = Ending(process.loop, process.scratch, stream, nothing, None, to_nobody)
+        reception.end(front, line, ending)
+        ending.start(client_gone=False)
+
+    def silent(self, reason: Reason, detail: str) -> None:
+        self.line.arrival = None
+        self._reception.silent(self.front, self.line, reason, detail)
+        self._reception.forget(self.front, self.line)
+
+    def ended(self, reason: Reason, detail: str, ending: Ending) -> None:
+        """The session was told its end. One that never heard a word wrote nothing: it is summed by the reception."""
+        reception, front, line = self._reception, self.front, self.line
+        line.pump = None
+        stranger = offered(line.session, Stranger) if line.session is not None else None
+        if stranger is not None and stranger.silent:
+            reception.silent(front, line, reason, detail)
+        else:
+            reception.closed(front, reason)
+        reception.end(front, line, ending)
+
+    def shed(self, limit: str) -> None:
+        """It makes room for another, at once."""
+        line = self.line
+        self._reception.shed(self.front, limit)
+        if line.arrival is not None:
+            line.arrival.abort(reasons.SHED, limit)
+        if line.pump is not None:
+            line.pump.abort(reasons.SHED, limit)
+        if line.ending is not None:
+            line.ending.abort()

@@ -11,12 +11,17 @@ from types import MappingProxyType
 
 from gateway.core.audit import Audit, AuditEvent, Event
 from gateway.core.clock import Clock
+from gateway.core.identity import Address
 from gateway.core.reasons import Reason
 
 INTERVAL = 10.0
 PROBES_INTERVAL = 600.0
 """Of health checks, which come for ever: a line each ten minutes and balancer."""
 KINDS_MAX = 500
+
+
+_Kind = tuple[str, str, Address | None]
+"""Listener, the reason's code, address."""
 
 
 @dataclass(slots=True)
@@ -32,9 +37,9 @@ class Refusals:
         self._audit = audit
         self._clock = clock
         self._event: Event = event
-        self._sums: dict[tuple[str, str, str], _Sum] = {}
+        self._sums: dict[_Kind, _Sum] = {}
 
-    def add(self, listener: str, reason: Reason, address: str, detail: str = "") -> None:
+    def add(self, listener: str, reason: Reason, address: Address, detail: str = "") -> None:
         key = (listener, reason.code, address)
         known = self._sums.get(key)
         if known is None and len(self._sums) < KINDS_MAX:
@@ -42,7 +47,7 @@ class Refusals:
             self._write(key, 1, detail)
             return
         if known is None:
-            known = self._sums.setdefault((listener, reason.code, "*other*"), _Sum())
+            known = self._sums.setdefault((listener, reason.code, None), _Sum())
         known.count += 1
         known.detail = detail
 
@@ -54,9 +59,10 @@ class Refusals:
                 self._sums[key] = _Sum()
                 self._write(key, each.count, each.detail)
 
-    def _write(self, key: tuple[str, str, str], count: int, detail: str) -> None:
+    def _write(self, key: _Kind, count: int, detail: str) -> None:
         listener, code, address = key
-        fields: dict[str, str | int] = {"listener": listener, "reason": code, "address": address, "connections": count}
+        shown = "*other*" if address is None else str(address)
+        fields: dict[str, str | int] = {"listener": listener, "reason": code, "address": shown, "connections": count}
         if detail:
             fields["detail"] = detail
         self._audit(AuditEvent(self._event, self._clock.wall(), fields=MappingProxyType(fields)))

@@ -66,7 +66,7 @@ class Side(ABC):
 
     def attach(self, stream: Stream) -> None:
         self.stream = self.outbox.stream = stream
-        self.reading = self.writing = False
+        self.reading, self.writing = stream.reading, False
         self.more = True
 
     def detach(self) -> Stream | None:

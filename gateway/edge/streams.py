@@ -41,6 +41,8 @@ class Stream(Protocol):
 
     proven_until: float
     """Monotonic time until which the other side takes the gateway's own account for proven; NEVER without one."""
+    reading: bool
+    """Whether `readable` is called while there may be something to read."""
 
     @property
     def unsent(self) -> int:
@@ -92,27 +94,29 @@ class Stream(Protocol):
 class SocketStream:
     """What streams that watch their own non-blocking socket share."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, ready: Callable[[], None] | None = None
+    ) -> None:
+        """`ready`: what the loop calls already while the socket can be read; otherwise nobody watches it yet."""
         self._loop = loop
         self._sock = sock
         self._fd = sock.fileno()
-        self._readable: Callable[[], None] = _nobody
-        self._writable: Callable[[], None] = _nobody
-        self._reading = False
+        self._readable = self._writable = ready or _nobody
+        self.reading = ready is not None
         self._writing = False
         self.proven_until = NEVER
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         self._readable = readable
         self._writable = writable
-        if self._reading:  # the loop is told whom to call, not this
+        if self.reading:  # the loop is told whom to call, not this
             self._loop.add_reader(self._fd, readable)
         if self._writing:
             self._loop.add_writer(self._fd, writable)
 
     def watch_reading(self, on: bool) -> None:
-        if on is not self._reading and self._fd >= 0:
-            self._reading = on
+        if on is not self.reading and self._fd >= 0:
+            self.reading = on
             if on:
                 self._loop.add_reader(self._fd, self._readable)
             else:
@@ -244,7 +248,8 @@ def abort(sock: socket.socket) -> None:
 
 
 def tune(sock: socket.socket) -> None:
-    """No waiting for fuller packets; a dead peer is noticed within about two minutes."""
+    """No waiting for fuller packets; a dead peer is noticed within about two minutes. What a listening socket was told
+    holds for those that it accepts (tcp(7)), but for not blocking."""
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -12,7 +12,6 @@ import struct
 
 from gateway.core.limits import Bucket
 from gateway.http import reasons
-from gateway.http.heads import HEAD_BYTES_MAX
 from gateway.http.messages import BadRequest
 
 HEADER = 9
@@ -21,6 +20,8 @@ FRAME_BYTES_MAX = 16 << 10
 """Of one frame's payload; HTTP/2's own least."""
 CONTINUATIONS_MAX = 4
 """CONTINUATION frames behind one HEADERS frame."""
+BLOCK_BYTES_MAX = 16 << 10
+"""Of one header block, compressed: a token of 16 KiB takes twelve."""
 RESETS_FREE_MAX = 50
 """Requests that a client may take back before any was served; one more with each that was."""
 CONTROL_FRAMES_RATE_MAX = 50
@@ -89,8 +90,8 @@ class FrameLedger:
                 raise _flood(f"over {CONTROL_FRAMES_RATE_MAX} frames a second that carry nothing")
 
     def _block_seen(self, flags: int) -> None:
-        if self._block > HEAD_BYTES_MAX:
-            raise BadRequest(reasons.HTTP_HEAD_TOO_LARGE, f"a header block of over {HEAD_BYTES_MAX} bytes", 431)
+        if self._block > BLOCK_BYTES_MAX:
+            raise BadRequest(reasons.HTTP_HEAD_TOO_LARGE, f"a header block of over {BLOCK_BYTES_MAX} bytes", 431)
         self.partial = not flags & _END_HEADERS
 
     def served(self) -> None:

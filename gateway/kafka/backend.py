@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from gateway.core.session import Endpoint
+from gateway.core.slices import breathe, paced
 from gateway.kafka.plan import ZERO_ID, TopicId
 from gateway.kafka.remembered import Remembered
 from gateway.kafka.table import OFFERED
@@ -86,12 +87,13 @@ class TopicDirectory:
                 del self._ids[name]
 
     def replace(self, topics: Iterable[tuple[str, TopicId]]) -> None:
-        """All topics of the cluster: what is not among them is gone."""
-        before, changes = self._ids, self.changes
-        self._names, self._ids = {}, {}
-        for name, topic_id in topics:
-            self.learn(name, topic_id)
-        self.changes = changes + (self._ids != before)
+        """All topics of the cluster: what is not among them is gone. In slices; until the last the old ones hold."""
+        fresh = TopicDirectory(self.topics_max)
+        for name, topic_id in paced(topics):
+            fresh.learn(name, topic_id)
+        breathe()
+        self.changes += fresh._ids != self._ids
+        self._names, self._ids = fresh._names, fresh._ids
 
 
 class BackendState:

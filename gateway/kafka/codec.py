@@ -100,14 +100,18 @@ class _Codec:
         if not walking():
             return self.decode
         if self.decode_sliced is None:
+            breathe()
             self.decode_sliced = decoder(self.shape, self.label, sliced=True)
+            breathe()
         return self.decode_sliced
 
     def encoding(self) -> Encode:
         if not walking():
             return self.encode
         if self.encode_sliced is None:
+            breathe()
             self.encode_sliced = encoder(self.shape, self.label, sliced=True)
+            breathe()
         return self.encode_sliced
 
 

@@ -5,7 +5,7 @@ requests are sent, but for `create_topics`, which lets the broker create those t
 was learnt goes into BackendState. Versions are negotiated, so that brokers from 3.9 on are understood.
 
 What sessions ask goes over one connection that is kept from one refresh to the next, at most; another is dialled while
-it is in use, or when it turns out to be dead.
+it is in use, or when it turns out to be dead. What a large cluster answers is taken in slices (core.slices).
 
 A broker that cannot be reached does not stop a refresh: what is known of it stays. Every failure is an
 ExchangeFailed, also an answer that cannot be decoded.
@@ -14,11 +14,13 @@ ExchangeFailed, also an answer that cannot be decoded.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import count
 
 from gateway.core.exchange import Dial, Exchange, ExchangeFailed
 from gateway.core.session import Endpoint
 from gateway.core.settings import Backend
+from gateway.core.slices import in_slices, let_go
 from gateway.kafka import codec
 from gateway.kafka.backend import BackendState, BrokerVersions, VersionRanges
 from gateway.kafka.plan import ZERO_ID, Body, TopicFacts, TopicFactsWanted, TopicId, TopicsToCreate
@@ -170,7 +172,9 @@ class KafkaControl:
         state.set_brokers(brokers)
         if version >= METADATA_IDS_FROM:
             named = (each for each in body["topics"] if each["name"] is not None)
-            state.topics.replace((each["name"], bytes(each["topicId"])) for each in named)
+            topics = ((each["name"], bytes(each["topicId"])) for each in named)
+            await in_slices(partial(state.topics.replace, topics))
+        await in_slices(partial(let_go, body))
 
     async def _auto_creates(self, broker: Broker, node_id: int) -> bool:
         """auto.create.topics.enable of a broker, which tells of no node but itself. Where it cannot be read it is taken
@@ -250,7 +254,7 @@ async def exchange_one(
         if api_key == API_VERSIONS and version > 0 and rest[:2] == UNSUPPORTED_VERSION.to_bytes(2, "big"):
             # KIP-511 has it in version 0, but only the error matters, and not every broker's rest is of that form.
             return {"errorCode": UNSUPPORTED_VERSION, "apiKeys": []}
-        return codec.decode_response(api_key, version, rest)
+        return await in_slices(partial(codec.decode_response, api_key, version, rest))
     except codec.Malformed as error:
         raise ExchangeFailed(f"{endpoint}: {error}") from None
 

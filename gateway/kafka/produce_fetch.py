@@ -21,6 +21,8 @@ from gateway.kafka.view import SessionView
 
 VERDICTS_MAX = 2000
 """Remembered per connection, direction and kind of key; when full it starts anew."""
+LOOKS_MAX = 256
+"""Topics of one request that rights are asked for here; one with more is the engine's, which decides it in slices."""
 NAME_BYTES_MAX = 249
 """Of any topic that can exist; longer names are not remembered, since they would only fill memory."""
 
@@ -138,8 +140,12 @@ class FastPath:
         return good
 
     def _all_allowed(self, verdicts: Verdicts, topics: tuple[bytes, ...], by_id: bool, operation: str) -> bool:
+        looks = 0
         for topic in topics:
-            if topic not in verdicts and not self._look(verdicts, topic, by_id, operation):
+            if topic in verdicts:
+                continue
+            looks += 1
+            if looks > LOOKS_MAX or not self._look(verdicts, topic, by_id, operation):
                 return False
         # Making room for a late topic may have dropped an early one; then the engine decides.
         return all(topic in verdicts for topic in topics) if len(topics) > 1 else True

@@ -36,6 +36,9 @@ _WITHOUT_TOPICS: Mapping[int, Body] = {
     FETCH: {"maxWaitMs": 0, "minBytes": 0, "topics": []},
 }
 
+COPIED_AT_ONCE = 4 << 20
+"""Octets; to copy more takes about as long as a slice, so that the first of them waits for the next turn."""
+
 
 class Relay:
     """One connection's answers."""
@@ -98,7 +101,9 @@ class Relay:
         if made is None and len(frame) > self._walks.octets:
             work = partial(self._answer, expected, memoryview(bytes(frame)), throttle_ms)
             self._under_way = self._walks.begin(self._view.principal, self._clock, work)
-            return UNFINISHED if self._under_way is None else self._go_on(self._under_way)
+            if self._under_way is None or len(frame) > COPIED_AT_ONCE:
+                return UNFINISHED
+            return self._go_on(self._under_way)
         self._held = None
         if made is None:
             began = self._clock.monotonic()

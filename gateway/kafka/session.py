@@ -487,6 +487,11 @@ class KafkaSession:
         self._log.closed(reason, detail, counts)
 
     @property
+    def talking(self) -> bool:
+        """The gateway's own account is being proven again (session.TalksItself)."""
+        return self._renewal.under_way
+
+    @property
     def _held(self) -> bool:
         """No further request is taken: nowhere to put it, the end is near, or the gateway renews its own login."""
         return self._paused or self._queue.full or self.busy != ""

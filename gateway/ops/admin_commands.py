@@ -37,7 +37,7 @@ def add_admin_commands(commands: Any, takes_config: TakesConfig) -> None:
         "close",
         help="close a principal's connections",
         description="Close every connection of a principal now. Its clients connect again, as long as policy and "
-        "issuer let them: take its binding away first if it is to stay out.",
+        "issuer let them: take its binding away first if it is to stay out. Ends with 1 if it has none.",
     )
     close.add_argument("--principal", required=True, metavar="P", help="as the audit writes it, e.g. jwt:corp:alice")
     close.add_argument("--reason", default="", metavar="TEXT", help="why; kept in the audit")
@@ -106,9 +106,11 @@ def _close(chosen: argparse.Namespace) -> int:
     admin = admin_client.admin_of(chosen.config)
     done = admin_client.ask(admin, "POST", "/connections/close", body, trusted=True).json()
     count = done["connections"]
+    if not count:
+        print(f"{done['principal']}: no connection is open; `gateway status` shows who is connected", file=sys.stderr)
+        return CHECK_FAILED
     print(f"{done['principal']}: {count} connection{'' if count == 1 else 's'} closed")
-    if count:
-        print("its clients may connect again; to keep it out, take away its binding or have its issuer refuse it")
+    print("its clients may connect again; to keep it out, take away its binding or have its issuer refuse it")
     return OK
 
 

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,11 +22,12 @@ from starlette.applications import Starlette
 from gateway.core.audit import Audit, AuditEvent
 from gateway.core.clock import Clock
 from gateway.core.meters import Meters
-from gateway.core.settings import Admin, AdminTls
+from gateway.core.settings import Admin
 from gateway.edge.reasons import ADMIN_TOKEN_UNUSABLE, StartRefused
 from gateway.edge.watch import Watch
 from gateway.ops import admin, admin_token, differences, metrics
 from gateway.ops.admin import Missing, Status
+from gateway.ops.admin_certificate import AdminCertificate
 from gateway.ops.admin_changes import Changes, CloseOf, Level, Reload, Running
 from gateway.ops.admin_sockets import admin_sockets
 from gateway.ops.own_log import set_log_level
@@ -58,6 +58,7 @@ class Spoken:
     registry: CollectorRegistry
     level: Level = set_log_level
     count: Callable[[], Awaitable[None]] | None = None
+    certificate: AdminCertificate | None = None
 
 
 def spoken(gateway: Gateway) -> Spoken:
@@ -74,6 +75,7 @@ def spoken(gateway: Gateway) -> Spoken:
         gateway.server.close_principal,
         gateway.reloaded,
         metrics.registry(gateway.meters, gateway.readings),
+        certificate=gateway.admin_certificate,
     )
 
 
@@ -91,8 +93,8 @@ async def serving(said: Spoken, sockets: Sequence[socket.socket] | None = None) 
             ending.callback(admin_token.remove, settings, token)
         server = admin.server(_application(said, token), settings.tls)
         await ending.enter_async_context(_served(server, sockets[0], "admin port"))
-        if settings.tls is not None:
-            await ending.enter_async_context(_certificate_watched(server, settings.tls))
+        if said.certificate is not None:
+            await ending.enter_async_context(_certificate_watched(server, said.certificate))
         if settings.health is not None:
             apart = admin.server(admin.health(said.missing))
             await ending.enter_async_context(_served(apart, sockets[1], "health port"))
@@ -139,27 +141,15 @@ async def _served(server: admin.AdminServer, sock: socket.socket, name: str) -> 
 
 
 @contextlib.asynccontextmanager
-async def _certificate_watched(server: admin.AdminServer, tls: AdminTls) -> AsyncIterator[None]:
+async def _certificate_watched(server: admin.AdminServer, certificate: AdminCertificate) -> AsyncIterator[None]:
     async def changed(trigger: str) -> None:
         del trigger
-        renew(server, tls)
+        certificate.renew(server.config.ssl)
 
+    tls = certificate.tls
     watch = Watch([tls.certificate, tls.key], changed, CERTIFICATE_POLL_SECONDS)
     await watch.start()
     try:
         yield
     finally:
         await watch.close()
-
-
-def renew(server: admin.AdminServer, tls: AdminTls) -> bool:
-    """Show the new certificate from the next connection on; a pair that does not fit leaves the old one in use."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
-        if server.config.ssl is not None:
-            server.config.ssl.load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        log.error("the admin port keeps its certificate; the new files are refused: %s", type(error).__name__)
-        return False
-    log.info("the admin port has a new certificate")
-    return True

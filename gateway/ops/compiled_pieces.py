@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import gateway.edge.compiled
-import gateway.kafka.session  # noqa: F401 - with it, Kafka's pieces are chosen
+import gateway.kafka.session  # with the sessions, the pieces of their protocols are chosen
+import gateway.pulsar.session  # noqa: F401
 from gateway.core.meters import Meter, Reading
 from gateway.core.pieces import pieces
 from gateway.edge import reasons

@@ -40,6 +40,7 @@ from gateway.kafka.login import login
 from gateway.kafka.plan import TopicFactsWanted, TopicsToCreate
 from gateway.ops import compiled_pieces, config_policies
 from gateway.ops import pulsar_parts as pulsar
+from gateway.ops.admin_certificate import AdminCertificate
 from gateway.ops.certificate_reload import GivenContext, LiveCertificates, listener_context, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.listening import Listening, Shared
@@ -166,6 +167,8 @@ class Gateway:
             self.clock.wall,
             given.contexts,
         )
+        tls = settings.admin.tls if alone else None
+        self.admin_certificate = AdminCertificate(tls, self.clock.wall) if tls is not None else None
         self.server = Server(
             [each.setup(self._context(each.listener)) for each in self.listenings.values()],
             settings.limits,
@@ -277,9 +280,7 @@ class Gateway:
         state, upstream = self.backends[backend.name], self.upstreams[backend.name]
         control: Control
         if isinstance(state, PulsarBackend):
-            control = PulsarControl(
-                state, upstream.account, pulsar.by_certificate(backend), backend.clients_as == "own-token"
-            )
+            control = PulsarControl(state, lambda: upstream.account, backend)
         else:
             control = KafkaControl(state, backend)
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)
@@ -360,6 +361,8 @@ class Gateway:
             found += self.upstreams[name].missing()
         found += self.keys.ready()
         found += self.certificates.ended()
+        if self.admin_certificate is not None:
+            found += self.admin_certificate.ended()
         return found
 
     def notes(self) -> list[str]:
@@ -371,6 +374,8 @@ class Gateway:
             if self.backends[name].ready and control.last_error_words()
         ]
         found += [*self.keys.notes(), *self.certificates.notes()]
+        if self.admin_certificate is not None:
+            found += self.admin_certificate.notes()
         return [*found, *self.live.notes(), *self.policies.notes()]
 
     def readings(self) -> Iterator[Reading]:

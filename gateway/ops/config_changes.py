@@ -15,6 +15,8 @@ from gateway.core.settings import Backend, Listener, Settings
 TAKEN = frozenset({"version", "listeners", "backends", "issuers", "policies", "limits", "audit", "log_level"})
 """Parts of the configuration that a running gateway takes; any other waits for a restart."""
 
+MOVING = frozenset({"kafka", "pulsar"})
+"""Systems whose backends may become others while running."""
 CONNECTIONS_MAX = "limits.connections_max"
 _BIND = re.compile(r"listeners\[[^\]]*\]\.bind")
 
@@ -54,12 +56,12 @@ def in_force(running: Settings, wanted: Settings, connections_most: int | None =
 
 
 def _backends(running: Settings, wanted: Settings) -> tuple[tuple[Backend, ...], list[str]]:
-    """Kafka's are taken; one of another system that is there already stays as it is."""
+    """Kafka's and Pulsar's are taken; one of another system that is there already stays as it is."""
     before = {each.name: each for each in running.backends}
     found, held = [], []
     for backend in wanted.backends:
         old = before.get(backend.name)
-        stays = old is not None and old != backend and backend.system == old.system != "kafka"
+        stays = old is not None and old != backend and backend.system == old.system and backend.system not in MOVING
         found.append(old if stays and old is not None else backend)
         held += [f"backends[{backend.name}]"] if stays else []
     return tuple(found), held

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from gateway.core.documents import Document, Mistake, spell
 from gateway.core.documents import Path as Place
 from gateway.core.keys import BadKeySet, parse_jwks
-from gateway.core.settings import Backend, Listener
+from gateway.core.settings import Backend, BackendTls, Listener, Web
 from gateway.edge import private_files
 from gateway.edge.reasons import StartRefused
 from gateway.edge.tls import revocation_lists
@@ -157,8 +157,8 @@ def check(document: Document, parts: Parts, wall: float, mistakes: list[Mistake]
     for index, backend in parts.backends:
         if backend.tls.ca is not None:
             checker.certificates(("backends", index, "tls", "ca"), backend.tls.ca)
-        if backend.web is not None and backend.web.tls is not None and backend.web.tls.ca is not None:
-            checker.certificates(("backends", index, "web", "tls", "ca"), backend.web.tls.ca)
+        if backend.web is not None:
+            web_service(checker, ("backends", index, "web"), backend.name, backend.web)
         own_account(checker, ("backends", index), backend)
         if backend.insecure_plaintext:
             line = document.line(("backends", index, "insecure_plaintext"))
@@ -198,14 +198,32 @@ def _check_admin(checker: Checker, parts: Parts) -> None:
             checker.wrong(("admin", "token_file"), error.found, error.expected)
 
 
+def own_certificate(checker: Checker, at: Place, tls: BackendTls) -> None:
+    if tls.certificate is not None and tls.key is not None:
+        chain = checker.certificates((*at, "certificate"), tls.certificate)
+        if chain:
+            checker.validity((*at, "certificate"), chain[0])
+        checker.key((*at, "key"), tls.key, chain[0] if chain else None)
+
+
+def web_service(checker: Checker, at: Place, backend: str, web: Web) -> None:
+    """How the brokers' HTTP interface is reached."""
+    if web.tls is not None:
+        if web.tls.ca is not None:
+            checker.certificates((*at, "tls", "ca"), web.tls.ca)
+        own_certificate(checker, (*at, "tls"), web.tls)
+    if web.insecure_plaintext:
+        line = checker.document.line((*at, "insecure_plaintext"))
+        checker.warnings.append(
+            f"{checker.document.file}:{line}: the web service of backend {backend} is reached in plain text "
+            "(insecure_plaintext): whoever is on the way reads and changes every request, and has the gateway's token"
+        )
+
+
 def own_account(checker: Checker, at: Place, backend: Backend) -> None:
     """What the gateway shows to brokers: its certificate's files, and its account's secret."""
-    tls, account = backend.tls, backend.account
-    if tls.certificate is not None and tls.key is not None:
-        chain = checker.certificates((*at, "tls", "certificate"), tls.certificate)
-        if chain:
-            checker.validity((*at, "tls", "certificate"), chain[0])
-        checker.key((*at, "tls", "key"), tls.key, chain[0] if chain else None)
+    account = backend.account
+    own_certificate(checker, (*at, "tls"), backend.tls)
     if account is None:
         return
     at = (*at, "account")

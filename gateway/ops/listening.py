@@ -99,6 +99,8 @@ class Listening:
         for context in self._contexts.values():
             context.account = self._upstream.account
             context.own_names = self._upstream.names
+            if isinstance(context, PulsarContext):
+                pulsar_parts.shown_anew(context, self._upstream.way.backend)
 
     def setup(self, context: SSL.Context) -> ListenerSetup:
         """As the edge takes it."""

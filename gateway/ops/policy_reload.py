@@ -17,6 +17,7 @@ from gateway.core.documents import Mistakes
 from gateway.core.meters import Meter, Meters, Reading
 from gateway.core.policy import PolicySet
 from gateway.core.rights import Policy
+from gateway.ops.gently import gently
 
 MISTAKES_SHOWN_MAX = 20
 """Of a refused set, in one audit line; the rest is counted."""
@@ -110,7 +111,7 @@ class LivePolicies:
     async def reload(self, trigger: str) -> bool:
         """Read the files; put a new revision in force if they are sound and differ. Returns whether they are sound."""
         try:
-            found = await asyncio.to_thread(self._load)
+            found = await gently(self._load)
         except Mistakes as error:
             self._refuse([str(mistake) for mistake in error.mistakes], trigger)
             return False

@@ -16,7 +16,7 @@ from gateway.core.rights import PolicySource
 from gateway.core.session import Endpoint, Peer, Session
 from gateway.core.settings import Backend, Limits, Listener
 from gateway.core.tokens import Validator
-from gateway.pulsar.backend import PulsarBackend
+from gateway.pulsar.backend import PulsarBackend, by_certificate, tokens_passed
 from gateway.pulsar.broker_names import BrokerNames
 from gateway.pulsar.context import ListenerContext
 from gateway.pulsar.session import PulsarSession
@@ -61,8 +61,9 @@ def binary_port(listener: Listener, beside: Iterable[Listener]) -> int:
 
 
 def use(cluster: PulsarBackend, backend: Backend) -> None:
-    """The operator names other brokers from now on."""
+    """The operator names other brokers from now on. Those that were reached stay so until the next look."""
     cluster.bootstrap = tuple(_endpoint(each) for each in backend.bootstrap)
+    cluster.plaintext = backend.insecure_plaintext
     cluster.web = web_brokers(backend)
 
 
@@ -75,9 +76,19 @@ def web_brokers(backend: Backend) -> WebBrokers | None:
     return WebBrokers(addresses, [_endpoint(each) for each in web.brokers], web.insecure_plaintext)
 
 
-def by_certificate(backend: Backend) -> bool:
-    """The gateway shows brokers a certificate of its own, and no token."""
-    return backend.tls.certificate is not None and backend.account is None
+def shown_anew(context: ListenerContext, backend: Backend) -> None:
+    """What brokers are shown by sessions that begin from now on."""
+    context.by_certificate = by_certificate(_reached_by(context.listener, backend))
+    context.tokens_passed = tokens_passed(backend)
+
+
+def shows(backend: Backend) -> tuple[bool, bool]:
+    """How brokers are shown whom they serve; where it is another, sessions begin anew."""
+    return by_certificate(backend), tokens_passed(backend)
+
+
+def _reached_by(listener: Listener, backend: Backend) -> Backend:
+    return backend.of_web if listener.protocol == "pulsar-http" else backend
 
 
 def session(peer: Peer, context: ListenerContext) -> Session:
@@ -96,7 +107,6 @@ def context(
     own_names: frozenset[str],
 ) -> ListenerContext:
     """What the sessions of one listener share."""
-    shown = backend.of_web if listener.protocol == "pulsar-http" else backend
     return ListenerContext(
         listener=listener,
         backend=cluster,
@@ -111,8 +121,8 @@ def context(
         failures=whole.failures,
         account=account,
         own_names=own_names,
-        by_certificate=by_certificate(shown),
-        tokens_passed=backend.clients_as == "own-token",
+        by_certificate=by_certificate(_reached_by(listener, backend)),
+        tokens_passed=tokens_passed(backend),
     )
 
 

@@ -212,7 +212,7 @@ def commit(gateway: Gateway, prepared: Prepared, trigger: str) -> Committed:
     lines = list(gateway.server.connections())
     moved = moved_listeners(old, settings)
     gone = tuple(line for line in lines if line.listener in moved)
-    accounts = {name for name, way in prepared.ways.items() if way.account is not gateway.upstreams[name].account}
+    accounts = {name for name, way in prepared.ways.items() if _shown_otherwise(gateway.upstreams[name], way)}
     by_account = {each.name for each in old.listeners if each.backend in accounts} - moved
     returning = tuple(line for line in lines if line.listener in by_account)
 
@@ -233,6 +233,14 @@ def commit(gateway: Gateway, prepared: Prepared, trigger: str) -> Committed:
     left = {each.name for each in old.backends} - {each.name for each in settings.backends}
     done = Done(changes, prepared.waiting, 0, len(gone) + len(returning))
     return Committed(done, gone, returning, tuple(left), tuple(prepared.fresh))
+
+
+def _shown_otherwise(upstream: Upstream, way: Way) -> bool:
+    """Whether brokers are shown somebody else from now on: what they were shown is not taken back by them."""
+    old, new = upstream.way.backend, way.backend
+    return way.account is not upstream.account or (
+        new.system == "pulsar" and pulsar_parts.shows(old) != pulsar_parts.shows(new)
+    )
 
 
 def _use_backends(gateway: Gateway, prepared: Prepared) -> None:

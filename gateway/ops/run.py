@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -65,6 +66,8 @@ async def _serve(gateway: Gateway) -> int:
         _hear_signals(gateway, stop)
         ending.push_async_callback(gateway.close)
         await gateway.start()
+        gc.collect()
+        gc.freeze()  # what is there now stays; the collector need not look at it again and again
         gateway.server.start()
         ending.push_async_callback(gateway.server.shutdown)
         ending.push_async_callback(gateway.live.close)

@@ -20,6 +20,8 @@ from gateway.core.session import Described
 from gateway.core.settings import Settings
 from gateway.edge.connections import Open
 from gateway.edge.tls import names_of
+from gateway.ops.admin_certificate import AdminCertificate
+from gateway.ops.certificate_reload import LiveCertificates
 from gateway.ops.live_configuration import RELOADS as CONFIG_RELOADS
 from gateway.ops.live_configuration import LiveConfiguration
 from gateway.ops.own_log import log_level
@@ -64,7 +66,7 @@ def status(gateway: Gateway) -> dict[str, object]:
         "listeners": list(_listeners(gateway)),
         "backends": list(_backends(gateway)),
         "issuers": list(issuers(gateway, now)),
-        "certificates": list(_certificates(gateway, now)),
+        "certificates": list(certificates(gateway, now)),
         "connections": _connections(list(gateway.server.connections()), gateway.server.unauthenticated, now),
         "budget": {
             "used_bytes": gateway.server.budget.used,
@@ -88,6 +90,13 @@ class Keeper(Protocol):
 
     @property
     def keys(self) -> HasErrors: ...
+
+
+class HasCertificates(Protocol):
+    """Likewise of the certificates."""
+
+    certificates: LiveCertificates
+    admin_certificate: AdminCertificate | None
 
 
 class HasErrors(Protocol):
@@ -166,8 +175,9 @@ def issuers(gateway: Keeper, now: float) -> Iterator[dict[str, object]]:
         }
 
 
-def _certificates(gateway: Gateway, now: float) -> Iterator[dict[str, object]]:
-    for listener, leaf, refused in gateway.certificates.shown():
+def certificates(gateway: HasCertificates, now: float) -> Iterator[dict[str, object]]:
+    own = gateway.admin_certificate.shown() if gateway.admin_certificate is not None else None
+    for listener, leaf, refused in (*gateway.certificates.shown(), *([own] if own is not None else ())):
         ends = leaf.not_valid_after_utc.timestamp()
         yield {
             "listener": listener,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.core.session import Endpoint
+from gateway.core.settings import Backend
 from gateway.pulsar.broker_names import BrokerNames
 from gateway.pulsar.web_brokers import WebBrokers
 
@@ -50,6 +51,16 @@ class PulsarBackend:
         """One of those the operator named, in turn."""
         self._next = (self._next + 1) % len(self.bootstrap)
         return self.bootstrap[self._next]
+
+
+def by_certificate(backend: Backend) -> bool:
+    """The gateway shows brokers a certificate of its own, and no token."""
+    return backend.tls.certificate is not None and backend.account is None
+
+
+def tokens_passed(backend: Backend) -> bool:
+    """Brokers are shown the client's own token, not the gateway's role."""
+    return backend.clients_as == "own-token"
 
 
 def endpoint(text: str) -> Endpoint | None:

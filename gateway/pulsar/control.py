@@ -6,14 +6,16 @@ clients need become known by their lookups, so that nothing else has to be asked
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.core.accounts import UpstreamAccount
 from gateway.core.exchange import Dial, Exchange, ExchangeFailed
 from gateway.core.session import Endpoint, Fact
+from gateway.core.settings import Backend
 from gateway.pulsar import commands, flags, replies
 from gateway.pulsar.asks import BrokerFound, BrokerWanted
-from gateway.pulsar.backend import PulsarBackend, endpoint
+from gateway.pulsar.backend import PulsarBackend, by_certificate, endpoint, tokens_passed
 from gateway.pulsar.commands import SIZE, Command, Malformed, framed
 from gateway.pulsar.login import greeting, own_proof
 from gateway.pulsar.relay import CONNECT, REDIRECT
@@ -30,13 +32,16 @@ PINGS_MAX = 3
 class PulsarControl:
     """Keeps one backend's state true."""
 
-    def __init__(
-        self, state: PulsarBackend, account: UpstreamAccount | None, by_certificate: bool, tokens_passed: bool
-    ) -> None:
+    def __init__(self, state: PulsarBackend, account: Callable[[], UpstreamAccount | None], settings: Backend) -> None:
+        """`account` gives the gateway's own as it is now."""
         self._state = state
         self._account = account
-        self._by_certificate = by_certificate
-        self._unproven = tokens_passed and account is None
+        self.use(settings)
+
+    def use(self, settings: Backend) -> None:
+        """The backend is configured so from now on (edge.control.Movable)."""
+        self._by_certificate = by_certificate(settings)
+        self._unproven = tokens_passed(settings) and settings.account is None
         """The gateway has nothing of its own to show: that a broker answers is enough."""
 
     async def refresh(self, dial: Dial) -> None:
@@ -84,7 +89,7 @@ class PulsarControl:
 
     async def _greet(self, dial: Dial, broker: Endpoint, principal: str) -> tuple[Exchange, str]:
         """An open exchange, and why the broker does not take the gateway ("" if it does). Raises ExchangeFailed."""
-        proof = own_proof(self._account, self._by_certificate)
+        proof = own_proof(self._account(), self._by_certificate)
         if proof is None:
             raise ExchangeFailed("no credential of the gateway's own")
         exchange = await dial(broker)

@@ -45,37 +45,38 @@ class Handles:
     def __init__(self, kind: Kind, account: Account) -> None:
         self.kind = kind
         self._account = account
-        self._open: dict[int, Handle] = {}
+        self.by_id: dict[int, Handle] = {}
+        """Also those that are closing. Read by runs of plain frames, changed here alone."""
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self.by_id)
 
     def all(self) -> list[Handle]:
-        return list(self._open.values())
+        return list(self.by_id.values())
 
     def get(self, handle_id: int) -> Handle | None:
         """The handle, if anything may pass for it."""
-        handle = self._open.get(handle_id)
+        handle = self.by_id.get(handle_id)
         return None if handle is None or handle.closing else handle
 
     def held(self, handle_id: int) -> Handle | None:
         """The handle, also one that is closing."""
-        return self._open.get(handle_id)
+        return self.by_id.get(handle_id)
 
     def open(self, handle: Handle) -> bool:
         """Enter one. False if there are too many, here or of the principal."""
-        if len(self._open) >= HANDLES_MAX or not self._account.open_handle(self.kind):
+        if len(self.by_id) >= HANDLES_MAX or not self._account.open_handle(self.kind):
             return False
-        self._open[handle.id] = handle
+        self.by_id[handle.id] = handle
         return True
 
     def forget(self, handle_id: int) -> None:
         """The broker has let go of it."""
-        if self._open.pop(handle_id, None) is not None:
+        if self.by_id.pop(handle_id, None) is not None:
             self._account.close_handle(self.kind)
 
     def clear(self) -> None:
-        for handle_id in list(self._open):
+        for handle_id in list(self.by_id):
             self.forget(handle_id)
 
 

@@ -30,7 +30,7 @@ from gateway.core.session import (
     Peer,
     Unavailable,
 )
-from gateway.pulsar import commands, meters, reasons, replies
+from gateway.pulsar import commands, meters, plain, reasons, replies
 from gateway.pulsar.charging import Charging
 from gateway.pulsar.commands import HEADER, SIZE, Command, Malformed
 from gateway.pulsar.context import ListenerContext
@@ -139,6 +139,9 @@ class PulsarSession:
         while not (self._held or self._over):
             if end - position < HEADER:
                 break
+            position = self._sent_plainly(data, position, now)
+            if end - position < HEADER:
+                break
             total, size = commands.sizes(data, position)
             self._log.heard()
             bad = self._size_refused(total, size, data[position : position + SIZE])
@@ -170,6 +173,43 @@ class PulsarSession:
         self._from_client.value += position
         self._after(now)
         return len(data) if self._over else position
+
+    def _sent_plainly(self, data: memoryview, position: int, now: float) -> int:
+        """Messages that may go on as they came, together: where the next frame begins that is another matter."""
+        traffic, account = self._traffic, self._account
+        if traffic is None or account is None:
+            return position
+        stop, found = plain.FORM(
+            data, position, self._frame_max, traffic.producers.by_id, traffic.consumers.by_id, True
+        )
+        frames = sum(each[2] for each in found)
+        if not found or not account.spend(frames, stop - position, now):
+            return position
+        for _, handle, messages, octets in found:
+            traffic.view.passed(handle, octets, messages)
+        self._frames += frames
+        return stop
+
+    def _told_plainly(self, data: memoryview, position: int, now: float) -> int:
+        """The same of messages and receipts from the broker."""
+        traffic, account = self._traffic, self._account
+        if traffic is None or account is None or not self._connected:
+            return position
+        stop, found = plain.FORM(
+            data,
+            position,
+            self._context.limits.frame_bytes_max,
+            traffic.producers.by_id,
+            traffic.consumers.by_id,
+            False,
+        )
+        octets = sum(each[3] for each in found if each[0] == plain.MESSAGE)
+        if not found or (octets and not account.spend_consumed(octets, now)):
+            return position
+        for command, handle, messages, each in found:
+            if command == plain.MESSAGE:
+                traffic.view.passed(handle, each, messages)
+        return stop
 
     def _size_refused(self, total: int, size: int, prefix: memoryview) -> Close | None:
         """Why a frame of these sizes is not waited for."""
@@ -325,6 +365,9 @@ class PulsarSession:
         end = len(data)
         self.upstream_wanted = HEADER
         while not self._over and end - position >= HEADER:
+            position = self._told_plainly(data, position, now)
+            if end - position < HEADER:
+                break
             total, size = commands.sizes(data, position)
             if not (SIZE < total <= self._context.limits.frame_bytes_max and 0 < size <= total - SIZE):
                 too_large = total > self._context.limits.frame_bytes_max

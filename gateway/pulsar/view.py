@@ -67,8 +67,8 @@ class View:
         """Something that no rule can allow."""
         self.denials.deny(Decision(False, "", why), kind, operation, name)
 
-    def passed(self, handle: Handle, octets: int) -> None:
+    def passed(self, handle: Handle, octets: int, frames: int = 1) -> None:
         """Records passed for a producer or consumer."""
         counts = sums(handle, self._context.tally, self.identity.principal, SYSTEM, self._backend)
-        counts[0] += 1
+        counts[0] += frames
         counts[1] += octets

@@ -152,7 +152,9 @@ def test_closing_somebody_else_closes_nobody(gateway: GatewayProcess) -> None:
     at = len(gateway.audit())
     with a_client(gateway):
         for other in ("jwt:other:app", "certificate:test:app", "jwt:test:ap", "jwt:test:app:x"):
-            assert "0 connections closed" in command(gateway, "close", "--principal", other).stdout
+            said = command(gateway, "close", "--principal", other)
+            assert said.returncode == 1
+            assert f"{other}: no connection is open" in said.stderr
     assert not [line for line in gateway.audit()[at:] if line.get("reason") == "closed-by-operator"]
     assert command(gateway, "close", "--principal", "app").returncode == 2
 
@@ -250,6 +252,12 @@ def test_the_credential_goes_with_the_gateway(cluster: EmbeddedCluster, runtime:
     assert command(made, "health").returncode == 1
 
 
+def admin_certificate(gateway: GatewayProcess) -> dict[str, Any]:
+    found = json.loads(command(gateway, "status", "--json").stdout)
+    (one,) = [each for each in found["certificates"] if each["listener"] == "the admin port"]
+    return dict(one)
+
+
 def test_off_loopback_everything_needs_tls_and_the_credential(cluster: EmbeddedCluster, tmp_path: Path) -> None:
     made = GatewayProcess(tmp_path, {"main": ",".join(cluster.bootstrap)}, policy=POLICY)
     certificate, key = made.ca.server("admin", hosts=["localhost"])
@@ -280,6 +288,8 @@ def test_off_loopback_everything_needs_tls_and_the_credential(cluster: EmbeddedC
         assert command(made, "log-level", "info").returncode == 0
         with pytest.raises(http.client.HTTPException):  # no plain text there
             ask(made.admin_port, "GET", "/healthz")
+        first = admin_certificate(made)
+        assert first["days_left"] > 29
         newer, newer_key = made.ca.server("admin-2", hosts=["localhost"])
         os.replace(newer_key, key)
         os.replace(newer, certificate)
@@ -287,5 +297,7 @@ def test_off_loopback_everything_needs_tls_and_the_credential(cluster: EmbeddedC
         while "the admin port has a new certificate" not in made.log():
             assert time.monotonic() < deadline
             time.sleep(0.05)
+        assert admin_certificate(made)["serial"] != first["serial"]
+        assert "the admin port" in command(made, "status").stdout
         assert get("/status", Authorization="Bearer " + "c" * 40) == 200
         assert command(made, "status").returncode == 0

@@ -99,20 +99,48 @@ def office_pid(gateway: GatewayProcess) -> int:
     return found
 
 
+def shares_of(gateway: GatewayProcess, count: int) -> list[int]:
+    """How so many connections fall on the workers."""
+    peers = [socket.create_connection(("localhost", gateway.port())) for _ in range(count)]
+    until(lambda: sum(each["connections"] for each in status(gateway)["workers"]) >= count)
+    found = [each["connections"] for each in status(gateway)["workers"]]
+    for peer in peers:
+        peer.close()
+    until(lambda: sum(each["connections"] for each in status(gateway)["workers"]) == 0)
+    return found
+
+
 def test_both_workers_take_their_share_of_connections(gateway: GatewayProcess) -> None:
     """The system shares out by a hash of addresses and ports: by chance, 200 connections come to 80 to 120 of each in
     996 of 1,000 tries, so one more try is given."""
-    shares: list[int] = []
-    for _ in range(2):
-        peers = [socket.create_connection(("localhost", gateway.port())) for _ in range(200)]
-        until(lambda: sum(each["connections"] for each in status(gateway)["workers"]) >= 200)
-        shares = [each["connections"] for each in status(gateway)["workers"]]
-        for peer in peers:
-            peer.close()
-        until(lambda: sum(each["connections"] for each in status(gateway)["workers"]) == 0)
-        if all(80 <= share <= 120 for share in shares):
-            return
-    pytest.fail(f"200 connections fell {shares}")
+    tries = [shares_of(gateway, 200) for _ in range(2)]
+    assert any(80 <= min(shares) <= max(shares) <= 120 for shares in tries), f"200 connections fell {tries}"
+
+
+def test_of_four_workers_each_takes_its_share(cluster: EmbeddedCluster, tmp_path: Path) -> None:
+    """By chance each has 30 to 70 of 200 in 997 of 1,000 tries."""
+    with GatewayProcess(tmp_path, {"main": ",".join(cluster.bootstrap)}, policy=POLICY, workers=4) as made:
+        tries = [shares_of(made, 200) for _ in range(2)]
+    assert all(len(shares) == 4 and sum(shares) == 200 for shares in tries)
+    assert any(30 <= min(shares) <= max(shares) <= 70 for shares in tries), f"200 connections fell {tries}"
+
+
+def test_connections_of_the_other_worker_live_on_when_one_is_killed(gateway: GatewayProcess) -> None:
+    until(lambda: nobody_connected(gateway))
+    at, clients = len(gateway.audit()), in_both_workers(gateway, "app", least=3)
+    until(lambda: sum(line["event"] == "authenticated" for line in gateway.audit()[at:]) >= len(clients))
+    lines = [line for line in gateway.audit()[at:] if line["event"] == "authenticated"]
+    shares = [each["connections"] for each in status(gateway)["workers"]]
+    os.kill(worker_pid(gateway, 1), signal.SIGKILL)
+    gateway.wait_audit(event="worker", worker=1, state="ended", how="signal SIGKILL", after=at)
+    gateway.wait_audit(event="worker", worker=1, state="serves", after=at)
+    live = 0
+    for client in clients:
+        with suppress(OSError, EOFError, AssertionError):
+            client.send(request(METADATA, 1, struct.pack(">i", 0)))
+            live += len(client.receive()) > 0
+        client.close()
+    assert live == shares[1] == len(lines) - shares[0]
 
 
 def test_a_policy_comes_into_force_in_all_workers_or_in_none(gateway: GatewayProcess) -> None:

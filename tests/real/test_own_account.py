@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -258,3 +260,36 @@ def test_a_wrong_account_is_named(
     with pytest.raises(GatewayFailed, match=reason):
         made.start()
     made.stop()
+
+
+def test_clients_are_let_go_of_when_the_account_is_another(gateway: GatewayProcess) -> None:
+    """The broker knew them under the old one: they are answered, and come back under the new one."""
+    at = len(gateway.audit())
+    config = yaml.safe_load(gateway.config_path.read_text())
+    backends = {backend["name"]: backend for backend in config["backends"]}
+    backends["plain"]["account"] = backends["scram256"]["account"]
+    with (
+        RawClient(gateway.port("plain"), gateway.ca_file) as client,
+        RawClient(gateway.port("filed"), gateway.ca_file) as other,
+    ):
+        for each in (client, other):
+            assert each.authenticate(gateway.issuer.token("svc-app", groups=["app"]))[0] == 0
+            each.send(request(METADATA, 1, b"\x00\x00\x00\x00"))
+            assert each.receive()
+        scratch = gateway.folder / "gateway.new"
+        scratch.write_text(json.dumps(config))
+        os.replace(scratch, gateway.config_path)
+        line = gateway.wait_audit(
+            lambda line: line["event"] in ("config-revision", "config-refused") and "file" in line, after=at, timeout=30
+        )
+        assert line["event"] == "config-revision"
+        assert line["leaving"] == 1
+        closed = gateway.wait_audit(event="closed", reason="backend-account-changed", after=at, timeout=30)
+        assert closed["listener"] == "plain-listener"
+        assert client.ended()
+        other.send(request(METADATA, 1, b"\x00\x00\x00\x00"))
+        assert other.receive()
+    with RawClient(gateway.port("plain"), gateway.ca_file) as again:
+        assert again.authenticate(gateway.issuer.token("svc-app", groups=["app"]))[0] == 0
+        again.send(request(METADATA, 1, b"\x00\x00\x00\x00"))
+        assert again.receive()

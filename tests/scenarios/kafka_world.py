@@ -150,8 +150,9 @@ class World:
         session_max: float = 3600.0,
         certificate: Certificate | None = None,
         quotas: Quotas | None = None,
+        clock: Any = None,
     ) -> None:
-        self.clock = HandClock()
+        self.clock = clock if clock is not None else HandClock()
         self.events: list[AuditEvent] = []
         self.tokens = NamedTokens(self.clock)
         self.policies = Policies(TablePolicy(allowed, quota))

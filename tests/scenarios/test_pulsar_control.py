@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.exchange import Exchange, ExchangeFailed
 from gateway.core.session import Endpoint
+from gateway.core.settings import Backend
 from gateway.pulsar import commands
 from gateway.pulsar.asks import BrokerFound, BrokerWanted
 from gateway.pulsar.backend import PulsarBackend
@@ -43,7 +44,9 @@ class Broker:
 def control(tokens_passed: bool = False, account: Account | None = None) -> tuple[PulsarControl, PulsarBackend]:
     state = PulsarBackend("main", [B1, B2], BrokerNames(b"k", "main", HandClock()), plaintext=True)
     own = None if tokens_passed else account or Account()
-    return PulsarControl(state, own, by_certificate=False, tokens_passed=tokens_passed), state
+    whose = "own-token" if tokens_passed else "original-principal"
+    settings = Backend(name="main", system="pulsar", bootstrap=("b1:1",), clients_as=whose)
+    return PulsarControl(state, lambda: own, settings), state
 
 
 def dialling(brokers: Mapping[Endpoint, Broker]) -> Any:

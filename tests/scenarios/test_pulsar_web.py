@@ -28,7 +28,8 @@ CERTIFICATE = Certificate("CN=app", "app", (), ("app.test",), "ab" * 32, 4e9)
 
 def test_the_broker_is_told_who_the_client_is_by_the_gateways_own_role() -> None:
     world = WebWorld()
-    seen = world.ask("/open?x=1", Accept="text/plain", User_Agent="test/1", Cookie="a=b", X_Forwarded_For="1.2.3.4")
+    more = {"Cookie": "a=b", "X_Forwarded_For": "1.2.3.4", "X_Pulsar_Auth_Method_Name": "token"}
+    seen = world.ask("/open?x=1", Accept="text/plain", User_Agent="test/1", **more)
     first, headers, body = head(seen.up)
     assert first == b"GET /open?x=1 HTTP/1.1"
     assert headers == {

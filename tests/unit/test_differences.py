@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 
 import pytest
 
 from gateway.core.policy import load_policy
+from gateway.core.policy.table import LimitRow, Place, Target
+from gateway.core.rights import Quota
 from gateway.core.settings import Settings
-from gateway.ops import config_policies
+from gateway.ops import config_policies, differences
 from gateway.ops.differences import changes, described
 
 SETTINGS = {
@@ -79,3 +82,10 @@ def test_a_listener_more_and_one_less() -> None:
     said = "\n".join(changes(side(), side(listeners=SETTINGS["listeners"][:1])))  # type: ignore[index]
     assert "- listeners[b].port: 9100" in said
     assert "listeners[a]" not in said
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Quota)])
+def test_every_number_of_a_quota_makes_a_difference(name: str) -> None:
+    quota = Quota(1.0, 2.0, 3.0, 4, 5, 6)
+    row = LimitRow(Place("p.yaml", 1), Target(), quota)
+    assert differences._limit(row) != differences._limit(replace(row, quota=replace(quota, **{name: 99})))

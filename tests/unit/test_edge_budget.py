@@ -161,3 +161,50 @@ def test_never_more_than_the_budget_and_nothing_is_lost(steps: list[tuple[int, i
         house.soon.run()
     assert house.budget.used == 0
     assert house.budget.waiting == 0
+
+
+def test_a_larger_budget_serves_who_waits() -> None:
+    house = House(64 * MIB)
+    held = [house.reserve("a", 16 * MIB), house.reserve("b", 16 * MIB), house.reserve("c", 16 * MIB)]
+    waiting = house.reserve("d", 60 * MIB)
+    assert (all(each.granted for each in held), waiting.granted) == (True, False)
+    house.budget.resize(256 * MIB)
+    house.soon.run()
+    assert waiting.granted
+    assert house.woken == ["d"]
+
+
+def test_a_smaller_budget_takes_nothing_away_and_grants_no_more_until_there_is_room() -> None:
+    house = House(256 * MIB)
+    held = [house.reserve("a", 64 * MIB), house.reserve("b", 64 * MIB)]
+    house.budget.resize(64 * MIB)
+    assert house.budget.used == 128 * MIB
+    assert not house.budget.at_ease
+    later = house.reserve("c", MIB)
+    house.soon.run()
+    assert not later.granted
+    for each in held:
+        each.release()
+    house.soon.run()
+    assert later.granted
+    later.release()
+    assert house.budget.used == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["reserve", "resize", "release"]), st.integers(0, 200)), max_size=60))
+def test_whatever_is_resized_all_of_it_is_given_back(steps: list[tuple[str, int]]) -> None:
+    """What was small or large when it was asked for is so when it is given back."""
+    house, held = House(), list[Reservation]()
+    for what, number in steps:
+        if what == "reserve":
+            held.append(house.reserve(str(number % 3), number * MIB // 2))
+        elif what == "resize":
+            house.budget.resize((16 + number) * MIB)
+        elif held:
+            held.pop(number % len(held)).release()
+        house.soon.run()
+    for each in held:
+        each.release()
+        house.soon.run()
+    assert (house.budget.used, house.budget.waiting, house.budget._large_used) == (0, 0, 0)
+    assert house.budget._held == {}

@@ -20,8 +20,14 @@ from gateway.http.frames import (
     WINDOW_UPDATES_FREE_MAX,
 )
 from gateway.http.heads import HEAD_BYTES_MAX, HEADERS_MAX
-from gateway.http.messages import Asked, BadRequest, Complete, Data, Gone, Response
-from gateway.http.server2 import STREAMS_MAX, UNDECIDED_BYTES_MAX, Http2Server
+from gateway.http.messages import Asked, BadRequest, Complete, Data, Gone, Happened, Response
+from gateway.http.server2 import (
+    FRAMES_AT_ONCE_MAX,
+    OCTETS_AT_ONCE_MAX,
+    STREAMS_MAX,
+    UNDECIDED_BYTES_MAX,
+    Http2Server,
+)
 from tests.http import PREFACE, Http2Client, frame
 
 
@@ -32,9 +38,19 @@ def pair() -> tuple[Http2Server, Http2Client]:
     return server, client
 
 
+def show(server: Http2Server, data: bytes, now: float = 0.0) -> list[Happened]:
+    """As a session does: again and again, as long as something is taken."""
+    position, taken, seen = 0, 1, []
+    while taken and position < len(data):
+        taken, happened = server.receive(memoryview(data)[position:], now)
+        position += taken
+        seen += happened
+    return seen
+
+
 def refused(server: Http2Server, data: bytes, now: float = 0.0) -> BadRequest:
     with pytest.raises(BadRequest) as found:
-        server.receive(memoryview(data), now)
+        show(server, data, now)
     server.refuse(found.value)
     return found.value
 
@@ -82,8 +98,7 @@ def test_continuations() -> None:
 
 def test_a_header_block_is_bounded_before_it_is_looked_at() -> None:
     server, _ = pair()
-    block = frame(HEADERS, bytes(FRAME_BYTES_MAX), 0, 1) + frame(CONTINUATION, bytes(FRAME_BYTES_MAX), 0, 1)
-    server.receive(memoryview(block), 0.0)
+    server.receive(memoryview(frame(HEADERS, bytes(FRAME_BYTES_MAX), 0, 1)), 0.0)
     assert refused(server, frame(CONTINUATION, b"x", 0, 1)).reason is reasons.HTTP_HEAD_TOO_LARGE
 
 
@@ -117,16 +132,29 @@ def test_frames_that_carry_nothing_have_a_rate(nothing: bytes) -> None:
     server, client = pair()
     server.receive(memoryview(client.ask(1, method="POST", body=b"")), 0.0)
     for second in range(1, 4):  # one second's worth each second is taken for ever
-        server.receive(memoryview(nothing * (CONTROL_FRAMES_RATE_MAX // 2)), float(second))
+        show(server, nothing * (CONTROL_FRAMES_RATE_MAX // 2), float(second))
         server.take()
     bad = refused(server, nothing * (2 * CONTROL_FRAMES_RATE_MAX), 4.0)
     assert bad.reason is reasons.HTTP_FLOOD
 
 
+def test_little_is_taken_at_once() -> None:
+    """So that a chunk full of small frames has its turns among others'."""
+    server, client = pair()
+    server.receive(memoryview(client.ask(1, method="PUT", body=b"")), 0.0)
+    many = frame(DATA, b"x", 0, 1) * 1000
+    taken, seen = server.receive(memoryview(many), 0.0)
+    assert len(seen) == FRAMES_AT_ONCE_MAX
+    assert taken == FRAMES_AT_ONCE_MAX * 10
+    large = frame(DATA, bytes(3000), 0, 1) * 4
+    taken, _ = server.receive(memoryview(large), 0.0)
+    assert taken == 2 * 3009 > OCTETS_AT_ONCE_MAX
+
+
 def test_window_updates_are_held_against_what_was_sent() -> None:
     server, _ = pair()
     one = frame(WINDOW_UPDATE, b"\x00\x00\x00\x01")
-    server.receive(memoryview(one * WINDOW_UPDATES_FREE_MAX), 0.0)
+    show(server, one * WINDOW_UPDATES_FREE_MAX)
     assert refused(server, one).reason is reasons.HTTP_FLOOD
 
 

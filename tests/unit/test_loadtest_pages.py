@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import compare, plot, profiling
+from loadtest import compare, holds, plot, profiling
 from loadtest.curves import CURVES, bends, write
 from loadtest.frames import record_batch
 from loadtest.rows import ROWS
@@ -148,3 +148,16 @@ def test_the_stand_in_answers_what_it_is_asked() -> None:
     answer = answers.answer(memoryview(bytes(frames.fetch(topic_name(1), [0], 1000)[4:])))
     body = codec.decode_response(frames.FETCH, 12, memoryview(answer)[5:])
     assert len(body["responses"][0]["partitions"][0]["records"]) == len(record_batch(1, 930))
+
+
+def test_a_bend_stands_beside_its_cause() -> None:
+    stored = {"curves": {"topics": {"2": {"costs": {"10": [1.0], "10000": [2.0]}, "failures": []}}},
+              "machine": {}, "versions": {}}  # fmt: skip
+    assert "Bends: 10,000 (2.00). Cause: a connection keeps verdicts" in write(stored)
+
+
+def test_what_holds_the_loop_is_measured_for_every_kind_of_message() -> None:
+    for case in holds.cases(60):
+        measured = holds.measure(case)
+        assert len(measured) == (1 if case.answer is None else 2), case.name
+        assert all(0 < hold.longest <= hold.whole for hold in measured), case.name

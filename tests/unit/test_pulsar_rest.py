@@ -37,7 +37,7 @@ def shaped(template: str) -> str:
 
 def facts() -> list[tuple[str, str, set[str]]]:
     lines = [line.split() for line in FACTS.read_text().splitlines() if not line.startswith("#")]
-    return [(method, path, set(query)) for method, path, *query in lines]
+    return [(method, path, set(query)) for method, path, _, *query in lines]
 
 
 def target(row: Row) -> str:

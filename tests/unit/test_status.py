@@ -125,3 +125,10 @@ async def test_the_health_port_says_yes_or_no_and_never_why() -> None:
         missing.clear()
         assert (await client.get("/readyz")).text == "ready\n"
         assert (await client.post("/readyz")).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("ready", "error", "said"), [(True, "", "ready"), (True, "refused", "LOST"), (False, "refused", "NOT REACHED")]
+)
+def test_a_backend_that_was_reached_and_is_not_any_more_is_lost(ready: bool, error: str, said: str) -> None:
+    assert status_table._reached({"ready": ready, "error": error}) == said

@@ -213,7 +213,7 @@ class PatternMap(Generic[T]):
                 node.edges[head[at]] = (head[at:], made)
                 return made
             label, child = edge
-            shared = _shared(label, head, at)
+            shared = len(label) if head.startswith(label, at) else _shared(label, head, at)
             if shared < len(label):
                 fork: _Node[T] = _Node()
                 fork.edges[label[shared]] = (label[shared:], child)

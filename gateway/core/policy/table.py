@@ -72,7 +72,11 @@ class RuleTable:
     def add(self, rule: Rule, grant: Grant, shape: Shape) -> None:
         side = self._denies if rule.deny else self._allows
         for operation in grant.operations:
-            side.setdefault((grant.kind, operation), PatternMap()).add(shape, rule)
+            need = (grant.kind, operation)
+            found = side.get(need)
+            if found is None:
+                found = side[need] = PatternMap()
+            found.add(shape, rule)
 
     def allow(self, need: Need, name: str) -> Rule | None:
         found = self._allows.get(need)

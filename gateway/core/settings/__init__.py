@@ -10,7 +10,7 @@ from __future__ import annotations
 from gateway.core.settings.addressing import Addressing, BrokerPorts, NodeIdRange, NodeIds, SniNames
 from gateway.core.settings.admin import Admin, Health
 from gateway.core.settings.audit import AuditSettings
-from gateway.core.settings.backends import Backend
+from gateway.core.settings.backends import Backend, Web
 from gateway.core.settings.issuers import ALGORITHMS, Algorithm, Issuer, KeySource
 from gateway.core.settings.limits import Limits
 from gateway.core.settings.listeners import Authentication, Listener, ProxyProtocol
@@ -56,4 +56,5 @@ __all__ = [
     "Settings",
     "Size",
     "SniNames",
+    "Web",
 ]

@@ -37,6 +37,7 @@ from gateway.edge.keys import KeyKeeper
 from gateway.edge.reasons import StartRefused
 from gateway.edge.watch import Watch, fingerprint
 from gateway.ops import config_policies, differences
+from gateway.ops.admin_certificate import AdminCertificate
 from gateway.ops.admin_serving import Spoken, serving
 from gateway.ops.certificate_reload import LiveCertificates, watched_files
 from gateway.ops.composition import READY, Part, announce_start
@@ -46,7 +47,7 @@ from gateway.ops.live_configuration import Done, LiveConfiguration, Outcome
 from gateway.ops.metrics import registry
 from gateway.ops.own_log import log_level, set_log_level, set_up_log
 from gateway.ops.policy_reload import LivePolicies
-from gateway.ops.status import configuration, issuers, policy
+from gateway.ops.status import certificates, configuration, issuers, policy
 from gateway.ops.workers import merging, summing
 from gateway.ops.workers.background import Stop
 from gateway.ops.workers.channel import GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, Channel, ChannelLost, Fields, Refused
@@ -148,6 +149,8 @@ class Office:
             configuration, self._apply, self._changing, self.audit, self.meters, self.clock.wall
         )
         self.live.waiting = self.present.waiting(configuration.file, site.connections_most)
+        tls = settings.admin.tls
+        self.admin_certificate = AdminCertificate(tls, self.clock.wall) if tls is not None else None
         self.certificate_watch = Watch(files, self._certificates_changed, settings.policies.poll, fingerprint(files))
 
     async def serve(self, line: int) -> int:
@@ -417,16 +420,21 @@ class Office:
             registry(Meters(), self.readings),
             self._use_level,
             self.count,
+            self.admin_certificate,
         )
 
     async def missing(self) -> list[str]:
         said = await self.ask_all("lacks")
         own = [*self.roll.missing(said), *self.keys.ready(), *self.certificates.ended()]
+        if self.admin_certificate is not None:
+            own += self.admin_certificate.ended()
         return merging.lines({worker: lacks for worker, (lacks, _) in said.items()}, own)
 
     async def notes(self) -> list[str]:
         said = await self.ask_all("lacks")
         own = [*self.keys.notes(), *self.certificates.notes(), *self.live.notes(), *self.policies.notes()]
+        if self.admin_certificate is not None:
+            own += self.admin_certificate.notes()
         return merging.lines({worker: notes for worker, (_, notes) in said.items()}, own)
 
     async def status(self) -> Mapping[str, object]:
@@ -446,12 +454,13 @@ class Office:
             "missing": missing,
             "notes": await self.notes(),
             "log_level": log_level(),
+            "interpreted": statuses[0]["interpreted"] if statuses else {},
             "configuration": configuration(self, now),
             "policy": policy(self, now),
             "listeners": merging.listeners(statuses),
             "backends": merging.backends(statuses),
             "issuers": list(issuers(self, now)),
-            "certificates": statuses[0]["certificates"] if statuses else [],
+            "certificates": list(certificates(self, now)),
             "connections": merging.connections(statuses),
             "budget": merging.budget(statuses),
             "throttled": merging.throttled(statuses),

@@ -25,7 +25,7 @@ from gateway.edge.reasons import StartRefused
 from gateway.edge.tickets import Tickets
 from gateway.edge.tls import stem, stem_versions
 from gateway.edge.watch import Fingerprint, fingerprint
-from gateway.ops import config_policies
+from gateway.ops import compiled_pieces, config_policies
 from gateway.ops.admin_sockets import admin_sockets
 from gateway.ops.certificate_reload import GivenContext, given_context
 from gateway.ops.config import Configuration
@@ -95,6 +95,7 @@ class Site:
 def make(configuration: Configuration, workers: int) -> Site:
     """Raises StartRefused, Mistakes."""
     settings = configuration.settings
+    compiled_pieces.check(settings.require_compiled)
     folder = configuration.file.absolute().parent
     seen = fingerprint([str(folder / pattern) for pattern in settings.policies.files])
     files, mistakes = config_policies.read_files(None, settings.policies.files, folder)

@@ -26,6 +26,7 @@ from gateway.edge.reasons import StartRefused
 from gateway.ops.composition import Gateway, Given, Keys, NoAudit, Part
 from gateway.ops.config import unchecked
 from gateway.ops.exit_codes import OK, WRONG_USE
+from gateway.ops.gently import gently
 from gateway.ops.live_configuration import Done
 from gateway.ops.own_log import set_log_level, set_up_log
 from gateway.ops.reload import Prepared, attach, begin, closing, commit, prepare
@@ -195,7 +196,7 @@ class Worker:
                 channel.close()
                 return
             if present.revision != gateway.policies.current.revision:
-                gateway.policies.take(await asyncio.to_thread(present.policies, gateway.policies.loaded))
+                gateway.policies.take(await gently(present.policies, gateway.policies.loaded))
             for issuer, (jwks, at) in present.keys.items():
                 self._take_keys(issuer, jwks, at)
             if present.log_level:
@@ -236,7 +237,7 @@ class Worker:
     async def _prepare_policies(self, asked: Fields) -> object:
         async with self._turn:
             files = files_from_json(asked["files"])
-            self._prepared = await asyncio.to_thread(load_policy, list(files), self.gateway.configuration.vocabulary)
+            self._prepared = await gently(load_policy, list(files), self.gateway.configuration.vocabulary)
             return self._prepared.revision
 
     async def _commit_policies(self, asked: Fields) -> object:

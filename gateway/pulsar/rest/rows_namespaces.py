@@ -51,7 +51,8 @@ def _settings(one: str) -> Iterator[Row]:
     for name in _GET_PUT:
         yield from setting(f"{one}/{name}", _GET, _SET, methods="GET PUT")
     yield from setting(f"{one}/delayedDelivery", _GET, _SET, methods="GET")
-    yield from setting(f"{one}/delayedDelivery", _GET, _SET, methods="POST DELETE", denied=UNAUTHORIZED)
+    of_all = f"{_SET} brokers.SetConfiguration"
+    yield from setting(f"{one}/delayedDelivery", _GET, of_all, methods="POST DELETE", denied=UNAUTHORIZED)
     yield from setting(f"{one}/backlogQuota", _GET, _SET, "backlogQuotaType", methods="POST DELETE")
     yield from setting(f"{one}/backlogQuotaMap", _GET, _SET, methods="GET")
     yield from setting(f"{one}/compactionThreshold", _GET, _SET, methods="GET PUT DELETE")
@@ -66,7 +67,8 @@ def _elsewhere(one: str) -> Iterator[Row]:
     """What takes messages to other clusters or to storage, with its keys."""
     yield from setting(f"{one}/replication", _GET, _REPLICATE, methods="GET POST")
     yield from setting(f"{one}/allowedClusters", _GET, _REPLICATE, methods="GET POST")
-    yield from setting(f"{one}/migration", _GET, _REPLICATE, methods="POST", denied=UNAUTHORIZED)
+    moved = f"{_REPLICATE} brokers.SetConfiguration"
+    yield from setting(f"{one}/migration", _GET, moved, methods="POST", denied=UNAUTHORIZED)
     yield from setting(f"{one}/offloadPolicies", _OFFLOAD, _OFFLOAD, methods="GET POST")
     yield row("DELETE", f"{one}/removeOffloadPolicies", _OFFLOAD)
     yield from setting(f"{one}/offloadDeletionLagMs", _OFFLOAD, _OFFLOAD, methods="GET PUT DELETE")

@@ -23,8 +23,8 @@ from gateway.pulsar.web import reasons
 TOKEN = "token"  # noqa: S105 - the method's name
 _BEARER = re.compile(rb"(?i:bearer) ([A-Za-z0-9._~+/-]+=*)")
 """RFC 6750, 2.1."""
-_OF_PROXIES = (b"x-original-principal", b"x-original-auth", b"x-pulsar-auth-method-name", b"proxy-authorization")
-_ORIGINAL = b"x-original-"
+_OF_PROXIES = (b"x-original-", b"proxy-authorization")
+"""How their headers begin. (X-Pulsar-Auth-Method-Name, which Java's client sends, says nothing and stays here.)"""
 _PRINCIPAL = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 """What can stand in a header and be read in one way only."""
 
@@ -56,7 +56,7 @@ class WebLogin:
 
     def look(self, request: Request, wall: float, *, waited: bool) -> Proven | KeysWanted | Failed:
         """waited: the key that its token needs was asked for already."""
-        if any(name in _OF_PROXIES or name.startswith(_ORIGINAL) for name, _ in request.headers):
+        if any(name.startswith(_OF_PROXIES) for name, _ in request.headers):
             return Failed(403, Close(reasons.HTTP_FORGED))
         shown = request.values(b"authorization")
         if not shown:

@@ -18,7 +18,7 @@ from gateway.core.identity import Identity, Principal
 from gateway.core.limits import Account
 from gateway.core.reasons import Reason, place_of
 from gateway.core.rights import Policy, Rights
-from gateway.core.session import NEVER, Close, Effects, Endpoint, Fact, Peer
+from gateway.core.session import NEVER, Busy, Close, Effects, Endpoint, Fact, Peer
 from gateway.http.messages import Asked, BadRequest, Complete, Data, Gone, Happened, Server
 from gateway.http.server1 import Http1Server
 from gateway.http.server2 import Http2Server
@@ -48,6 +48,8 @@ class WebSession:
         self.client_wanted = self._server.wanted
         self.upstream_wanted = 1
         self.parked = False
+        self.busy: Busy = ""
+        """More frames are there than are taken at once (core.session.Sliced)."""
         self._log = _log(context, peer)
         self._login = WebLogin(context, peer)
         self._queue: deque[Exchange] = deque()
@@ -113,16 +115,18 @@ class WebSession:
         if not self._open(now):
             return len(data)
         position = 0
+        self.busy = ""
         self._log.heard()
         try:
-            while not self._over and not self._held and position < len(data):
+            while position < len(data) and not (self._over or self._held or self._owes(now)):
                 taken, happened = self._server.receive(data[position:], now)
                 position += taken
                 for each in happened:
                     self._happened(each, now)
                 self._serve(now)
-                if not taken:
+                if not taken or self._server.multiplexed:
                     break
+            self._pace(len(data) - position, now)
         except BadRequest as bad:
             self._server.refuse(bad)
             self._close(Close(bad.reason, bad.detail))
@@ -132,6 +136,19 @@ class WebSession:
         self._from_client.value += position
         self._after(now)
         return len(data) if self._over else position
+
+    def _owes(self, now: float) -> bool:
+        """Whether HTTP/2 frames are not looked at now, their principal being in debt; of HTTP/1.1 requests wait."""
+        return self._server.multiplexed and self._charging is not None and self._charging.hold_back(now)
+
+    def _pace(self, left: int, now: float) -> None:
+        """Frames are taken few at a time (h2 and hpack are slow), and what they take is the principal's."""
+        if not self._server.multiplexed:
+            return
+        if left >= self._server.wanted and not (self._over or self._held):
+            self.busy = "client"
+        if self._account is not None:
+            self._account.decided(self._clock.monotonic() - now, now)
 
     def _happened(self, each: Happened, now: float) -> None:
         if isinstance(each, Asked):
@@ -375,6 +392,7 @@ class WebSession:
     def closed(self, reason: Reason, detail: str) -> None:
         """The connection has ended: write it down, give back what is held."""
         self._over = True
+        self.busy = ""
         self.deadline = NEVER
         if self._serving.view is not None:
             self._serving.view.denials.close()

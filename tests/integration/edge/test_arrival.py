@@ -14,6 +14,7 @@ import pytest
 from OpenSSL import SSL
 
 from gateway.core.session import Close
+from gateway.edge import meters as named
 from gateway.edge.reasons import CLIENT_DISCONNECTED
 from tests.certificates import make_ca
 from tests.edge import EchoSession, FakeSession, Running, frame, running, until
@@ -150,7 +151,9 @@ async def test_the_hybrid_group_is_agreed_upon_where_the_client_has_it(tmp_path:
             return group
 
         assert await asyncio.to_thread(dial) == "X25519MLKEM768"
-        await gateway.end_of()
+        await until(lambda: not list(gateway.server.connections()))
+        counted = [labels for meter, labels, _ in gateway.meters.series() if meter is named.HANDSHAKES]
+        assert counted == [("front", "TLSv1.3", "X25519MLKEM768")]
 
 
 # ---- client certificates ------------------------------------------------------------------------------------------
@@ -376,10 +379,13 @@ async def test_a_reset_by_the_client(tmp_path: Path) -> None:
 async def test_damaged_records_end_that_connection_alone(tmp_path: Path) -> None:
     async with running(tmp_path, EchoSession) as gateway:
         bystander = await gateway.connect()
+        await bystander.send(frame(b"here"))
+        assert await bystander.receive() == b"here"
 
         def talk() -> None:
             sock = socket.create_connection(("127.0.0.1", gateway.port))
             tls = gateway.client_context().wrap_socket(sock, server_hostname="localhost")
+            tls.sendall(frame(b"a word"))
             plain = socket.socket(fileno=tls.detach())
             plain.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
             plain.settimeout(5)

@@ -166,7 +166,7 @@ async def test_limits_per_address_are_the_clients(tmp_path: Path) -> None:
         for number in range(6):
             header = b"PROXY TCP4 203.0.113.%d 10.0.0.1 40000 9094\r\n" % (number // 2)
             clients.append(await asyncio.to_thread(Proxied, gateway, header))
-        await until(lambda: len(gateway.sessions) == 6)
+        await until(lambda: sum(line.through is not None for line in gateway.server.connections()) == 6)
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await asyncio.to_thread(Proxied, gateway, b"PROXY TCP4 203.0.113.1 10.0.0.1 1 2\r\n")
         event = await gateway.until_refused("connections-per-address-max")

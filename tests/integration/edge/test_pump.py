@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,7 @@ class Ticking(EchoSession):
 async def test_a_session_is_ticked_at_its_deadline(tmp_path: Path) -> None:
     async with running(tmp_path, Ticking) as gateway:
         client = await gateway.connect()
+        await client.send(b"\0")
         assert await client.receive() == b"tick"
         assert (await gateway.end_of())[1] == "its time had come"
         assert gateway.sessions[0].ticks == 1
@@ -442,6 +444,41 @@ async def test_a_client_that_is_idle(tmp_path: Path) -> None:
         assert (await gateway.end_of())[0].code == "idle-timeout"
         assert await client.reader.read() == b""
         await client.close()
+
+
+class Talkative(RelaySession):
+    """Has something to settle with the upstream again and again, which is not its client's."""
+
+    def __init__(self, peer: Any, endpoint: Endpoint) -> None:
+        super().__init__(peer, endpoint)
+        self.talking = False
+
+    def tick(self) -> None:
+        super().tick()
+        self.talking = True
+        self.effects.to_upstream.append(frame(b"own"))
+
+    def answer(self, data: memoryview) -> int:
+        if self.talking:
+            octets, self.upstream_wanted = complete(data)
+        else:
+            octets = super().answer(data)
+        if octets:
+            self.talking = False
+            self.deadline = time.monotonic() + 0.05
+        return octets
+
+
+async def test_what_a_session_settles_by_itself_keeps_no_idle_client_alive(tmp_path: Path) -> None:
+    async with backend(echo) as port:
+        dial, endpoint = plain_backend(port)
+        async with running(tmp_path, lambda peer: Talkative(peer, endpoint), dial=dial, idle_timeout=0.5) as gateway:
+            client = await gateway.connect()
+            await client.send(frame(b"x"))
+            assert await client.receive() == b"x"
+            assert (await gateway.end_of())[0].code == "idle-timeout"
+            assert gateway.sessions[0].ticks > 1
+            await client.close()
 
 
 # ---- errors of our own --------------------------------------------------------------------------------------------

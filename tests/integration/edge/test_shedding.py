@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from gateway.core.meters import Meter
 from gateway.core.settings import ProxyProtocol
 from gateway.edge import meters as named
 from gateway.edge import turns
-from gateway.edge.turns import Turns
+from gateway.edge.turns import HandshakeTurns
 from tests.edge import Client, EchoSession, Running, frame, running, until
 
 FLOOD = ("127.0.0.2", 0)
@@ -60,8 +61,12 @@ async def asked(client: Client) -> None:
     assert await client.receive() == b"it is me"
 
 
+def counted(gateway: Running, wanted: Meter) -> float:
+    return sum(value for meter, _, value in gateway.meters.series() if meter is wanted)
+
+
 def shed(gateway: Running) -> float:
-    return sum(value for meter, _, value in gateway.meters.series() if meter is named.SHED)
+    return counted(gateway, named.SHED)
 
 
 @pytest.mark.parametrize("first", [b"", b"\x16", CLIENT_HELLO], ids=["nothing", "a byte", "half a hello"])
@@ -87,16 +92,41 @@ async def test_who_holds_every_place_keeps_nobody_out(tmp_path: Path, first: byt
 async def test_a_flood_that_completes_its_handshakes(tmp_path: Path) -> None:
     async with running(tmp_path, Stranger, unauthenticated_max=4) as gateway:
         hanging = [await gateway.connect(local_addr=FLOOD) for _ in range(4)]
-        await until(lambda: len(gateway.sessions) == 4)
+        await until(lambda: counted(gateway, named.HANDSHAKES) == 4)
         honest = await gateway.connect()
         await asked(honest)
         assert shed(gateway) == 1
-        await until(lambda: sum(bool(each.ends) for each in gateway.sessions) == 1)
+        assert (await gateway.until_refused("made-room")).fields["address"] == "127.0.0.2"
+        assert await hanging[3].reader.read() == b"", "the newest goes first"
+        assert len(gateway.sessions) == 1, "who has not said a word has no session"
+        for client in (*hanging, honest):
+            await client.close()
+
+
+async def test_a_flood_that_begins_to_speak(tmp_path: Path) -> None:
+    async with running(tmp_path, Stranger, unauthenticated_max=4) as gateway:
+        hanging = []
+        for number in range(4):
+            hanging.append(await gateway.connect(local_addr=FLOOD))
+            await hanging[-1].send(b"\0")
+            await until(lambda: len(gateway.sessions) == number + 1)  # noqa: B023 - looked at within this turn
+        honest = await gateway.connect()
+        await asked(honest)
+        assert shed(gateway) == 1
         assert [each.ends[0][0].code for each in gateway.sessions if each.ends] == ["made-room"]
         assert gateway.sessions[3].ends, "the newest goes first"
         assert await hanging[3].reader.read() == b""
         for client in (*hanging, honest):
             await client.close()
+
+
+async def test_who_says_nothing_after_the_handshake_is_ended(tmp_path: Path) -> None:
+    async with running(tmp_path, Stranger, authentication_timeout=0.2) as gateway:
+        client = await gateway.connect()
+        assert await client.reader.read() == b"", "by TLS's goodbye"
+        await gateway.until_refused("authentication-timeout")
+        assert not gateway.sessions
+        await client.close()
 
 
 async def test_whose_login_was_refused_goes_before_anybody_else(tmp_path: Path) -> None:
@@ -105,10 +135,9 @@ async def test_whose_login_was_refused_goes_before_anybody_else(tmp_path: Path) 
         await failed.send(frame(b"wrong"))
         await until(lambda: gateway.sessions and gateway.sessions[0].refused)
         waiting = [await gateway.connect(local_addr=FLOOD) for _ in range(2)]
-        await until(lambda: len(gateway.sessions) == 3)
+        await until(lambda: gateway.server.unauthenticated == 3)
         late = await gateway.connect(local_addr=FLOOD)
-        await until(lambda: len(gateway.sessions) == 4)
-        assert [bool(each.ends) for each in gateway.sessions] == [True, False, False, False]
+        await until(lambda: gateway.sessions[0].ends)
         for client in (*waiting, late):
             await asked(client)
             await client.close()
@@ -158,13 +187,30 @@ async def test_health_checks_are_a_sum_and_no_refusals(tmp_path: Path, end: Any)
 # ---- turns --------------------------------------------------------------------------------------------------------
 
 
+class Step:
+    """One who takes a turn."""
+
+    def __init__(self, turn: Callable[[], object]) -> None:
+        self._turn = turn
+        self.paused = False
+
+    def turn(self) -> None:
+        self._turn()
+
+    def pause(self) -> None:
+        self.paused = True
+
+
 async def test_between_two_turns_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step takes longer than a turn: the loop serves others after each one."""
     monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
     seen: list[str] = []
-    waiting = Turns(asyncio.get_running_loop())
-    for number in range(3):
-        waiting.ask(lambda number=number: seen.append(f"step {number}"))  # type: ignore[misc]
+    waiting = HandshakeTurns(asyncio.get_running_loop())
+    steps = [Step(lambda number=number: seen.append(f"step {number}")) for number in range(3)]  # type: ignore[misc]
+    for step in steps:
+        waiting.take(step)
+    assert seen == ["step 0"], "the first goes on at once"
+    assert [step.paused for step in steps] == [False, True, True]
 
     def other() -> None:
         seen.append("other")
@@ -173,16 +219,34 @@ async def test_between_two_turns_others_are_served(monkeypatch: pytest.MonkeyPat
 
     other()
     await until(lambda: len(seen) >= 6)
-    assert seen[:6] == ["other", "step 0", "other", "step 1", "other", "step 2"]
+    assert seen[:6] == ["step 0", "other", "step 1", "other", "step 2", "other"]
 
 
-async def test_a_step_that_fails_does_not_stop_the_turns() -> None:
+async def test_nobody_overtakes_those_who_wait() -> None:
+    """The time that this turn of the loop had left is for those that come within it; the next turn has its own."""
+    spent = 0.0
+    seen: list[str] = []
+    waiting = HandshakeTurns(asyncio.get_running_loop(), lambda: spent)
+    waiting.take(Step(lambda: seen.append("first")))
+    waiting.take(Step(lambda: seen.append("second")))
+    spent = 1.0
+    waiting.take(Step(lambda: seen.append("third")))
+    spent = 0.0
+    waiting.take(Step(lambda: seen.append("fourth")))
+    assert seen == ["first", "second"]
+    await until(lambda: len(seen) == 4)
+    assert seen == ["first", "second", "third", "fourth"]
+
+
+async def test_a_step_that_fails_does_not_stop_the_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
     seen: list[str] = []
     loop = asyncio.get_running_loop()
     errors: list[Any] = []
     loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
-    waiting = Turns(loop)
-    waiting.ask(lambda: seen.remove("not there"))
-    waiting.ask(lambda: seen.append("next"))
+    waiting = HandshakeTurns(loop)
+    waiting.take(Step(lambda: None))
+    waiting.take(Step(lambda: seen.remove("not there")))
+    waiting.take(Step(lambda: seen.append("next")))
     await until(lambda: seen)
     assert [type(error) for error in errors] == [ValueError]

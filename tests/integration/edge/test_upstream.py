@@ -81,6 +81,21 @@ async def test_a_certificate_of_another_authority(tmp_path: Path) -> None:
         assert (await failure(dialer(None), Endpoint("localhost", port)))[0] == "upstream-certificate-untrusted"
 
 
+async def test_another_authority_is_believed_once_its_file_is_there(tmp_path: Path) -> None:
+    """Rotated while running; a file that holds none changes nothing, and is told of."""
+    ca, other = make_ca(tmp_path / "a", "A"), make_ca(tmp_path / "b", "B")
+    async with backend(echo, ssl=server_side(ca, ["localhost"])) as port:
+        dial, endpoint = dialer(other), Endpoint("localhost", port)
+        assert (await failure(dial, endpoint))[0] == "upstream-certificate-untrusted"
+        other.path.write_bytes(ca.path.read_bytes())
+        await dial.reload()
+        (await dial(endpoint)).close()
+        other.path.write_text("no certificate")
+        await dial.reload()
+        assert dial.trouble.startswith("tls-file-unreadable")
+        (await dial(endpoint)).close()
+
+
 async def test_the_session_hears_why(tmp_path: Path) -> None:
     ca = make_ca(tmp_path / "brokers", "Brokers")
     async with backend(echo, ssl=server_side(ca, ["elsewhere"])) as port:

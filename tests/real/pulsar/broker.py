@@ -1,4 +1,5 @@
-"""A real Apache Pulsar standalone as a process: resolved once by Maven, started on free ports, ended by its pid.
+"""A real Apache Pulsar standalone as a process, and a second broker beside it: resolved once by Maven, started on free
+ports, ended by their pids.
 
 ``PULSAR_HOME`` names an unpacked distribution that is there already; else it is kept beside Kafka's jars (real.jars).
 The broker authenticates by tokens of an issuer of its own and authorizes too: `gw` is a proxy's role, `admin` may do
@@ -33,6 +34,9 @@ from tests.tokens import TokenIssuer
 PULSAR_VERSION = "4.0.8"
 START_SECONDS_MAX = 240.0
 STOP_SECONDS_MAX = 20.0
+REDIRECTS_MAX = 6
+SESSION_MS = 4000
+"""After so long without a broker the others take over what it had."""
 HOST = "127.0.0.1"
 PROXY_ROLE = "gw"
 NAMESPACES = ("public/default", "pulsar/system")
@@ -83,13 +87,16 @@ class PulsarFailed(AssertionError):
 
 
 class PulsarBroker:
-    """One standalone in a folder of its own."""
+    """One standalone in a folder of its own: broker, bookie and ZooKeeper, so that others can join it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, memory: str = "") -> None:
+        """`memory`: how its JVM is set, where it is to be fast and not small."""
+        self._memory = memory or "-Xms256m -Xmx256m -XX:MaxDirectMemorySize=512m -XX:TieredStopAtLevel=1"
         self.folder = folder
         self.home = pulsar_home()
-        self.issuer = TokenIssuer("https://brokers.test", name="brokers", audience="brokers", algorithm="RS256")
+        self.issuer = self._issuer()
         self.port, self.tls_port, self.web_port, self.web_tls_port, self._bookie_port = free_ports(5)
+        self.metadata_port = self._metadata_port()
         self.ca = make_ca(folder / "certificates")
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -103,9 +110,28 @@ class PulsarBroker:
     def bootstrap(self) -> str:
         return f"{HOST}:{self.port}"
 
+    @property
+    def web(self) -> str:
+        """As brokers name each other."""
+        return f"{HOST}:{self.web_port}"
+
     def token(self, role: str, lifetime: float = 86400.0) -> str:
         """One that the broker itself believes."""
         return self.issuer.token(role, lifetime=lifetime)
+
+    def _issuer(self) -> TokenIssuer:
+        return TokenIssuer("https://brokers.test", name="brokers", audience="brokers", algorithm="RS256")
+
+    def _metadata_port(self) -> int:
+        return free_ports(1)[0]
+
+    def _command(self) -> list[str]:
+        data = self.folder / "data"
+        return [
+            "standalone", "-c", str(self.folder / "broker.conf"), "-nfw", "-nss", "-a", HOST,
+            "--zookeeper-dir", str(data / "metadata"), "--zookeeper-port", str(self.metadata_port),
+            "--bookkeeper-dir", str(data / "bookkeeper"), "--bookkeeper-port", str(self._bookie_port),
+        ]  # fmt: skip
 
     # --- life
 
@@ -119,23 +145,20 @@ class PulsarBroker:
 
     def start(self) -> Self:
         """Raises PulsarFailed."""
-        data = self.folder / "data"
-        command = [
-            str(self.home / "bin" / "pulsar"), "standalone", "-c", str(self.folder / "standalone.conf"), "-nfw", "-nss",
-            "-a", HOST, "--metadata-dir", str(data / "metadata"), "--bookkeeper-dir", str(data / "bookkeeper"),
-            "--bookkeeper-port", str(self._bookie_port),
-        ]  # fmt: skip
+        command = [str(self.home / "bin" / "pulsar"), *self._command()]
         self._log = open(self.folder / "broker.log", "ab")  # noqa: SIM115 - lives as long as the process
         home = Path(java()).parent.parent
         environment = {
             **os.environ,
             "JAVA_HOME": str(home),
-            "PULSAR_MEM": "-Xms256m -Xmx256m -XX:MaxDirectMemorySize=512m -XX:TieredStopAtLevel=1",
+            "PULSAR_MEM": self._memory,
             "PULSAR_GC": "-XX:+UseSerialGC",
             "PULSAR_EXTRA_OPTS": "-XX:-UsePerfData",
             "PULSAR_LOG_DIR": str(self.folder),
             "PULSAR_LOG_APPENDER": "Console",
             "PULSAR_LOG_LEVEL": "info",
+            "PULSAR_STANDALONE_USE_ZOOKEEPER": "1",
+            "PULSAR_BROKER_CONF": str(self.folder / "broker.conf"),
         }
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
@@ -180,19 +203,38 @@ class PulsarBroker:
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         """One call of the REST interface as the superuser. Raises PulsarFailed on a refusal."""
-        request = urllib.request.Request(
-            f"http://{HOST}:{self.web_port}/admin/v2{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"authorization": f"Bearer {self.token(SUPERUSER)}", "content-type": "application/json"},
-        )
+        return self._called(method, f"/admin/v2{path}", body)
+
+    def lookup(self, path: str) -> Any:
+        """Where a topic is, and in which bundle."""
+        return self._called("GET", f"/lookup/v2{path}")
+
+    def _called(self, method: str, path: str, body: Any = None) -> Any:
+        """By this broker, or by whichever it sends the caller on to (its leader, a bundle's owner)."""
+        url = f"http://{HOST}:{self.web_port}{path}"
+        for _ in range(REDIRECTS_MAX):
+            request = urllib.request.Request(
+                url,
+                method=method,
+                data=None if body is None else json.dumps(body).encode(),
+                headers={"authorization": f"Bearer {self.token(SUPERUSER)}", "content-type": "application/json"},
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    said = answer.read()
+                    break
+            except urllib.error.HTTPError as error:
+                with error:
+                    if error.code != 307:
+                        words = error.read().decode()[:300]
+                        raise PulsarFailed(f"{method} {path}: {error.code} {words}") from None
+                    url = error.headers["location"]
+        else:
+            raise PulsarFailed(f"{method} {path}: sent on and on")
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                said = answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                raise PulsarFailed(f"{method} {path}: {error.code} {error.read().decode()[:300]}") from None
-        return json.loads(said) if said else None
+            return json.loads(said) if said else None
+        except ValueError:  # a bundle's name comes as it is
+            return said.decode()
 
     def grant(self, role: str, *actions: str, namespace: str = "public/default") -> None:
         self.admin("POST", f"/namespaces/{namespace}/permissions/{quote(role, safe='')}", list(actions))
@@ -206,12 +248,15 @@ class PulsarBroker:
             if self._process.poll() is not None:
                 raise PulsarFailed(f"the broker ended with {self._process.returncode}\n{self.log()[-3000:]}")
             try:
-                if all(name in self.admin("GET", f"/namespaces/{name.partition('/')[0]}") for name in NAMESPACES):
+                if self._ready():
                     return
             except (OSError, PulsarFailed):
                 pass
             time.sleep(0.1)
         raise PulsarFailed(f"the broker is not ready after {START_SECONDS_MAX} s\n{self.log()[-3000:]}")
+
+    def _ready(self) -> bool:
+        return all(name in self.admin("GET", f"/namespaces/{name.partition('/')[0]}") for name in NAMESPACES)
 
     def _configure(self, key: Path) -> None:
         """A copy of the distribution's own standalone.conf with these values in place of its own."""
@@ -242,8 +287,42 @@ class PulsarBroker:
             "brokerClientAuthenticationPlugin": plugin,
             "brokerClientAuthenticationParameters": f"token:{token}",
             "brokerDeleteInactiveTopicsEnabled": "false",
+            "loadBalancerEnabled": "true",
+            "loadManagerClassName": "org.apache.pulsar.broker.loadbalance.impl.ModularLoadManagerImpl",
+            "loadBalancerSheddingEnabled": "false",
+            "loadBalancerAutoBundleSplitEnabled": "false",
+            "metadataStoreSessionTimeoutMillis": str(SESSION_MS),
+            **self._more(),
         }
         lines = (self.home / "conf" / "standalone.conf").read_text().splitlines()
         kept = [line for line in lines if line.partition("=")[0].strip() not in wanted]
         made = [*kept, *(f"{name}={value}" for name, value in wanted.items())]
-        (self.folder / "standalone.conf").write_text("\n".join(made) + "\n")
+        (self.folder / "broker.conf").write_text("\n".join(made) + "\n")
+
+    def _more(self) -> dict[str, str]:
+        return {}
+
+
+class SecondBroker(PulsarBroker):
+    """Another broker of the same cluster: the first one's bookie, metadata and issuer."""
+
+    def __init__(self, folder: Path, first: PulsarBroker) -> None:
+        self._first = first
+        super().__init__(folder)
+
+    def _issuer(self) -> TokenIssuer:
+        return self._first.issuer
+
+    def _metadata_port(self) -> int:
+        return self._first.metadata_port
+
+    def _command(self) -> list[str]:
+        return ["broker"]
+
+    def _more(self) -> dict[str, str]:
+        store = f"zk:{HOST}:{self.metadata_port}"
+        return {"metadataStoreUrl": store, "configurationMetadataStoreUrl": store, "brokerShutdownTimeoutMs": "2000"}
+
+    def _ready(self) -> bool:
+        """Both know each other."""
+        return all(self.web in each.admin("GET", "/brokers/standalone") for each in (self, self._first))

@@ -78,7 +78,7 @@ def add_web(gateway: GatewayProcess, broker: PulsarBroker, *, tls: bool = True, 
     if tls:
         backend["web"] = {"addresses": [f"localhost:{broker.web_tls_port}"], "tls": {"ca": str(broker.ca.path)}}
     else:
-        backend["web"] = {"addresses": [f"localhost:{broker.web_port}"], "insecure_plaintext": True}
+        backend["web"] = {"addresses": [broker.web], "insecure_plaintext": True}
     return port
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
+import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.core.session import Endpoint
+from gateway.edge.clock import SystemClock
 from gateway.pulsar import commands
+from gateway.pulsar.broker_names import BrokerNames
+from tests.certificates import make_ca
 from tests.corpus import tokens as corpus
-from tests.real.gateway import GatewayProcess
+from tests.real.gateway import GatewayFailed, GatewayProcess
 from tests.real.pulsar.broker import PulsarBroker
 from tests.real.pulsar.site import ROLE, Site, gateway_for
 from tests.real.pulsar.wire import RawPulsar
@@ -106,6 +114,95 @@ def test_a_transaction_from_its_begin_to_its_end(site: Site) -> None:
 
 
 COORDINATORS = "persistent://pulsar/system/transaction_coordinator_assign"
+
+
+@pytest.mark.parametrize("wrong", ["another authority", "another name"])
+def test_no_credential_leaves_before_the_broker_is_verified(broker: PulsarBroker, tmp_path: Path, wrong: str) -> None:
+    """CVE-2022-33681, -33682, -33683: somebody else answers in the broker's place, and is told nothing."""
+    stranger = make_ca(tmp_path / "stranger")
+    issuing = stranger if wrong == "another authority" else broker.ca
+    certificate, key = issuing.server("impostor", hosts=["localhost" if issuing is stranger else "other.test"])
+    impostor = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    impostor.load_cert_chain(certificate, key)
+    said: list[bytes] = []
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        gateway = gateway_for(tmp_path / "gateway", broker, ready_seconds=8.0)
+        (backend,) = gateway.config["backends"]
+        del backend["insecure_plaintext"], backend["account"]["over_plaintext"]
+        backend["bootstrap"] = [f"localhost:{listening.getsockname()[1]}"]
+        backend["tls"] = {"ca": str(broker.ca.path)}
+        answering = threading.Thread(target=_impersonate, args=(listening, impostor, said), daemon=True)
+        answering.start()
+        with pytest.raises(GatewayFailed, match="not ready"):
+            gateway.start()
+    assert said, "the gateway tried it"
+    assert set(said) == {b""}
+
+
+def _impersonate(listening: socket.socket, context: ssl.SSLContext, said: list[bytes]) -> None:
+    """Take connections until the socket is closed, and write down what is said on each after its handshake."""
+    while True:
+        try:
+            taken, _ = listening.accept()
+        except OSError:
+            return
+        taken.settimeout(5)
+        try:
+            with context.wrap_socket(taken, server_side=True) as encrypted:
+                said.append(encrypted.recv(1000))
+        except OSError:
+            said.append(b"")
+        finally:
+            taken.close()
+
+
+def test_names_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CVE-2023-51437: a MAC that a client shows (a broker's name has one) is compared by hmac.compare_digest alone."""
+    names = BrokerNames(b"k" * 32, "main", SystemClock())
+    name = names.name(Endpoint("broker1.internal", 6650))
+    assert name is not None
+    assert names.broker(name) is not None
+    compared = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return False
+
+    monkeypatch.setattr("gateway.pulsar.broker_names.hmac.compare_digest", compare)
+    assert names.broker(name) is None
+    assert compared
+
+
+def test_a_web_socket_is_nothing_here(site: Site) -> None:
+    """CVE-2023-37544: an upgrade to WebSocket gets no session, whoever asks."""
+    context = ssl.create_default_context(cafile=site.gateway.ca_file)
+    found = b""
+    with (
+        socket.create_connection(("127.0.0.1", site.gateway.port()), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        client.sendall(
+            b"GET /ws/v2/producer/persistent/public/default/app-x HTTP/1.1\r\nHost: localhost\r\n"
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        with contextlib.suppress(OSError):
+            while data := client.recv(4096):
+                found += data
+    assert b" 101 " not in found
+
+
+def test_a_message_too_large_is_not_waited_for(site: Site) -> None:
+    """Refused by its length, with nothing of it read."""
+    at = site.audited()
+    with raw(site) as client:
+        client.connect(site.token())
+        client.receive()
+        client.send(struct.pack(">II", 100 << 20, 20))
+        assert client.ended()
+    site.gateway.wait_audit(event="closed", after=at, reason="frame-too-large")
 
 
 @pytest.fixture(scope="module")

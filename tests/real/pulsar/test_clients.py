@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 from pulsar.schema import JsonSchema, Record, String, StringSchema
 
 from tests.real.pulsar.site import QUIET_MS, RECEIVE_MS, Site, receive, unique
+from tests.real.pulsar.wire import RawPulsar
 
 COMPRESSIONS = {
     "none": pulsar.CompressionType.NONE, "lz4": pulsar.CompressionType.LZ4, "zlib": pulsar.CompressionType.ZLib,
@@ -249,10 +251,14 @@ def test_a_token_is_refreshed_while_records_flow(site: Site) -> None:
     assert not [line for line in lines if line.get("reason") in ("session-expired", "authentication-unanswered")]
 
 
-@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
-def test_a_connection_ends_with_its_token(site: Site, busy: bool) -> None:
+@pytest.mark.parametrize("kind", ["idle", "consuming", "producing"])
+def test_a_connection_ends_with_its_token(site: Site, kind: str) -> None:
     """CVE-2023-31007: the same old token is shown again and again."""
     topic = site.topic()
+    if kind == "consuming":
+        _busy_consumer(site, topic)
+        return
+    busy = kind == "producing"
     at = site.audited()
     with site.client(site.token(lifetime=3.0), operation_timeout_seconds=3) as client:
         producer = client.create_producer(topic, send_timeout_millis=3000)
@@ -267,6 +273,39 @@ def test_a_connection_ends_with_its_token(site: Site, busy: bool) -> None:
             timeout=15,
         )  # fmt: skip
         assert line["seconds"] < 5
+
+
+def _busy_consumer(site: Site, topic: str) -> None:
+    """Somebody else keeps the topic busy; the consumer whose token is over gets no more of it."""
+    at = site.audited()
+    stopping = threading.Event()
+    with site.client() as other, site.client(site.token(lifetime=3.0), operation_timeout_seconds=3) as client:
+        producer = other.create_producer(topic, max_pending_messages=100)
+        consumer = client.subscribe(topic, "app-sub", consumer_type=pulsar.ConsumerType.Shared)
+
+        def produce() -> None:
+            while not stopping.wait(0.005):
+                producer.send_async(b"x", None)
+
+        thread = threading.Thread(target=produce)
+        thread.start()
+        try:
+            began = time.monotonic()
+            last = began
+            while time.monotonic() - began < 7:
+                try:
+                    consumer.receive(QUIET_MS)
+                    last = time.monotonic()
+                except pulsar.Timeout:
+                    continue
+            assert 1 < last - began < 5
+        finally:
+            stopping.set()
+            thread.join()
+    line = site.gateway.wait_audit(
+        lambda line: line["reason"] in ("session-expired", "authentication-unanswered"), event="closed", after=at
+    )
+    assert line["seconds"] < 5
 
 
 def test_a_withdrawn_grant_stops_a_consumer_and_a_producer(site: Site) -> None:
@@ -322,3 +361,33 @@ def test_producers_of_a_principal_are_bounded(site: Site) -> None:
             client.create_producer(site.topic())
         kept[0].close()
         client.create_producer(site.topic())
+
+
+def test_consumers_and_connections_of_a_principal_are_bounded(site: Site) -> None:
+    with site.client(site.token("few"), operation_timeout_seconds=3) as client:
+        kept = [client.subscribe(site.topic(), "app-sub") for _ in range(2)]
+        with pytest.raises(pulsar.PulsarException):
+            client.subscribe(site.topic(), "app-sub")
+        kept[0].close()
+        client.subscribe(site.topic(), "app-sub")
+    at = site.audited()
+    with contextlib.ExitStack() as stack:
+        for number in range(3):
+            raw = stack.enter_context(RawPulsar(site.gateway.port(), site.gateway.ca_file))
+            raw.connect(site.token("few"))
+            if number < 2:
+                assert raw.receive().name == "connected"
+    site.gateway.wait_audit(event="refused", after=at, reason="connections-of-principal")
+
+
+def test_messages_are_held_to_their_rate(site: Site) -> None:
+    """Small ones: it is the number of requests that the policy bounds, and the gateway reads no faster."""
+    with site.client(site.token("slow")) as client:
+        producer = client.create_producer(
+            site.topic(), block_if_queue_full=True, batching_enabled=False, max_pending_messages=50
+        )
+        began = time.monotonic()
+        for _ in range(1500):
+            producer.send_async(b"x", None)
+        producer.flush()
+        assert time.monotonic() - began > 1.5, "1,500 at 500/s, of which one second's worth is a burst"

@@ -1,4 +1,4 @@
-"""The Java client, by the tools of Pulsar's own distribution."""
+"""The Java client: by the tools of Pulsar's own distribution, and by a program of ours for its transactions."""
 
 from __future__ import annotations
 
@@ -53,3 +53,19 @@ def test_a_denial_is_the_librarys_own(site: Site) -> None:
     with pytest.raises(subprocess.CalledProcessError) as error:
         run(site, "pulsar-client", "produce", site.topic("secret"), "-m", "x")
     assert "AuthorizationException" in error.value.output + error.value.stderr
+
+
+def test_transactions(site: Site) -> None:
+    """What is aborted is never seen, and what it had consumed comes again; both within the same transactions."""
+    into, out = site.topic(), site.topic()
+    source = Path(__file__).parent / "Transactions.java"
+    done = subprocess.run(
+        [
+            java(), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{site.broker.home / 'lib'}/*",
+            str(source), site.url, site.token(), site.gateway.ca_file, into, out,
+        ],
+        capture_output=True, text=True, timeout=SECONDS_MAX, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert f"found [{', '.join(f'kept order {number}' for number in range(5))}]" in done.stdout
+    assert "left null" in done.stdout

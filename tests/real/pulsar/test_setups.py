@@ -3,7 +3,9 @@ broker that falls out."""
 
 from __future__ import annotations
 
+import secrets
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,37 @@ def test_a_client_certificate_is_enough(broker: PulsarBroker, tmp_path: Path) ->
         _one_record(site, authentication=pulsar.AuthenticationTLS(str(certificate), str(key)))
         line = gateway.wait_audit(event="authenticated")
         assert (line["mechanism"], line["principal"]) == ("CERTIFICATE", f"certificate:clients:{principal}")
+
+
+def test_no_credential_and_no_payload_is_told_at_level_debug(broker: PulsarBroker, tmp_path: Path) -> None:
+    """CVE-2025-30677's kind: tokens good and bad, the gateway's own, payloads, a withdrawn and an ended session."""
+    gateway = gateway_for(tmp_path, broker)
+    gateway.config["log_level"] = "debug"
+    payload = secrets.token_hex(16)
+    with gateway:
+        site = Site(broker, gateway)
+        good = site.token()
+        bad = good[:-6] + ("AAAAAA" if not good.endswith("AAAAAA") else "BBBBBB")
+        topic = site.topic()
+        with site.client(good) as client:
+            consumer = client.subscribe(topic, "app-sub")
+            client.create_producer(topic, properties={"mark": payload}).send(payload.encode(), partition_key=payload)
+            assert receive(consumer, 1) == [payload.encode()]
+        with site.client(bad, operation_timeout_seconds=2) as client, pytest.raises(pulsar.PulsarException):
+            client.create_producer(topic)
+        short = site.token(lifetime=3.0)
+        with RawPulsar(gateway.port(), gateway.ca_file) as client:
+            client.connect(short)
+            assert client.receive().name == "connected"
+            gateway.wait_audit(event="closed", reason="session-expired")
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{gateway.admin_port}/metrics", timeout=10).read()
+    own = (tmp_path / "own-token").read_text()
+    told = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.suffix in (".log", ".jsonl")}
+    told["metrics"] = metrics
+    assert {"gateway.log", "audit.jsonl"} <= set(told)
+    for name, octets in told.items():
+        for secret in (*(part for token in (good, bad, short, own) for part in token.split(".")[1:]), payload):
+            assert secret.encode() not in octets, name
 
 
 def _one_record(site: Site, **client: Any) -> None:
