@@ -21,6 +21,7 @@ from pathlib import Path
 import uvloop
 
 from gateway.edge.reasons import StartRefused
+from gateway.ops.collector import spare_the_collector
 from gateway.ops.composition import Gateway, NoAudit, announce_start
 from gateway.ops.config import read
 from gateway.ops.cores import workers
@@ -71,6 +72,7 @@ async def _serve(gateway: Gateway) -> int:
         gateway.server.start()
         ending.push_async_callback(gateway.server.shutdown)
         ending.push_async_callback(gateway.live.close)
+        spare_the_collector()
         for listener in gateway.settings.listeners:
             log.info("listener %s takes connections at %s port %d", listener.name, listener.bind, listener.port)
         await stop.wait()

@@ -59,7 +59,7 @@ def test_no_route_of_the_broker_is_forgotten_and_none_invented() -> None:
         row = BY_SHAPE.get((method, shaped(path)))
         assert row is not None, f"{method} {path} is in no row"
         assert query <= row.query, row.route
-        assert row.query - query <= {"applied", "isGlobal", "authoritative"}, row.route
+        assert row.query - query <= {"applied", "isGlobal", "authoritative", "deleteSchema"}, row.route
         known.add((method, shaped(path)))
     assert known == set(BY_SHAPE), "rows that the broker does not have"
     assert len(ROWS) == len(BY_SHAPE)
@@ -262,6 +262,16 @@ def test_force_on_what_holds_more_than_itself_needs_its_own_name() -> None:
     assert isinstance(world.decide("DELETE", space), Passed)
     assert isinstance(world.decide("DELETE", f"{space}?force=true"), Refused)
     assert isinstance(world.decide("DELETE", f"{space}?force=false"), Passed)
+
+
+def test_looking_up_partitions_makes_no_topic_for_who_may_only_describe() -> None:
+    path = f"{ORDERS}/partitions?checkAllowAutoCreation=true"
+    described = RestWorld([("topic", "Lookup", TOPIC)]).decide("GET", path)
+    produced = RestWorld([("topic", "Lookup", TOPIC), ("topic", "Produce", TOPIC)]).decide("GET", path)
+    assert isinstance(described, Passed)
+    assert isinstance(produced, Passed)
+    assert described.target == f"{ORDERS}/partitions?checkAllowAutoCreation=false".encode()
+    assert produced.target == path.encode()
 
 
 # --- bodies

@@ -23,6 +23,7 @@ from gateway.core.policy import PolicySet, load_policy
 from gateway.core.shared_failed_logins import OtherFailures
 from gateway.core.shared_limits import SharedQuotas
 from gateway.edge.reasons import StartRefused
+from gateway.ops.collector import spare_the_collector
 from gateway.ops.composition import Gateway, Given, Keys, NoAudit, Part
 from gateway.ops.config import unchecked
 from gateway.ops.exit_codes import OK, WRONG_USE
@@ -129,6 +130,7 @@ class Worker:
                     await part.start()
                 await gateway.certificates.reload("start")
                 await self._backends_reached()
+                spare_the_collector()
                 gateway.server.start()
                 ending.push_async_callback(gateway.server.shutdown)
                 self._site.places.put(self._place, Field.SERVING, 1.0)

@@ -26,6 +26,9 @@ from gateway.pulsar.view import View
 CLOSED = "closed"
 """Why of a denial: no role can be given that route."""
 _OWN_TENANT = "pulsar"
+_CREATING = "checkAllowAutoCreation"
+_CREATORS = ("Produce", "Consume", "Create")
+"""Who may look a topic's partitions up makes none by that, unless it may do one of these (traffic, likewise)."""
 
 
 def decide(method: str, target: bytes, view: View, *, authority: str = "", body: bytes | None = None) -> Decision:
@@ -75,6 +78,10 @@ def _decided(row: Row, asked: Target, view: View, authority: str, body: bytes | 
         accesses, written = (*accesses, *more.accesses), more.written
     if not view.allowed(*accesses):
         return _denied(row, accesses)
+    if query.get(_CREATING) == "true" and not any(
+        view.quietly(accesses[0][0], each, accesses[0][2]) for each in _CREATORS
+    ):
+        query[_CREATING] = "false"
     kept = tuple((name, value) for name, value in query.items() if name not in named.DROPPED)
     shaped = shape(row.answer, view, values, authority)
     body_max = row.body_max

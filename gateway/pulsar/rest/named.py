@@ -39,10 +39,13 @@ PATH: Mapping[str, re.Pattern[str]] = {
     **dict.fromkeys(("domainName", "policyName", "broker", "brokerId", "bookie", "resourcegroup"), _TEXT),
     **dict.fromkeys(("configName", "configValue", "allocator"), _TEXT),
 }
-DROPPED = frozenset({"authoritative", "listenerName"})
-"""Taken from clients and not passed on: the gateway itself follows redirects, and says the addresses."""
+DROPPED = frozenset({"authoritative", "listenerName", "deleteSchema"})
+"""Taken from clients and not passed on: the gateway itself follows redirects, and says the addresses; brokers read the
+last no more, which pulsar-admin still sends."""
 QUERY: Mapping[str, re.Pattern[str]] = {
-    **dict.fromkeys(("authoritative", "force", "isGlobal", "applied", "metadata", "includeSystemTopic"), _BOOLEAN),
+    **dict.fromkeys(
+        ("authoritative", "force", "isGlobal", "applied", "metadata", "includeSystemTopic", "deleteSchema"), _BOOLEAN
+    ),
     **dict.fromkeys(("checkAllowAutoCreation", "createLocalTopicOnly", "updateLocalTopicOnly", "replicated"), _BOOLEAN),
     **dict.fromkeys(("getPreciseBacklog", "subscriptionBacklogSize", "getEarliestTimeInBacklog"), _BOOLEAN),
     **dict.fromkeys(("excludePublishers", "excludeConsumers", "perPartition", "unload", "migrated"), _BOOLEAN),

@@ -29,13 +29,14 @@ def functions() -> Iterator[Row]:
 
 
 def connectors() -> Iterator[Row]:
+    """By both of their names; pulsar-admin uses the one in the singular."""
     for kind in ("source", "sink"):
-        root = f"/admin/v3/{kind}s"
-        builtin = f"{root}/builtin{kind}s"
-        yield row("GET", builtin, _WORKER)
-        yield row("GET", f"{builtin}/{{name}}/configdefinition", _WORKER)
-        yield row("POST", f"{root}/reloadBuiltIn{kind.capitalize()}s", _PLUGINS)
-        yield from _programs(kind, root, f"{kind}Name")
+        for root in (f"/admin/v3/{kind}", f"/admin/v3/{kind}s"):
+            builtin = f"{root}/builtin{kind}s"
+            yield row("GET", builtin, _WORKER)
+            yield row("GET", f"{builtin}/{{name}}/configdefinition", _WORKER)
+            yield row("POST", f"{root}/reloadBuiltIn{kind.capitalize()}s", _PLUGINS)
+            yield from _programs(kind, root, f"{kind}Name")
 
 
 def _programs(kind: str, root: str, name: str) -> Iterator[Row]:

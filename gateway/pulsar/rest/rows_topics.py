@@ -50,12 +50,12 @@ def topics() -> Iterator[Row]:
 def _life(topic: str) -> Iterator[Row]:
     own = "authoritative"
     yield row("PUT", topic, "topic.Create", own, body=BODY_BYTES_MAX)
-    yield row("DELETE", topic, "topic.Delete", f"force {own}")
+    yield row("DELETE", topic, "topic.Delete", f"force {own} deleteSchema")
     parts = f"{topic}/partitions"
     yield row("GET", parts, "topic.Lookup", f"{own} checkAllowAutoCreation")
     yield row("PUT", parts, "topic.Create", "createLocalTopicOnly", body=BODY_BYTES_MAX)
     yield row("POST", parts, "topic.UpdatePartitions", f"updateLocalTopicOnly {own} force", body=BODY_BYTES_MAX)
-    yield row("DELETE", parts, "topic.Delete", f"force {own}")
+    yield row("DELETE", parts, "topic.Delete", f"force {own} deleteSchema")
     yield row("POST", f"{topic}/createMissedPartitions", "topic.UpdatePartitions", denied=UNAUTHORIZED)
     yield row("PUT", f"{topic}/unload", "topic.Unload", own)
     yield row("POST", f"{topic}/terminate", "topic.Terminate", own)

@@ -22,8 +22,6 @@ CLOSED = (
     *(Closed(("admin", each), _OLD) for each in _V1.split()),
     Closed(("lookup", "v2", "destination"), _OLD),
     Closed(("admin", "v2", "functions"), "the old form of the interface is not offered; use /admin/v3"),
-    Closed(("admin", "v3", "source"), "an old name; use /admin/v3/sources"),
-    Closed(("admin", "v3", "sink"), "an old name; use /admin/v3/sinks"),
     Closed(("admin", "v3", "functions", "upload"), "writes any path of the workers' storage"),
     Closed(("admin", "v3", "functions", "download"), "reads any path of the workers' storage"),
     Closed(("admin", "v3", "functions", "leader"), "only workers ask each other so"),

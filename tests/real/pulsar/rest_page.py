@@ -73,7 +73,7 @@ whom the gateway denies though the broker would not have, and why. `{domain}` is
   a slash at the end, `%2F`, `%25`, `+` in a path, octets that are no UTF-8, parameters that come twice. The broker gets
   a path that is written anew. Names with `/ \\ % + ;` in them can be used by the binary protocol alone.
 - A partition is its topic. What brokers keep for themselves (`__...`, tenant `pulsar`, `pulsar.repl...`) is nobody's.
-- `authoritative` and `listenerName` are taken and not passed on: the gateway follows redirects itself.
+- `authoritative`, `listenerName` and `deleteSchema` are taken and not passed on: the gateway follows redirects itself.
 - Lists hold the names that the principal may see: topics with Lookup, subscriptions with GetStats, namespaces with
   ListTopics or GetPolicies, tenants and clusters with Describe. Statistics come without addresses and without other
   subscriptions, a namespace's policies without its grants (GetPermissions) and its storage (Offload), a cluster's data
