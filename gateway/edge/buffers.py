@@ -85,6 +85,10 @@ class Inbox:
         assert self._view is not None
         return self._view[self.filled :]
 
+    def has_room(self, wanted: int) -> bool:
+        """Whether its own memory has room for so many octets in all, and nobody else looks at it."""
+        return self._view is not None and self._loan is None and wanted <= len(self._view)
+
     def keep(self, rest: memoryview, wanted: int, owner: Owner, wake: Callable[[], None]) -> None:
         """Hold `rest` (which may lie in this inbox's own buffer) with room for `wanted` octets in all.
 

@@ -27,7 +27,7 @@ from gateway.core.session import Part
 from gateway.edge.streams import RECORD, StreamCut, StreamEnded, StreamLost
 from gateway.edge.tls import error_words
 
-FORM = 4
+FORM = 5
 """Counts the changes after which a compiled form that was built before may not be used any more (edge.shortcut's as
 well)."""
 CIPHERTEXT = 128 * 1024
@@ -45,8 +45,8 @@ GROWN_MAX = 64
 
 FUNCTIONS = (
     "BIO_free", "BIO_get_mem_data", "BIO_new", "BIO_new_mem_buf", "BIO_read", "BIO_s_mem", "BIO_set_mem_eof_return",
-    "BIO_write", "ERR_clear_error", "SSL_do_handshake", "SSL_get_error", "SSL_pending", "SSL_read", "SSL_set_bio",
-    "SSL_set_info_callback", "SSL_shutdown", "SSL_write",
+    "BIO_write", "ERR_clear_error", "ERR_peek_error", "SSL_do_handshake", "SSL_get_error", "SSL_pending", "SSL_read",
+    "SSL_set_bio", "SSL_set_info_callback", "SSL_shutdown", "SSL_write",
 )  # fmt: skip
 """What is called of OpenSSL, by its own names. A binding without one of them stops the gateway at import, not later."""
 _lib: Any = _openssl.lib

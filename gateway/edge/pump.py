@@ -90,12 +90,13 @@ class Pump:
         way = session.short_way
         shared = (self._clock, self._times, process.budget, process.scratch)
         up = shortcut(
-            self._session, way.requests, [], *shared, client.received, upstream.outbox.sent,
-            self._client_readable, self._went_up, self._client_ended, self._failed,
+            self._session, way.requests, [], client.inbox, *shared, client.received, upstream.outbox.sent,
+            self._client_readable, self._went_up, self._client_gathered, self._client_ended, self._failed,
         )  # fmt: skip
         down = shortcut(
-            self._session, way.answers, self._session.effects.to_client, *shared, upstream.received, client.outbox.sent,
-            self._upstream_readable, self._went_down, self._upstream_ended, self._failed,
+            self._session, way.answers, self._session.effects.to_client, upstream.inbox, *shared,
+            upstream.received, client.outbox.sent,
+            self._upstream_readable, self._went_down, self._upstream_gathered, self._upstream_ended, self._failed,
         )  # fmt: skip
         return up, down
 
@@ -279,6 +280,15 @@ class Pump:
         else:
             side.keep(rest, now, True, self._budget_granted)
 
+    def _client_gathered(self) -> None:
+        """More of an incomplete frame was read: it is whole now, or there is more to read."""
+        self._client.look_for_more()
+        self._step(_nothing)
+
+    def _upstream_gathered(self) -> None:
+        self._upstream.look_for_more()
+        self._step(_nothing)
+
     def _client_ended(self, end: StreamEnded | StreamLost) -> None:
         self._client.note_end(end)
         self._step(_nothing)
@@ -422,6 +432,8 @@ class Pump:
         up.calm = joined and client.reading and not parked and client.calm() and not upstream.outbox.pending
         talking = self._talks is not None and self._talks.talking
         down.calm = joined and upstream.reading and upstream.calm() and not client.outbox.pending and not talking
+        up.gathering = client.gathering() if joined and not parked else 0
+        down.gathering = upstream.gathering() if joined and not talking else 0
         up.waiting = upstream.inbox.filled > 0 or upstream.stalled
         down.waiting = client.inbox.filled > 0 or client.stalled
 

@@ -6,6 +6,9 @@ and what that lets through goes to the other side at once; times and sums are no
 anything has changed that the pump watches, the pump is told what went and does the rest in its own step, which says
 what is right: this one only leaves out what would find nothing to do.
 
+While a frame is `gathering`, of which a part is kept and room is there for the rest, what comes is read into that room,
+and nothing else is done until the frame is whole.
+
 `shortcut_compiled.pyx` is the same in C, and calls the channels without Python in between. `edge.compiled` chooses.
 """
 
@@ -18,6 +21,7 @@ from gateway.core.clock import Clock
 from gateway.core.meters import Cell
 from gateway.core.session import Effects, Part, Session
 from gateway.edge.budget import Budget
+from gateway.edge.buffers import Inbox
 from gateway.edge.streams import Stream, StreamEnded, StreamLost
 
 
@@ -33,8 +37,9 @@ class Shortcut:
     """One direction. Called when its stream can be read."""
 
     __slots__ = (
-        "_budget", "_clock", "_effects", "_ended", "_failed", "_general", "_instead", "_reader", "_received",
-        "_scratch", "_sent", "_session", "_show", "_times", "_went", "_writer", "calm", "parked", "waiting",
+        "_budget", "_clock", "_effects", "_ended", "_failed", "_gathered", "_general", "_inbox", "_instead",
+        "_reader", "_received", "_scratch", "_sent", "_session", "_show", "_times", "_went", "_writer", "calm",
+        "gathering", "parked", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +47,7 @@ class Shortcut:
         session: Session,
         show: Callable[[memoryview], int],
         instead: list[Part],
+        inbox: Inbox,
         clock: Clock,
         times: Times,
         budget: Budget,
@@ -50,17 +56,20 @@ class Shortcut:
         sent: Cell,
         general: Callable[[], None],
         went: Callable[[memoryview, int, int], None],
+        gathered: Callable[[], None],
         ended: Callable[[StreamEnded | StreamLost], None],
         failed: Callable[[Exception], None],
     ) -> None:
         """`show`: the session's short way of this direction. `instead`: where it leaves what is written in place of
-        what it took; a list that stays empty where it never does. `general`: the pump's own step. `went`: told what was
-        read, how much of it the short way let through, and how much of that the other side took. `ended`: how reading
-        ended. `failed`: an error of ours."""
+        what it took; a list that stays empty where it never does. `inbox`: what is kept of this direction. `general`:
+        the pump's own step. `went`: told what was read, how much of it the short way let through, and how much of that
+        the other side took. `gathered`: a frame is whole, or more is there. `ended`: how reading ended. `failed`: an
+        error of ours."""
         self._session = session
         self._effects: Effects = session.effects
         self._show = show
         self._instead = instead
+        self._inbox = inbox
         self._clock = clock
         self._times = times
         self._budget = budget
@@ -69,12 +78,15 @@ class Shortcut:
         self._sent = sent
         self._general = general
         self._went = went
+        self._gathered = gathered
         self._ended = ended
         self._failed = failed
         self._reader: Stream | None = None
         self._writer: Stream | None = None
         self.calm = False
         """Set by the pump after each of its steps."""
+        self.gathering = 0
+        """Octets of the frame of which the inbox holds a part, and for which it has room; 0: read as ever. Likewise."""
         self.parked = False
         """What the session said at that time."""
         self.waiting = False
@@ -88,9 +100,13 @@ class Shortcut:
         """One of them is gone."""
         self._reader = self._writer = None
         self.calm = False
+        self.gathering = 0
 
     def __call__(self) -> None:
         reader, writer = self._reader, self._writer
+        if self.gathering and reader is not None and self._budget.at_ease:
+            self._gather(reader)
+            return
         if not self.calm or reader is None or writer is None or not self._budget.at_ease:
             self._general()
             return
@@ -135,6 +151,26 @@ class Shortcut:
             or reader.buffered()
         ):
             self._went(data, taken, sent)
+
+    def _gather(self, reader: Stream) -> None:
+        """Read on into the room of a frame that is not whole."""
+        inbox = self._inbox
+        room = inbox.room()[: len(self._scratch)]
+        try:
+            octets = reader.read_into(room)
+        except (StreamEnded, StreamLost) as end:
+            self._ended(end)
+            return
+        except Exception as error:
+            self._failed(error)
+            return
+        if octets:
+            self._times.active = self._clock.monotonic()
+            self._received.value += octets
+            inbox.filled += octets
+        if inbox.filled >= self.gathering or octets == len(room) or reader.buffered():
+            self.gathering = 0
+            self._gathered()
 
     def _write_instead(self, writer: Stream) -> int:
         """Write what the session has made. What is not taken is left to the pump, which performs it as an effect."""

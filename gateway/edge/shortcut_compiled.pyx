@@ -6,12 +6,13 @@ from gateway.edge.channels_compiled cimport Channel
 
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 4
+FORM = 5
 
 
 cdef class Shortcut:
     cdef object session, effects, show, monotonic, times, budget, scratch, received, amount_sent
     cdef object general, went, ended, failed, reader, writer
+    cdef object inbox, gathered
     cdef list instead
     cdef Channel source
     cdef Channel target
@@ -20,16 +21,18 @@ cdef class Shortcut:
     cdef Py_ssize_t size
     """The scratch memory, which `scratch` keeps alive and in its place."""
     cdef public bint calm
+    cdef public Py_ssize_t gathering
     cdef public object parked
     cdef public bint waiting
 
     def __init__(
-        self, session, show, list instead not None, clock, times, budget, scratch, received, sent, general, went, ended, failed
+        self, session, show, list instead not None, inbox, clock, times, budget, scratch, received, sent, general, went, gathered, ended, failed
     ) -> None:
         self.session = session
         self.effects = session.effects
         self.show = show
         self.instead = instead
+        self.inbox = inbox
         self.monotonic = clock.monotonic
         self.times = times
         self.budget = budget
@@ -38,6 +41,7 @@ cdef class Shortcut:
         self.amount_sent = sent
         self.general = general
         self.went = went
+        self.gathered = gathered
         self.ended = ended
         self.failed = failed
         self.parked = False
@@ -54,11 +58,15 @@ cdef class Shortcut:
     def part(self) -> None:
         self.reader = self.writer = self.source = self.target = None
         self.calm = False
+        self.gathering = 0
 
     def __call__(self) -> None:
         cdef Py_ssize_t octets, taken = 0, sent = 0
         cdef Channel source = self.source, target = self.target  # held until the end, whatever is called meanwhile
         reader, writer = self.reader, self.writer
+        if self.gathering and reader is not None and self.budget.at_ease:
+            self.gather(reader, source)
+            return
         if not self.calm or reader is None or writer is None or not self.budget.at_ease:
             self.general()
             return
@@ -110,6 +118,41 @@ cdef class Shortcut:
         ):
             self.went(data, taken, sent)
 
+
+    cdef int gather(self, reader, Channel source) except -1:
+        cdef Py_buffer buffer
+        cdef Py_ssize_t octets = 0, size = 0
+        cdef object inbox = self.inbox
+        cdef object room = inbox.room()
+        PyObject_GetBuffer(room, &buffer, PyBUF_WRITABLE)
+        try:
+            size = min(buffer.len, self.size)
+            if source is not None:
+                octets = source.take(<char *> buffer.buf, size)
+            else:
+                octets = reader.read_into(room[:size])
+            if not 0 <= octets <= size:
+                raise RuntimeError("a stream read more than its room")
+        except (StreamEnded, StreamLost) as end:
+            self.ended(end)
+            return 0
+        except Exception as error:
+            self.failed(error)
+            return 0
+        finally:
+            PyBuffer_Release(&buffer)
+        if octets:
+            self.times.active = self.monotonic()
+            self.received.value += octets
+            inbox.filled += octets
+        if (
+            inbox.filled >= self.gathering
+            or octets == size
+            or (source.held() if source is not None else reader.buffered())
+        ):
+            self.gathering = 0
+            self.gathered()
+        return 0
 
     cdef Py_ssize_t write_instead(self, writer) except -1:
         part = self.instead[0]

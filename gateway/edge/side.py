@@ -190,6 +190,18 @@ class Side(ABC):
         """Nothing of what came from it is kept, and nothing more is to be read without an event."""
         return not (self.inbox.filled or self.stalled or self.more)
 
+    def gathering(self) -> int:
+        """Octets of the incomplete frame that is kept, if it has room and only has to be read on; else 0."""
+        inbox = self.inbox
+        wanted = self.wanted()
+        if not self.reading or self.more or self.stalled or inbox.waiting_since or not 0 < inbox.filled < wanted:
+            return 0
+        return wanted if inbox.has_room(wanted) else 0
+
+    def look_for_more(self) -> None:
+        """The pump did not read it last: what the stream holds inside is announced by no event."""
+        self.more = self.stream is not None and self.stream.buffered()
+
     def quiet(self) -> bool:
         """Nothing of it is awaited that has a deadline."""
         return not (self.frame_since or self.outbox.pending or self.inbox.waiting_since)

@@ -11,8 +11,13 @@ from typing import Any
 
 import pytest
 
+from gateway.core.meters import Cell
 from gateway.core.session import NEVER, Close, Endpoint, Peer
 from gateway.edge import pump, reasons, shortcut
+from gateway.edge.budget import Budget
+from gateway.edge.buffers import Inbox
+from gateway.edge.spares import Spares
+from gateway.edge.streams import StreamEnded
 from tests.edge import RelaySession, Running, backend, complete, count, echo, frame, plain_backend, running, until
 
 
@@ -229,7 +234,7 @@ async def test_an_error_while_reading_ends_the_connection(tmp_path: Path, form: 
     clock: Any = SimpleNamespace(monotonic=float)
     stream: Any = Failing()
     step = pump.shortcut(
-        session, rest, [], clock, rest, budget, memoryview(bytearray(10)), rest, rest, rest, rest, rest, failed.append
+        session, rest, [], rest, clock, rest, budget, memoryview(bytearray(10)), *[rest] * 6, failed.append
     )
     step.join(stream, stream)
     step.calm = True
@@ -306,3 +311,69 @@ async def test_a_session_that_closes_in_its_general_way(tmp_path: Path, form: st
         assert reason is reasons.SHUTTING_DOWN
 
     await play(tmp_path, act)
+
+
+def test_a_frame_is_gathered_without_a_step_of_the_pump(form: str) -> None:
+    """Until it is whole, more is there than was asked for, or its stream ends."""
+    budget = Budget(1 << 20, lambda call: None)
+    inbox = Inbox(budget, Spares(), 4096)
+    inbox.keep(memoryview(b"x" * 5000), 20_000, None, lambda: None)
+    pieces = [b"a" * 6000, b"", b"b" * 6000, b"c" * 3000]
+    said: list[str] = []
+
+    class Pieces:
+        unsent = 0
+        inside = False
+
+        def read_into(self, room: memoryview) -> int:
+            if not pieces:
+                raise StreamEnded
+            piece = pieces.pop(0)
+            room[: len(piece)] = piece
+            return len(piece)
+
+        def buffered(self) -> bool:
+            return self.inside
+
+    rest: Any = None
+    stream: Any = Pieces()
+    session: Any = SimpleNamespace(effects=None)
+    clock: Any = SimpleNamespace(monotonic=lambda: 7.0)
+    times: Any = SimpleNamespace(active=0.0)
+    received = Cell()
+    step = pump.shortcut(
+        session, rest, [], inbox, clock, times, budget, memoryview(bytearray(6500)), received, rest,
+        lambda: said.append("general"), rest, lambda: said.append("gathered"),
+        lambda end: said.append(type(end).__name__), rest,
+    )  # fmt: skip
+    step.join(stream, stream)
+    step.gathering = 20_000
+    for filled in (11_000, 11_000, 17_000):
+        step()
+        assert (inbox.filled, said) == (filled, [])
+    assert times.active == 7.0
+    step()
+    assert bytes(inbox.bytes()) == b"x" * 5000 + b"a" * 6000 + b"b" * 6000 + b"c" * 3000
+    assert (said, step.gathering, received.value) == (["gathered"], 0, 15_000)
+    step()
+    assert said == ["gathered", "general"]
+
+    inbox.clear()
+    inbox.keep(memoryview(b"x" * 5000), 20_000, None, lambda: None)
+    step.gathering = 20_000
+    pieces.append(b"d" * 6500)  # as much as was asked for: perhaps there is more
+    step()
+    assert said[2:] == ["gathered"]
+    step.gathering = 20_000
+    pieces.append(b"e")
+    stream.inside = True
+    step()
+    assert said[3:] == ["gathered"]
+    step.gathering = 20_000
+    step()
+    assert said[4:] == ["StreamEnded"]
+    budget.used = budget.octets_max
+    budget.at_ease = False
+    step.calm = True
+    step()
+    assert said[5:] == ["general"]
