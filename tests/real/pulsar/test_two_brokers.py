@@ -3,6 +3,8 @@ broker that falls out. Clients meet the gateway and nobody else, and nothing ack
 
 from __future__ import annotations
 
+import http.client
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ from typing import Any, Self
 import pulsar
 import pytest
 
-from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker, SecondBroker
+from tests.real.gateway import GatewayProcess
+from tests.real.pulsar.broker import HOST, PROXY_ROLE, PulsarBroker, SecondBroker
 from tests.real.pulsar.go import asked, go
-from tests.real.pulsar.site import POLICY, QUIET_MS, ROLE, Site, gateway_for, receive, unique
+from tests.real.pulsar.site import POLICY, QUIET_MS, ROLE, Site, add_web, gateway_for, receive, unique
 from tests.real.pulsar.wire import RawPulsar
 
 REDIRECT, CONNECT = 0, 1
@@ -30,17 +33,24 @@ Pair = tuple[Site, SecondBroker]
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A cluster of its own, without transactions: where the bundle of their system topic moves, readers wait for ever.
     The gateway was told of the first broker only."""
-    policy = POLICY.replace(SHARED, NAMESPACE)
     with (
         PulsarBroker(tmp_path_factory.mktemp("pulsar-first"), transactions=False) as first,
         SecondBroker(tmp_path_factory.mktemp("pulsar-second"), first) as second,
-        gateway_for(tmp_path_factory.mktemp("gateway-two"), first, policy) as gateway,
+        gateway_of_two(tmp_path_factory.mktemp("gateway-two"), first, second) as gateway,
     ):
         settings = {"bundles": {"numBundles": BUNDLES}, "replication_clusters": ["standalone"]}
         first.admin("PUT", f"/namespaces/{NAMESPACE}", settings)
         for role in (PROXY_ROLE, ROLE):
             first.grant(role, "produce", "consume", namespace=NAMESPACE)
         yield Site(first, gateway), second
+
+
+def gateway_of_two(folder: Path, broker: PulsarBroker, second: SecondBroker) -> GatewayProcess:
+    """Its HTTP interface begins at the first broker, and may be sent on to the second."""
+    made = gateway_for(folder, broker, POLICY.replace(SHARED, NAMESPACE))
+    add_web(made, broker, tls=False)
+    made.config["backends"][0]["web"]["brokers"] = [second.web]
+    return made
 
 
 def new_topic() -> str:
@@ -132,6 +142,36 @@ def test_brokers_redirect_and_clients_never_do(pair: Pair) -> None:
             client.receive()
             answer = client.ask("producer", topic=topics[port], producer_id=1, request_id=1)
             assert answer.name == "producer_success", "the gateway dialled the broker that has the topic"
+
+
+def test_admin_requests_for_either_brokers_topics(pair: Pair) -> None:
+    """A broker sends requests for the other's topics on to it (HTTP 307); the gateway follows, and clients do not."""
+    site, second = pair
+    topics = of_each(site, second)
+    with site.client() as client:
+        for topic in topics.values():
+            client.create_producer(topic).close()
+
+    def stats(host: str, port: int, topic: str, token: str, tls: ssl.SSLContext | None) -> tuple[int, bytes]:
+        made = http.client.HTTPSConnection(host, port, context=tls) if tls else http.client.HTTPConnection(host, port)
+        path = f"/admin/v2/{topic.replace('://', '/')}/stats"
+        made.request("GET", path, headers={"authorization": f"Bearer {token}"})
+        answer = made.getresponse()
+        told = answer.status, answer.read()
+        made.close()
+        return told
+
+    straight = {
+        stats(HOST, site.broker.web_port, each, site.broker.token("admin"), None)[0] for each in topics.values()
+    }
+    assert straight == {200, 307}
+    trusting = ssl.create_default_context(cafile=site.gateway.ca_file)
+    for topic in topics.values():
+        status, body = stats("localhost", site.gateway.ports["web"][0], topic, site.token(), trusting)
+        assert status == 200, body
+        assert b"msgInCounter" in body
+    _, page = site.gateway.admin("/metrics")
+    assert 'gateway_pulsar_http_redirects_total{backend="main"} 1.0' in page
 
 
 def test_topics_of_both_brokers_through_one_door(pair: Pair) -> None:
