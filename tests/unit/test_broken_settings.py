@@ -377,7 +377,10 @@ BROKEN: dict[str, list[Broken]] = {
     "Backend.web": [
         Broken("broker.test:8443", "'broker.test:8443'", "a mapping"),
         Broken(
-            {"addresses": ["b.test:8443"]}, "a mapping", "no web; it is for system: pulsar", said_at=("backends", 0)
+            {"addresses": ["b.test:8443"]},
+            "a mapping",
+            "no web; the gateway knows no HTTP interface of kafka",
+            said_at=("backends", 0),
         ),
     ],
     "Web.addresses": [

@@ -23,6 +23,8 @@ from tests.unit.policies import NOON, person
 CORE = Path(gateway.core.__file__).parent
 DOCS = CORE.parent.parent / "docs"
 WORDS = re.compile(r"kafka|pulsar|kinesis", re.IGNORECASE)
+SETTING = re.compile(r"(kafka|pulsar|kinesis)(-http)?")
+"""What a setting may be given: a system, or a protocol of one."""
 KINDS = [(system, kind) for system in (KAFKA, PULSAR, KINESIS) for kind in system.kinds.values()]
 
 
@@ -91,7 +93,7 @@ def test_core_names_no_protocol() -> None:
                 and token.start[0] not in documented
                 and WORDS.search(token.string)
             ):
-                setting = file.parent.name == "settings" and string and WORDS.fullmatch(token.string.strip("\"'"))
+                setting = file.parent.name == "settings" and string and SETTING.fullmatch(token.string.strip("\"'"))
                 found += [] if setting else [f"{file.relative_to(CORE)}:{token.start[0]}: {token.string}"]
     assert found == []
 

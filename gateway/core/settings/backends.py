@@ -71,7 +71,7 @@ class Backend(Model):
         if self.system != "pulsar" and self.clients_as != "original-principal":
             raise ValueError("no clients_as; brokers of this system are told nothing of clients")
         if self.web is not None and self.system != "pulsar":
-            raise ValueError("no web; it is for system: pulsar")
+            raise ValueError(f"no web; the gateway knows no HTTP interface of {self.system}")
         web_plaintext = self.web is not None and self.web.insecure_plaintext
         if not self.insecure_plaintext and not web_plaintext:
             return self

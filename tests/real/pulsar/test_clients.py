@@ -375,8 +375,7 @@ def test_consumers_and_connections_of_a_principal_are_bounded(site: Site) -> Non
         for number in range(3):
             raw = stack.enter_context(RawPulsar(site.gateway.port(), site.gateway.ca_file))
             raw.connect(site.token("few"))
-            if number < 2:
-                assert raw.receive().name == "connected"
+            assert raw.receive().name == ("connected" if number < 2 else "error")
     site.gateway.wait_audit(event="refused", after=at, reason="connections-of-principal")
 
 
