@@ -33,7 +33,7 @@ OUT = ROOT / "build" / "test"
 BIN = Path(sys.executable).parent
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 JOBS = int(os.environ.get("JOBS", os.cpu_count() or 2))
-STEP_SECONDS_MAX = 2400
+STEP_SECONDS_MAX = 3000
 LOG_LINES_SHOWN = 60
 COVERAGE_DATA = OUT / "coverage.data"
 
@@ -105,17 +105,16 @@ def pytest(name: str, *arguments: str, coverage: bool = False, environment: dict
 
 
 def real_suites() -> list[Step]:
-    """The suites that start real brokers, each step with brokers of its own."""
+    """The suites that start real brokers, each step with brokers of its own; the long ones first."""
     suites = []
-    if any((ROOT / "tests/equivalence").glob("test_*.py")):
-        suites.append(pytest("equivalence", "tests/equivalence"))
-    proofs = [f"tests/real/{name}" for name in PROOFS]
-    suites.append(pytest("proofs", *proofs, environment=with_names()))
-    suites.append(pytest("pulsar", "tests/real/pulsar"))
     files = sorted(file for file in (ROOT / "tests/real").glob("test_*.py") if file.name not in PROOFS)
     for shard in range(min(REAL_SHARDS, len(files))):
         names = [str(file.relative_to(ROOT)) for file in files[shard::REAL_SHARDS]]
         suites.append(pytest(f"real-{shard + 1}", *names, environment=with_names()))
+    suites.append(pytest("pulsar", "tests/real/pulsar"))
+    proofs = [f"tests/real/{name}" for name in PROOFS]
+    suites.append(pytest("proofs", *proofs, environment=with_names()))
+    suites.append(pytest("equivalence", "tests/equivalence"))
     return suites
 
 
@@ -130,8 +129,9 @@ def steps(which: str) -> list[Step]:
     if which == "quick":
         folders = [name for name in ("tests/unit", "tests/scenarios") if any((ROOT / name).glob("test_*.py"))]
         return [CHECKS[0], pytest("unit", *folders, "--timeout=30"), *CHECKS[1:]]
-    ignored = ("--ignore=tests/real", "--ignore=tests/equivalence")
-    return [*real_suites(), pytest("tests", *ignored, coverage=True), *CHECKS]
+    elsewhere = ("tests/real", "tests/equivalence", "tests/integration")
+    others = pytest("tests", *(f"--ignore={folder}" for folder in elsewhere), coverage=True)
+    return [others, *real_suites(), pytest("integration", "tests/integration"), *CHECKS]
 
 
 _running: dict[str, subprocess.Popen[bytes]] = {}
