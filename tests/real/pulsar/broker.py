@@ -37,6 +37,7 @@ STOP_SECONDS_MAX = 20.0
 REDIRECTS_MAX = 6
 SESSION_MS = 4000
 """After so long without a broker the others take over what it had."""
+OWNER_SECONDS_MAX = 30.0
 HOST = "127.0.0.1"
 PROXY_ROLE = "gw"
 NAMESPACES = ("public/default", "pulsar/system")
@@ -207,8 +208,15 @@ class PulsarBroker:
         return self._called(method, f"/admin/v2{path}", body)
 
     def lookup(self, path: str) -> Any:
-        """Where a topic is, and in which bundle."""
-        return self._called("GET", f"/lookup/v2{path}")
+        """Where a topic is, and in which bundle. A bundle that moves is nobody's for a moment (500): asked again."""
+        deadline = time.monotonic() + OWNER_SECONDS_MAX
+        while True:
+            try:
+                return self._called("GET", f"/lookup/v2{path}")
+            except PulsarFailed:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def _called(self, method: str, path: str, body: Any = None) -> Any:
         """By this broker, or by whichever it sends the caller on to (its leader, a bundle's owner)."""

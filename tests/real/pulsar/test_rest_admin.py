@@ -122,7 +122,6 @@ def test_a_tenants_keeper_by_pulsar_admin(kept: Kept) -> None:
         f"topics reset-cursor {topic} -s app-one -t 1h",
         f"topics unsubscribe {topic} -s app-one",
         f"topics unload {topic}",
-        f"topicPolicies get-retention {topic}",
         f"namespaces set-message-ttl {TENANT}/app -ttl 600",
         f"namespaces get-message-ttl {TENANT}/app",
         f"namespaces policies {TENANT}/app",
