@@ -180,7 +180,9 @@ ALTER = ("namespace", "UpdatePolicies", "acme/new")
         ('"offload_threshold":null', [("namespace", "Offload", "acme/new")]),
         ('"offload_threshold_in_seconds":""', [("namespace", "Offload", "acme/new")]),
         ('"offload_deletion_lag_ms":0', [("namespace", "Offload", "acme/new")]),
-        ('"delayed_delivery_policies":{}', []),
+        ('"delayed_delivery_policies":{}', [ALTER, ("brokers", "SetConfiguration", "pulsar-brokers")]),
+        ('"offload_policies":{}', [("namespace", "Offload", "acme/new")]), ('"retention_policies":{}', [ALTER]),
+        ('"delayed_delivery_policies":null', []),
         (
             '"delayed_delivery_policies":{"active":true}',
             [ALTER, ("brokers", "SetConfiguration", "pulsar-brokers")],

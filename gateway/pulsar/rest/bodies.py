@@ -56,11 +56,14 @@ FIRST: Mapping[str, tuple[tuple[str, str], ...]] = {
 _UNSET = {"offload_threshold": -1, "offload_threshold_in_seconds": -1}
 _USUAL: Mapping[str, tuple[object, ...]] = {
     **dict.fromkeys(("deleted", "encryption_required", "schema_validation_enforced", "migrated"), (False,)),
+    **dict.fromkeys(("backlog_quota_map", "properties", "latency_stats_sample_rate", "publishMaxMessageRate"), ({},)),
+    **dict.fromkeys(("clusterDispatchRate", "topicDispatchRate", "clusterSubscribeRate"), ({},)),
+    **dict.fromkeys(("subscriptionDispatchRate", "replicatorDispatchRate"), ({},)),
     "subscription_auth_mode": ("None",),
     "schema_compatibility_strategy": ("UNDEFINED",),
     "schema_auto_update_compatibility_strategy": ("Full",),
 }
-"""What clients write that leave a policy as it is."""
+"""What clients write that leaves a policy as it is. Any other empty object is a policy of its defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def _usual(field: str, said: Any) -> bool:
     """Whether a namespace has it without its being said. A number left out as null is 0 for the broker."""
     if field in _UNSET:
         return type(said) is int and said == _UNSET[field]
-    return _empty(said) if field == "auth_policies" else said in (None, {}, [], "") or said in _USUAL.get(field, ())
+    return _empty(said) if field == "auth_policies" else said in (None, [], "") or said in _USUAL.get(field, ())
 
 
 def _empty(said: Any) -> bool:
