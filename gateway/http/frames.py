@@ -3,7 +3,7 @@ client that sends them.
 
 Resets are held against requests that were served (CVE-2023-44487); header blocks have an end within few CONTINUATION
 frames (CVE-2024-27316); PING, SETTINGS, PRIORITY, empty DATA and what h2 does not know have a rate (CVE-2019-9511 to
-9518). Made by server2, once per connection.
+9518); DATA frames are held against what they carry. Made by server2, once per connection.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ CONTROL_FRAMES_RATE_MAX = 50
 """PING, SETTINGS, PRIORITY, empty or unknown frames each second; an idle connection may send one second's at once."""
 WINDOW_UPDATES_FREE_MAX = 1000
 """WINDOW_UPDATE frames beyond one for each KiB that the client was sent."""
+DATA_FRAMES_FREE_MAX = 1000
+"""DATA frames, but each request's last, beyond those that their octets and the requests served allow."""
+DATA_FRAME_OCTETS = 256
+"""Of bodies, for which one DATA frame is allowed."""
+DATA_FRAMES_EACH = 8
+"""DATA frames that each request served allows: a small body comes in one, before an empty last."""
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 _END_HEADERS = 0x4
 _PADDED = 0x8
@@ -49,6 +55,8 @@ class FrameLedger:
         self._served = 0
         self._updates = 0
         self._sent = 0
+        self._data = 0
+        self._carried = 0
         self._block = 0
         self._continuations = 0
         self.partial = False
@@ -88,6 +96,15 @@ class FrameLedger:
             self._control.take(1.0, now)
             if self._control.level(now) < 0:
                 raise _flood(f"over {CONTROL_FRAMES_RATE_MAX} frames a second that carry nothing")
+        elif not flags & _END_STREAM:
+            self._data_seen(length)
+
+    def _data_seen(self, length: int) -> None:
+        self._data += 1
+        self._carried += length
+        allowed = DATA_FRAMES_FREE_MAX + self._carried // DATA_FRAME_OCTETS + self._served * DATA_FRAMES_EACH
+        if self._data > allowed:
+            raise _flood(f"{self._data} data frames for {self._carried} bytes")
 
     def _block_seen(self, flags: int) -> None:
         if self._block > BLOCK_BYTES_MAX:

@@ -2,6 +2,7 @@
 
 ``orders`` and ``public/default/orders`` are ``persistent://public/default/orders``; a partition is its topic; what the
 broker keeps for itself has no name here at all. The rules are those of the broker's TopicName and NamespaceName (4.0).
+A partition's number in other digits than ASCII's, which Java's parseInt reads, is no name.
 Names of the old form with a cluster in it (``tenant/cluster/namespace/topic``) are refused. A retry or dead-letter
 topic is a topic of its own name. Called by authorize and relay.
 """
@@ -42,7 +43,7 @@ def topic(name: str) -> str | None:
     if domain not in DOMAINS or len(parts) != 3:
         return None
     tenant, space, local = parts
-    if not (_ENTITY.fullmatch(tenant) and _ENTITY.fullmatch(space) and local):
+    if not (_ENTITY.fullmatch(tenant) and _ENTITY.fullmatch(space) and local) or _foreign_number(local):
         return None
     return f"{domain}://{tenant}/{space}/{whole(local)}"
 
@@ -53,6 +54,14 @@ def whole(local: str) -> str:
     if not partition or not number.isascii() or not number.isdigit() or str(int(number)) != number:
         return local
     return name if int(number) <= PARTITIONS_MAX and name else local
+
+
+def _foreign_number(local: str) -> bool:
+    """Whether what may be a partition's number, with a sign or without, is written in other digits than ASCII's.
+
+    The broker takes most such spellings for the partition of that number (``partition-U+FF13`` is its partition 3)."""
+    _, partition, number = local.rpartition(PARTITION)
+    return bool(partition) and not number.isascii() and number.lstrip("+-").isdecimal()
 
 
 def namespace(name: str) -> str | None:

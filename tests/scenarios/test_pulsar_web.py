@@ -10,12 +10,13 @@ from gateway.core.failed_logins import FailedLogins
 from gateway.core.identity import Certificate
 from gateway.core.session import Endpoint, KeysRefreshed, KeysWanted, Unavailable
 from gateway.http import reasons as http_reasons
+from gateway.http.frames import DATA
 from gateway.pulsar import reasons
 from gateway.pulsar.web import reasons as web_reasons
 from gateway.pulsar.web.calls import REDIRECTS_MAX
 from gateway.pulsar.web.serving import ANSWER_SECONDS_MAX, DISCARDED_BYTES_MAX, SHAPED_BYTES_MAX
-from tests.http import request
-from tests.scenarios.kafka_world import PLENTY
+from tests.http import frame, request
+from tests.scenarios.kafka_world import PLENTY, TablePolicy
 from tests.scenarios.web_world import OK, WEB1, WEB2, Table, WebWorld, answered, head, status, table
 
 __all__ = ["table"]
@@ -248,6 +249,68 @@ def test_a_body_over_its_routes_limit(chunked: bool) -> None:
     assert seen.close is not None
 
 
+@pytest.mark.parametrize("target", ["/body", "/needs"])
+def test_a_body_goes_on_by_the_rights_of_when_it_is_whole(target: str) -> None:
+    world = WebWorld()
+    data = request(target, "PUT", b"abcd", Authorization="Bearer alice")
+    assert not world.send(data[:-4]).down
+    world.policies.current = TablePolicy([], revision="r2")
+    seen = world.send(data[-4:])
+    assert not seen.up
+    assert status(seen.down) == 403
+    assert world.ended is None
+    world.allow()
+    data = request(target, "PUT", b"abcd", Authorization="Bearer alice")
+    world.send(data[:-4])
+    world.allow()
+    assert world.send(data[-4:]).up, "rights that are others, and allow it as well"
+
+
+@pytest.mark.parametrize("target", ["/body", "/needs"])
+def test_a_body_that_comes_after_the_tokens_end_is_nobodys(target: str) -> None:
+    world = WebWorld()
+    world.advance(1)
+    data = request(target, "PUT", b"abcd", Authorization="Bearer alice.5")
+    assert not world.send(data[:-4]).down
+    world.advance(6)
+    seen = world.send(data[-4:])
+    assert not seen.up
+    assert status(seen.down) == 401
+    assert seen.close is not None
+    assert seen.close.reason is reasons.SESSION_EXPIRED
+
+
+def test_a_request_is_sent_on_by_the_rights_of_then(table: Table) -> None:
+    told = answered(307, f"Location: https://{WEB1.host}:{WEB1.port}/open?authoritative=true")
+    world = WebWorld()
+    world.ask()
+    world.policies.current = TablePolicy([], revision="r2")
+    seen = world.reply(told)
+    assert not seen.up
+    assert status(seen.down) == 403
+    assert world.ended is None
+    world.allow()
+    world.ask()
+    world.allow()
+    assert world.reply(told).up.startswith(b"GET /open?authoritative=true ")
+    assert status(world.reply(OK).down) == 200
+    world.ask(token="alice.60")
+    world.advance(61)
+    seen = world.reply(told)
+    assert not seen.up
+    assert status(seen.down) == 401
+    assert seen.close is not None
+
+
+def test_a_request_is_sent_again_by_the_rights_of_then() -> None:
+    world = WebWorld()
+    world.ask()
+    world.policies.current = TablePolicy([], revision="r2")
+    seen = world.lose(reached=False)
+    assert not seen.up
+    assert status(seen.down) == 403
+
+
 def test_continue_is_told_when_the_body_is_wanted() -> None:
     world = WebWorld()
     told = {"Authorization": "Bearer alice", "Expect": "100-continue", "Content-Length": "2"}
@@ -329,6 +392,40 @@ def test_a_redirect_is_followed_to_a_broker_that_is_known() -> None:
     assert (headers[b"host"], headers[b"x-original-principal"]) == (b"broker1.internal:8443", b"alice")
     assert body == b"abc"
     assert status(world.reply(OK).down) == 200
+
+
+@pytest.mark.parametrize("framing", ["body", "no body", "half a head"])
+def test_what_stands_behind_a_redirect_is_not_the_next_brokers_answer(framing: str) -> None:
+    world = WebWorld()
+    world.ask()
+    at = f"Location: https://{WEB2.host}:{WEB2.port}/open"
+    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nforge"
+    old = {
+        "body": answered(307, at, body=forged),
+        "no body": f"HTTP/1.1 307 Words\r\n{at}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode(),
+        "half a head": answered(307, at) + forged[:20],
+    }[framing]
+    assert world.session.answer(memoryview(old)) == len(old), "nothing is left to stand before the new one's"
+    seen = world._take()
+    assert seen.up
+    assert not seen.down
+    seen = world.reply(OK)
+    assert status(seen.down) == 200
+    assert seen.down.endswith(b"[]")
+
+
+def test_what_stands_behind_an_answer_is_not_the_next_requests() -> None:
+    world = WebWorld()
+    asked = request("/open?1", Authorization="Bearer alice") + request("/open?2", Authorization="Bearer alice")
+    world.send(asked)
+    old = b"HTTP/1.1 204 Words\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nforge"
+    assert world.session.answer(memoryview(old)) == len(old)
+    seen = world._take()
+    assert status(seen.down) == 204
+    seen += world._show()
+    assert world.parted == 1
+    assert b"GET /open?2 " in seen.up
+    assert world.reply(OK).down.endswith(b"[]")
 
 
 @pytest.mark.parametrize(
@@ -504,6 +601,18 @@ def test_streams_are_served_one_after_another() -> None:
     assert (world.client.bodies[1], world.client.bodies[3]) == (b"[]", b"abc")
     assert world.client.headers[3][":status"] == "200"
     assert world.client.ended == {1, 3}
+
+
+def test_frames_of_nobody_wait_while_a_key_is_awaited() -> None:
+    world = WebWorld(alpn="h2")
+    world.stream(1, "/body", body=b"", authorization="Bearer newkey")
+    assert world.session.parked
+    assert world.session.receive(memoryview(frame(DATA, b"x", 0, 1))) == 0
+    world.tokens.keys_come = True
+    world.tell(KeysRefreshed("corp"))
+    assert not world.session.parked
+    world.client.h2.send_data(1, b"abc", end_stream=True)
+    assert head(world.carry().up)[2] == b"abc"
 
 
 def test_a_body_by_http2() -> None:

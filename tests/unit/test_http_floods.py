@@ -10,6 +10,9 @@ from gateway.http.frames import (
     CONTINUATIONS_MAX,
     CONTROL_FRAMES_RATE_MAX,
     DATA,
+    DATA_FRAME_OCTETS,
+    DATA_FRAMES_EACH,
+    DATA_FRAMES_FREE_MAX,
     FRAME_BYTES_MAX,
     HEADERS,
     PING,
@@ -156,6 +159,31 @@ def test_window_updates_are_held_against_what_was_sent() -> None:
     one = frame(WINDOW_UPDATE, b"\x00\x00\x00\x01")
     show(server, one * WINDOW_UPDATES_FREE_MAX)
     assert refused(server, one).reason is reasons.HTTP_FLOOD
+
+
+def test_data_frames_are_held_against_what_they_carry() -> None:
+    server, client = pair()
+    server.receive(memoryview(client.ask(1, method="PUT", body=b"")), 0.0)
+    show(server, frame(DATA, b"x", 0, 1) * DATA_FRAMES_FREE_MAX)
+    large = frame(DATA, bytes(DATA_FRAME_OCTETS), 0, 1)
+    show(server, large * 20)  # their octets pay for each of these, and those before for three
+    spare = (DATA_FRAMES_FREE_MAX + 20 * DATA_FRAME_OCTETS) // DATA_FRAME_OCTETS - 20
+    show(server, frame(DATA, b"x", 0, 1) * spare)
+    assert refused(server, frame(DATA, b"x", 0, 1)).reason is reasons.HTTP_FLOOD
+
+
+def test_small_bodies_of_requests_that_are_served_are_no_flood() -> None:
+    server, client = pair()
+    for number in range(DATA_FRAMES_FREE_MAX // DATA_FRAMES_EACH + 50):
+        stream = 2 * number + 1
+        asked = client.ask(stream, method="PUT", body=b"")
+        for _ in range(DATA_FRAMES_EACH):
+            client.h2.send_data(stream, b"x")
+        client.h2.end_stream(stream)
+        show(server, asked + client.out())
+        server.answer(stream, Response(200), 0)
+        server.end(stream)
+        client.take(b"".join(server.take()))
 
 
 def test_more_streams_than_are_taken() -> None:

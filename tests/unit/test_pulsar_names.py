@@ -27,7 +27,10 @@ from tests.scenarios.kafka_world import HandClock
         ("orders-partition-2147483648", "persistent://public/default/orders-partition-2147483648"),
         ("orders-partition-1-partition-2", "persistent://public/default/orders-partition-1"),
         ("-partition-1", "persistent://public/default/-partition-1"),
-        ("orders-partition-\u0661", "persistent://public/default/orders-partition-\u0661"),
+        ("orders-partition-+3", "persistent://public/default/orders-partition-+3"),
+        ("orders-partition-\u00b3", "persistent://public/default/orders-partition-\u00b3"),
+        ("orders-partition-\u4e09", "persistent://public/default/orders-partition-\u4e09"),
+        ("caf\u00e9-partition-3", "persistent://public/default/caf\u00e9"),
         ("orders-sub-DLQ", "persistent://public/default/orders-sub-DLQ"),
         ("orders-sub-RETRY", "persistent://public/default/orders-sub-RETRY"),
     ],
@@ -45,6 +48,27 @@ def test_topics(written: str, name: str) -> None:
 )  # fmt: skip
 def test_no_topics(written: str) -> None:
     assert names.topic(written) is None
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "\uff13",
+        "\u0663",
+        "\u0967",
+        "1\uff13",
+        "\uff131",
+        "\uff13\u0663",
+        "\uff10\uff13",
+        "-\uff13",
+        "+\uff13",
+        "\U0001d7f1",
+    ],
+)
+def test_a_partitions_number_in_other_digits_is_no_name(number: str) -> None:
+    """Java's parseInt reads most of them: the broker would take the partition of another topic."""
+    for name in ("payroll", "persistent://hr/x/payroll", "non-persistent://hr/x/payroll"):
+        assert names.topic(f"{name}-partition-{number}") is None
 
 
 def test_the_longest_name_is_one() -> None:

@@ -391,6 +391,14 @@ def test_a_lookup_leads_back_to_the_gateway() -> None:
     }  # fmt: skip
 
 
+def test_a_name_that_no_utf8_can_write_does_not_pass() -> None:
+    decision = RestWorld(ALL).decide("GET", "/admin/v2/tenants")
+    assert isinstance(decision, Passed)
+    assert decision.shape is not None
+    with pytest.raises(Unreadable):
+        decision.shape(200, b'["acme","\\ud800"]')
+
+
 @pytest.mark.parametrize("answer", [b"", b"{", b"[1]", b'{"a":1}', b'["x"] ["y"]', b'["x"],"y":["z"]', b"\xff"])
 def test_an_answer_that_cannot_be_read_does_not_pass(answer: bytes) -> None:
     decision = RestWorld(ALL).decide("GET", "/admin/v2/persistent/acme/app")

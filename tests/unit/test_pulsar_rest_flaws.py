@@ -100,3 +100,124 @@ def test_no_common_verb_reaches_code_clusters_or_other_peoples_grants() -> None:
             if need.kind in ("brokers", "cluster") and (need.kind, need.operation) in by_verbs:
                 assert row.method == "GET"
                 assert need.operation == "Describe"
+
+
+SHADOW = b'"PULSAR.SHADOW_SOURCE":"persistent://hr/x/payroll"'
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("", b"{%s}" % SHADOW), ("", b"{%s}" % SHADOW.lower()), ("/properties", b"{%s}" % SHADOW),
+        ("/partitions", b'{"partitions":1,"properties":{%s}}' % SHADOW), ("/partitions", b"{%s}" % SHADOW),
+        ("", b'{"a":"x","PULSAR\\u002eSHADOW_SOURCE":"y"}'), ("/properties", b'{"pulsar.topic.epoch":"1"}'),
+        ("", b'{"a":"1","a":"2"}'), ("/partitions", b'{"partitions":1,"properties":{},"properties":{%s}}' % SHADOW),
+        ("/partitions", b'"1"'), ("/partitions", b"1.5"), ("", b"[]"), ("", b'{"a":{"b":"c"}}'), ("", b"{"),
+        ("/properties", b'{"migrated":"true"}'), ("/properties", b"[{%s}]" % SHADOW),
+    ],
+)  # fmt: skip
+def test_no_topic_is_made_a_shadow_of_another_by_its_properties(path: str, body: bytes) -> None:
+    """Its reader would read the other topic's messages."""
+    for domain in ("persistent", "non-persistent"):
+        answer = RestWorld(ALL).decide("PUT", f"/admin/v2/{domain}/acme/app/mine{path}", body)
+        assert isinstance(answer, Refused)
+        assert answer.status == 412
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "written"),
+    [
+        ("", b"", b""), ("", b"null", b"null"), ("", b'{ "a": "b" }', b'{"a":"b"}'), ("/partitions", b" 3", b"3"),
+        ("/partitions", b'{"partitions":3,"deleted":false,"properties":{"a":"b"}}', None),
+        ("/partitions", b'{"partitions":3,"deleted":false,"properties":null}', None), ("/properties", b"{}", b"{}"),
+    ],
+)  # fmt: skip
+def test_other_properties_pass_written_anew(path: str, body: bytes, written: bytes | None) -> None:
+    answer = RestWorld(ALL).decide("PUT", f"/admin/v2/persistent/acme/app/mine{path}", body)
+    assert isinstance(answer, Passed)
+    assert answer.body == (body if written is None else written)
+
+
+def test_a_shadow_stays_one() -> None:
+    world = RestWorld(ALL)
+    assert isinstance(world.decide("DELETE", f"{ORDERS}/properties?key=mine"), Passed)
+    assert isinstance(world.decide("DELETE", f"{ORDERS}/properties?key=PULSAR.SHADOW_SOURCE"), Refused)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "lacking"),
+    [
+        ("PUT", f"{ORDERS}/subscription/s?replicated=", ("topic", "Replicate", "persistent://acme/app/orders")),
+        ("GET", f"{ORDERS}/internalStats?metadata=", ("brokers", "GetBookies", "pulsar-brokers")),
+        ("GET", "/admin/v3/transactions/transactionBufferInternalStats/acme/app/orders?metadata=", None),
+        ("GET", "/admin/v3/transactions/pendingAckInternalStats/acme/app/orders/s?metadata=", None),
+    ],
+)  # fmt: skip
+def test_parameters_that_ask_for_more(method: str, path: str, lacking: tuple[str, str, str] | None) -> None:
+    lacking = lacking or ("brokers", "GetBookies", "pulsar-brokers")
+    plain = RestWorld(ALL).decide(method, f"{path}false")
+    assert isinstance(plain, Passed)
+    assert lacking not in plain.checks
+    assert isinstance(RestWorld(plain.checks).decide(method, f"{path}false"), Passed)
+    assert isinstance(RestWorld(plain.checks).decide(method, f"{path}true"), Refused)
+    assert isinstance(RestWorld([*plain.checks, lacking]).decide(method, f"{path}true"), Passed)
+
+
+def test_an_anti_affinity_group_needs_its_tenant_named() -> None:
+    path = "/admin/v2/namespaces/c1/antiAffinity/g"
+    assert isinstance(RestWorld(ALL).decide("GET", path), Refused)
+    assert isinstance(RestWorld(ALL).decide("GET", f"{path}?tenant=acme"), Passed)
+
+
+CREATE = ("namespace", "Create", "acme/new")
+ALTER = ("namespace", "UpdatePolicies", "acme/new")
+
+
+@pytest.mark.parametrize(
+    ("said", "needs"),
+    [
+        ('"offload_threshold":0', [("namespace", "Offload", "acme/new")]),
+        ('"offload_threshold":null', [("namespace", "Offload", "acme/new")]),
+        ('"offload_threshold_in_seconds":""', [("namespace", "Offload", "acme/new")]),
+        ('"offload_deletion_lag_ms":0', [("namespace", "Offload", "acme/new")]),
+        ('"delayed_delivery_policies":{}', []),
+        (
+            '"delayed_delivery_policies":{"active":true}',
+            [ALTER, ("brokers", "SetConfiguration", "pulsar-brokers")],
+        ),
+        ('"resource_group_name":"other"', [ALTER]), ('"properties":{"a":"b"}', [ALTER]),
+        ('"deduplicationEnabled":false', [ALTER]), ('"max_producers_per_topic":0', [ALTER]),
+        ('"persistence":{"bookkeeperEnsemble":0}', [ALTER]), ('"schema_compatibility_strategy":"FULL"', [ALTER]),
+        (
+            '"migrated":true',
+            [("namespace", "Replicate", "acme/new"), ("brokers", "SetConfiguration", "pulsar-brokers")],
+        ),
+        ('"antiAffinityGroup":"g"', [("namespace", "ManageBundles", "acme/new")]),
+    ],
+)  # fmt: skip
+def test_each_first_policy_of_a_namespace_needs_what_it_needs_later(
+    said: str, needs: list[tuple[str, str, str]]
+) -> None:
+    path, body = "/admin/v2/namespaces/acme/new", f"{{{said}}}".encode()
+    assert isinstance(RestWorld([CREATE, *needs]).decide("PUT", path, body), Passed)
+    for missing in needs:
+        world = RestWorld({CREATE, *needs} - {missing})
+        assert isinstance(world.decide("PUT", path, body), Refused)
+
+
+USUAL = (
+    b'{"auth_policies":{"namespace_auth":{},"destination_auth":{},"subscription_auth_roles":{}},'
+    b'"replication_clusters":[],"allowed_clusters":[],"bundles":{"numBundles":16},"backlog_quota_map":{},'
+    b'"clusterDispatchRate":{},"latency_stats_sample_rate":{},"deleted":false,"encryption_required":false,'
+    b'"subscription_auth_mode":"None","offload_threshold":-1,"offload_threshold_in_seconds":-1,"persistence":null,'
+    b'"schema_compatibility_strategy":"UNDEFINED","schema_validation_enforced":false,'
+    b'"subscription_types_enabled":[],"properties":{},"migrated":false}'
+)
+"""As Pulsar's Java client writes them."""
+
+
+def test_a_namespace_as_clients_make_it_needs_create_alone_and_brings_nothing_unknown() -> None:
+    path = "/admin/v2/namespaces/acme/new"
+    assert isinstance(RestWorld([CREATE]).decide("PUT", path, USUAL), Passed)
+    for unknown in (b'{"unknown":1}', b'{"unknown":null}', b'{"Offload_Threshold":-1}'):
+        assert isinstance(RestWorld(ALL).decide("PUT", path, unknown), Refused)

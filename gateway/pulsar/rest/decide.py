@@ -17,7 +17,7 @@ from gateway.pulsar.authorize import BROKERS_OWN
 from gateway.pulsar.handles import Access
 from gateway.pulsar.rest import bodies, named
 from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, said
-from gateway.pulsar.rest.routes import Reads, Row, bound
+from gateway.pulsar.rest.routes import Need, Reads, Row, bound
 from gateway.pulsar.rest.shapes import shape
 from gateway.pulsar.rest.table import ROUTES
 from gateway.pulsar.rest.target import Target, read, write
@@ -27,6 +27,8 @@ CLOSED = "closed"
 """Why of a denial: no role can be given that route."""
 _OWN_TENANT = "pulsar"
 _CREATING = "checkAllowAutoCreation"
+_BY_PARAMETER = {"replicated": Need("topic", "Replicate"), "metadata": Need("brokers", "GetBookies")}
+"""What a parameter that is true needs besides: a subscription is copied to other clusters; bookies' addresses show."""
 _CREATORS = ("Produce", "Consume", "Create")
 """Who may look a topic's partitions up makes none by that, unless it may do one of these (traffic, likewise)."""
 
@@ -91,7 +93,8 @@ def _decided(row: Row, asked: Target, view: View, authority: str, body: bytes | 
 def _accesses(row: Row, values: Mapping[str, str], query: Mapping[str, str]) -> tuple[Access, ...] | None:
     needs = row.needs if query.get("force") != "true" else (*row.needs, *row.forced)
     found = []
-    for need in needs:
+    more = (need for name, need in _BY_PARAMETER.items() if query.get(name) == "true")
+    for need in (*needs, *more):
         name = named.resource(need, row.template, {**query, **values})
         if name is None:
             return None

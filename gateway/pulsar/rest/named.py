@@ -22,6 +22,8 @@ _INDEX = re.compile(r"\d{1,10}", re.ASCII)
 _BUNDLE = re.compile(r"0x[0-9a-fA-F]{8}_0x[0-9a-fA-F]{8}|LARGEST|HOT")
 _BOOLEAN = re.compile(r"true|false")
 _TEXT = re.compile(rf".{{1,{TEXT_CHARS_MAX}}}")
+_PROPERTY = re.compile(rf"(?!(?i:pulsar\.)).{{1,{TEXT_CHARS_MAX}}}")
+"""A topic's own; those that begin so make it a shadow, or are counted by brokers."""
 _WORD = re.compile(r"[A-Za-z_]{1,60}")
 
 PATH: Mapping[str, re.Pattern[str]] = {
@@ -55,7 +57,8 @@ QUERY: Mapping[str, re.Pattern[str]] = {
     **dict.fromkeys(("backlogQuotaType", "mode", "initialPosition", "splitAlgorithmName", "topicVersion"), _WORD),
     "bundle": _BUNDLE,
     "tenant": _ENTITY,
-    **dict.fromkeys(("listenerName", "key", "group", "destinationBroker", "brokerId", "workerId", "topics"), _TEXT),
+    "key": _PROPERTY,
+    **dict.fromkeys(("listenerName", "group", "destinationBroker", "brokerId", "workerId", "topics"), _TEXT),
 }
 
 
@@ -100,7 +103,7 @@ _NAMED: Mapping[str, Callable[[str, Mapping[str, str]], str | None]] = {
     "topic": topic,
     "subscription": _subscription,
     "namespace": _namespace,
-    "tenant": lambda _, values: values["tenant"],
+    "tenant": lambda _, values: values.get("tenant"),
     "cluster": lambda _, values: values["cluster"],
     "brokers": lambda _, values: BROKERS,
     "worker": lambda _, values: WORKER,

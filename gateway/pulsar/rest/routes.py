@@ -43,6 +43,8 @@ class Reads(Enum):
     """A namespace's first policies: grants in it are asked for."""
     MESSAGES = auto()
     """Messages to be produced."""
+    PROPERTIES = auto()
+    """A topic's properties, or how many partitions it has and these: none that brokers keep for themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,12 @@ def topics() -> Iterator[Row]:
 
 def _life(topic: str) -> Iterator[Row]:
     own = "authoritative"
-    yield row("PUT", topic, "topic.Create", own, body=BODY_BYTES_MAX)
+    yield row("PUT", topic, "topic.Create", own, body=BODY_BYTES_MAX, reads=Reads.PROPERTIES)
     yield row("DELETE", topic, "topic.Delete", f"force {own} deleteSchema")
     parts = f"{topic}/partitions"
     yield row("GET", parts, "topic.Lookup", f"{own} checkAllowAutoCreation")
-    yield row("PUT", parts, "topic.Create", "createLocalTopicOnly", body=BODY_BYTES_MAX)
+    local = "createLocalTopicOnly"
+    yield row("PUT", parts, "topic.Create", local, body=BODY_BYTES_MAX, reads=Reads.PROPERTIES)
     yield row("POST", parts, "topic.UpdatePartitions", f"updateLocalTopicOnly {own} force", body=BODY_BYTES_MAX)
     yield row("DELETE", parts, "topic.Delete", f"force {own} deleteSchema")
     yield row("POST", f"{topic}/createMissedPartitions", "topic.UpdatePartitions", denied=UNAUTHORIZED)
@@ -121,8 +122,10 @@ def _settings(topic: str) -> Iterator[Row]:
     strategy = f"{topic}/schemaCompatibilityStrategy"
     yield from setting(strategy, _GET, _SET, "applied authoritative", methods="GET PUT DELETE")
     yield from setting(f"{topic}/schemaValidationEnforced", _GET, _SET, "applied authoritative", methods="GET POST")
-    yield from setting(f"{topic}/properties", _GET, _SET, "authoritative", methods="GET PUT", denied=UNAUTHORIZED)
-    yield row("DELETE", f"{topic}/properties", _SET, "key authoritative", denied=UNAUTHORIZED)
+    own, said = f"{topic}/properties", BODY_BYTES_MAX
+    yield row("GET", own, _GET, "authoritative", denied=UNAUTHORIZED)
+    yield row("PUT", own, _SET, "authoritative", body=said, reads=Reads.PROPERTIES, denied=UNAUTHORIZED)
+    yield row("DELETE", own, _SET, "key authoritative", denied=UNAUTHORIZED)
     yield from setting(f"{topic}/{{subName}}/dispatchRate", _GET, f"{_SET} subscription.Update", _APPLIED)
     yield row("DELETE", f"{topic}/policies", f"{_SET} topic.Replicate topic.Offload", "authoritative")
     yield from setting(f"{topic}/offloadPolicies", "topic.Offload", "topic.Offload", _APPLIED, denied=FORBIDDEN)

@@ -46,7 +46,11 @@ def shape(answer: Answer, view: View, values: Mapping[str, str], authority: str)
 def _shaped(change: Callable[[Any], Any], status: int, body: bytes) -> bytes:
     if status != OK:
         return body
-    return json.dumps(change(read(body)), separators=(",", ":"), ensure_ascii=False).encode()
+    written = json.dumps(change(read(body)), separators=(",", ":"), ensure_ascii=False)
+    try:
+        return written.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can name and UTF-8 cannot write
+        raise Unreadable("text that is no Unicode") from None
 
 
 def read(text: bytes) -> Any:

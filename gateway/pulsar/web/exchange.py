@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from gateway.core.rights import Rights
 from gateway.core.session import Endpoint
 from gateway.http.client1 import Http1Call
 from gateway.http.messages import Request
@@ -45,6 +46,10 @@ class Exchange:
     """Decided already; it is answered when the body is out of the way."""
     needs: bool = False
     """The decision waits for the body."""
+    by_body: bool = False
+    """It was made by the body too."""
+    rights: Rights | None = None
+    """By which it was decided."""
     passed: Passed | None = None
     target: bytes = b""
     at: Endpoint | None = None

@@ -2,20 +2,24 @@
 
 One at a time. A broker's connection is kept for the next request if it may be; it is let go, with whatever would still
 come by it, as soon as anything about it is odd. A request that no broker has seen yet is sent to the next address; one
-that a kept connection lost is sent again if it only reads. The client's answer begins when the broker's head has come.
+that a kept connection lost is sent again if it only reads. Whenever it is sent, rights that are others than those by
+which it was decided decide it anew. The client's answer begins when the broker's head has come.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.core.limits import Account
 from gateway.core.reasons import Reason
+from gateway.core.rights import Rights
 from gateway.core.session import Close, Effects, Endpoint
 from gateway.http.client1 import Answered, BadAnswer, Body, Ended
 from gateway.http.messages import Response, Server
 from gateway.pulsar import reasons as pulsar_reasons
 from gateway.pulsar import rest
 from gateway.pulsar.context import ListenerContext
-from gateway.pulsar.rest.results import Needs, Passed, Refused, Unreadable
+from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, Unreadable
 from gateway.pulsar.view import View
 from gateway.pulsar.web import answers, calls, meters, reasons
 from gateway.pulsar.web.exchange import Exchange, Stage
@@ -39,7 +43,15 @@ _SAFE = frozenset({"GET", "HEAD"})
 class Serving:
     """One connection's. `done`: the request at work is over; `close`: so is the connection."""
 
-    def __init__(self, context: ListenerContext, server: Server, effects: Effects) -> None:
+    def __init__(
+        self,
+        context: ListenerContext,
+        server: Server,
+        effects: Effects,
+        rights_now: Callable[[float], Rights | None],
+    ) -> None:
+        """rights_now: the principal's, which the view has as well; None: what was proven of it has ended."""
+        self._rights_now = rights_now
         self._context = context
         self._server = server
         self._effects = effects
@@ -97,19 +109,24 @@ class Serving:
 
     # ---- deciding -----------------------------------------------------------------------------------------------
 
-    def _decide(self, exchange: Exchange, now: float, body: bytes | None = None) -> None:
+    def _decision(self, exchange: Exchange) -> Decision:
+        """By the rights that the view has."""
         assert self.view is not None
-        request = exchange.request
+        request, body = exchange.request, bytes(exchange.body) if exchange.by_body else None
         authority = calls.binary_authority(request.authority, self._context.binary_port)
         found = rest.decide(request.method, request.target, self.view, authority=authority, body=body)
-        exchange.route = found.route
+        exchange.route, exchange.rights = found.route, self.view.rights
+        return found
+
+    def _decide(self, exchange: Exchange, now: float) -> None:
+        found = self._decision(exchange)
         if isinstance(found, Refused):
             self.refuse(exchange, found.status, found.body)
             return
         exchange.needs = isinstance(found, Needs)
         if isinstance(found, Passed):
             exchange.passed, exchange.target = found, found.target
-            if body is not None:
+            if exchange.by_body:
                 self._send(exchange, now)
                 return
         self._want_body(exchange, min(found.body_max, BODY_BYTES_MAX))
@@ -139,10 +156,32 @@ class Serving:
         if exchange.body:
             self._account.produce(len(exchange.body), now)
         if exchange.needs:
-            exchange.needs = False
-            self._decide(exchange, now, bytes(exchange.body))
+            exchange.needs, exchange.by_body = False, True
+            if self._proven(exchange, now) is not None:
+                self._decide(exchange, now)
         else:
             self._send(exchange, now)
+
+    def _proven(self, exchange: Exchange, now: float) -> Rights | None:
+        """The rights of now, which the view has from here on. None: there are none any more, and that is answered."""
+        rights = self._rights_now(now)
+        if rights is None:
+            self.reply(exchange, 401, Close(pulsar_reasons.SESSION_EXPIRED))
+        return rights
+
+    def _allowed_now(self, exchange: Exchange, now: float) -> bool:
+        """Whether it may be sent by the rights of now; decided anew if they are others. If not, that is answered."""
+        rights = self._proven(exchange, now)
+        if rights is None or rights is exchange.rights:
+            return rights is not None
+        found = self._decision(exchange)
+        if isinstance(found, Passed):
+            exchange.passed = found
+            return True
+        # (no row of the table needs a body by one policy and none by another: that would be denied)
+        status, body = (found.status, found.body) if isinstance(found, Refused) else (403, None)
+        self.refuse(exchange, status, body)
+        return False
 
     # ---- answers of the gateway's own ---------------------------------------------------------------------------
 
@@ -203,6 +242,8 @@ class Serving:
 
     def _send(self, exchange: Exchange, now: float) -> None:
         """To the broker it was sent on to, or the one that is connected, or any."""
+        if not self._allowed_now(exchange, now):
+            return
         assert exchange.passed is not None
         assert self.view is not None
         wanted = exchange.at or (self.at if self._open and self._kept else None) or self._web.any()
@@ -255,6 +296,9 @@ class Serving:
             position += taken
             if not taken:
                 break
+        if self.done and position < len(data):
+            self._part()  # more than was asked for: the next request's answer would begin with it
+            return len(data)
         return position
 
     def _take(self, exchange: Exchange | None, data: memoryview, now: float) -> int:
@@ -280,7 +324,9 @@ class Serving:
             return len(data)
         if not taken and exchange.stage is Stage.ASKED:
             self.wanted = len(data) + 1
-        return taken if self._open else len(data)
+        if exchange.call is not call or not self._open:
+            return len(data)  # the rest is that broker's: nothing of it may stand before another's answer
+        return taken
 
     def _room(self, exchange: Exchange) -> int:
         """How much of the answer's body is taken now."""

@@ -53,7 +53,7 @@ class WebSession:
         self._log = _log(context, peer)
         self._login = WebLogin(context, peer)
         self._queue: deque[Exchange] = deque()
-        self._serving = Serving(context, self._server, self.effects)
+        self._serving = Serving(context, self._server, self.effects, self._rights_now)
         self._current: Exchange | None = None
         self._asking = False
         """A key is awaited."""
@@ -177,10 +177,10 @@ class WebSession:
         """Nothing more is taken from the client now."""
         if self._refusal is not None or not self._server.taking:
             return True
+        if self._server.multiplexed:
+            return self._asking and self._identity is None  # nobody is there yet whom frames could be charged to
         current = self._current
-        if self._server.multiplexed or current is None:
-            return False
-        return self._asking or current.stage is not Stage.BODY
+        return current is not None and (self._asking or current.stage is not Stage.BODY)
 
     # ---- one request after another ------------------------------------------------------------------------------
 
@@ -271,19 +271,32 @@ class WebSession:
         known = self._identity
         if known is not None and known.principal != identity.principal:
             return Failed(421, Close(reasons.PRINCIPAL_CHANGED, str(identity.principal)))
-        policy, rights = context.policies.current, self._rights
-        if known is not identity or rights is None or policy is not self._policy or wall >= rights.valid_until:
-            self._policy = policy
-            rights = self._rights = policy.rights(identity, context.backend.name, wall)
-            refused = self._count(identity, rights, now)
-            if refused is not None:
-                return refused
+        refused = self._renew(identity, now, wall)
+        if refused is not None:
+            return refused
         if known is not identity:
             self._identity, self._mechanism = identity, proven.mechanism
             self._ends_at = NEVER
             software = self._software(self._current) if self._current is not None else ""
             self._log.authenticated(identity, proven.mechanism, software, known is not None)
         return None
+
+    def _renew(self, identity: Identity, now: float, wall: float) -> Failed | None:
+        """Its rights, if those that are known are not its own of this moment."""
+        policy, rights = self._context.policies.current, self._rights
+        current = rights is not None and policy is self._policy and wall < rights.valid_until
+        if current and self._identity is identity:
+            return None
+        self._policy = policy
+        rights = self._rights = policy.rights(identity, self._context.backend.name, wall)
+        return self._count(identity, rights, now)
+
+    def _rights_now(self, now: float) -> Rights | None:
+        """Those by which a request may go to a broker; None: what was proven about the client has ended."""
+        if self._identity is None or self._ended:
+            return None
+        refused = self._renew(self._identity, now, self._clock.wall())
+        return self._rights if refused is None else None
 
     def _count(self, identity: Identity, rights: Rights, now: float) -> Failed | None:
         """The connection counts for its principal from its first request on."""

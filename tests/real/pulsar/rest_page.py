@@ -80,8 +80,10 @@ whom the gateway denies though the broker would not have, and why. `{domain}` is
   without addresses and secrets. An answer that cannot be read does not pass.
 - A lookup answers with the gateway's own address.
 - With `force=true`, a tenant or namespace needs ForceDelete besides: it takes the topics along, whatever rules say.
-- Grants on several topics ask for SetPermissions on each; a new namespace that brings grants, other clusters or storage
-  asks for what these need.
+- Grants on several topics ask for SetPermissions on each; a new namespace that brings policies asks for what each of
+  them needs later (also `offload_threshold: 0`, which some clients write), and may bring no unknown ones.
+- A topic's properties may not be those that brokers keep for themselves (`PULSAR....`): they make it another's shadow.
+- `replicated=true` asks for topic.Replicate besides, `metadata=true` for brokers.GetBookies.
 
 ## Closed to everybody
 
