@@ -24,7 +24,7 @@ from gateway.edge import reasons
 from gateway.edge.engine import HandshakeFailed, ServerTls
 from gateway.edge.proxied import HeaderGate
 from gateway.edge.sniff import PEEK, not_tls
-from gateway.edge.streams import StreamEnded, StreamLost, abort
+from gateway.edge.streams import StreamBarren, StreamEnded, StreamLost, abort
 from gateway.edge.turns import HandshakeTurns
 from gateway.edge.waits import Waits
 from gateway.wire.proxy_protocol import Header
@@ -222,7 +222,8 @@ class Arrival:
             self._fall_silent(reasons.CLIENT_DISCONNECTED, "")
             return
         except StreamLost as lost:
-            self._fall_silent(reasons.CLIENT_LOST, str(lost), goodbye=False)
+            barren = isinstance(lost, StreamBarren)
+            self._fall_silent(reasons.NO_CONTENT if barren else reasons.CLIENT_LOST, str(lost), goodbye=barren)
             return
         if octets:
             self._arrive(tls, None, octets)

@@ -24,10 +24,10 @@ from cryptography.hazmat.bindings._rust import _openssl
 from OpenSSL import SSL
 
 from gateway.core.session import Part
-from gateway.edge.streams import RECORD, StreamCut, StreamEnded, StreamLost
+from gateway.edge.streams import RECORD, StreamBarren, StreamCut, StreamEnded, StreamLost
 from gateway.edge.tls import error_words
 
-FORM = 5
+FORM = 6
 """Counts the changes after which a compiled form that was built before may not be used any more (edge.shortcut's as
 well)."""
 CIPHERTEXT = 128 * 1024
@@ -38,6 +38,13 @@ WRITE_MAX = 256 * 1024
 """Octets taken in one call, so that one large answer does not hold up the loop."""
 UNSENT_MAX = 256 * 1024
 """Sealed octets that nobody takes while only reading goes on (answers to key updates): beyond it the stream is lost."""
+ASIDES_MAX = 32
+"""Records without content (key updates; one that asks for an answer counts twice) that are taken of one client
+until it has sent `ASIDES_PER` octets of content: then as many again. Each costs some 25 µs, and no limit above sees it.
+"""
+ASIDES_PER = 1024 * 1024
+FRUITLESS_MAX = 3 * RECORD
+"""Octets of ciphertext received in a row of which no content came. A record of the largest size needs a third."""
 SMALL = 4096
 """Connections that have sealed more than this at once hold memory for it."""
 GROWN_MAX = 64
@@ -60,6 +67,8 @@ DONE, TO_READ, TO_WRITE = range(3)
 _WANT_READ, _ZERO_RETURN = 2, 6
 _WANTS = frozenset({2, 3})
 _RETRY = -1
+_AUTO_RETRY = 4
+"""SSL_MODE_AUTO_RETRY: SSL_read goes on behind a record without content, as long as there are any."""
 
 _cipher = bytearray(CIPHERTEXT)
 _cipher_view = memoryview(_cipher)
@@ -159,7 +168,10 @@ class TlsChannel:
         self._ssl, self._into, self._out = tls._ssl, tls._into_ssl, tls._from_ssl
         tls._into_ssl = tls._from_ssl = None  # they are replaced below; pyOpenSSL must not use them again
         self._sock: socket.socket | None = sock
+        one_by_one(self._ssl)
         self.unsent = 0
+        self._asides = self._opened = self._fruitless = 0
+        """Records without content, octets of content meanwhile, octets of ciphertext since the last content."""
         self._held = False
         """OpenSSL may hold octets that no event announces."""
         self._end: StreamEnded | StreamLost | None = None
@@ -254,10 +266,12 @@ class TlsChannel:
                 if octets <= 0:
                     break
                 last = octets < asked  # the socket has no more: to ask it again would be for nothing
+                self._fruitless += octets
             clear_errors()
             got = _lib.SSL_read(self._ssl, at + filled, size - filled)
             if got > 0:
                 filled += got
+                self._fruitless = 0
                 self._held = filled == size or _lib.BIO_get_mem_data(self._into, _where) > 0
             else:
                 self._held = False
@@ -266,11 +280,25 @@ class TlsChannel:
                     self._end = StreamEnded()
                 elif code != _WANT_READ:
                     self._end = end_of(self._tls, got)
+                else:
+                    self._without_content()
+        self._opened += filled
         if self._held or self._end is not None:
             self._settle()
         if _lib.BIO_get_mem_data(self._out, _where) > 0:
             self._answer()
         return filled
+
+    def _without_content(self) -> None:
+        """SSL_read gave nothing: of what was received something is left only behind a whole record without content
+        (`one_by_one`); of a record that is not complete nothing is."""
+        if _lib.BIO_get_mem_data(self._into, _where) > 0:
+            self._held = True
+            if self._opened >= ASIDES_PER:
+                self._asides = self._opened = 0
+            self._asides += 1
+        if self._asides > ASIDES_MAX or self._fruitless > FRUITLESS_MAX:
+            self._end = StreamBarren("records without content")
 
     def _answer(self) -> None:
         """OpenSSL itself has something to say, to a key update or a forbidden renegotiation."""
@@ -383,6 +411,11 @@ def keep_memory_of(channel: _Grown) -> None:
 def forget_memory_of(channel: _Grown) -> None:
     """It is closed."""
     _grown.remove(channel)
+
+
+def one_by_one(ssl: object) -> None:
+    """Have SSL_read stop behind each record without content, so that they can be counted."""
+    _lib.SSL_clear_mode(ssl, _AUTO_RETRY)
 
 
 def end_of(tls: SSL.Connection, result: int) -> StreamEnded | StreamLost:

@@ -17,9 +17,9 @@ from OpenSSL import SSL
 
 from gateway.edge import channels
 from gateway.edge.streams import RECORD as _RECORD
-from gateway.edge.streams import StreamCut, StreamEnded, StreamLost
+from gateway.edge.streams import StreamBarren, StreamCut, StreamEnded, StreamLost
 
-FORM = 5
+FORM = 6
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *data, size_t size, int flags)
@@ -42,6 +42,9 @@ cdef Py_ssize_t SEAL = channels.SEAL
 cdef Py_ssize_t WRITE_MAX = channels.WRITE_MAX
 cdef Py_ssize_t UNSENT_MAX = channels.UNSENT_MAX
 cdef Py_ssize_t SMALL = channels.SMALL
+cdef Py_ssize_t ASIDES_MAX = channels.ASIDES_MAX
+cdef Py_ssize_t ASIDES_PER = channels.ASIDES_PER
+cdef Py_ssize_t FRUITLESS_MAX = channels.FRUITLESS_MAX
 
 cdef char cipher[CIPHERTEXT_MAX]
 cdef char sent[SENT_MAX]
@@ -216,6 +219,9 @@ cdef class TlsChannel(Channel):
     cdef Bio out
     cdef bint inside
     """`_held` of the interpreted form."""
+    cdef Py_ssize_t asides
+    cdef Py_ssize_t opened
+    cdef Py_ssize_t fruitless
     cdef object end
     cdef object broken
     cdef bint grown
@@ -230,6 +236,7 @@ cdef class TlsChannel(Channel):
         self.out = <Bio> <uintptr_t> int(ffi.cast("uintptr_t", tls._from_ssl))
         tls._into_ssl = tls._from_ssl = None
         self.fd = sock.fileno()
+        channels.one_by_one(self.owner)
 
     # ---- the handshake ----------------------------------------------------------------------------------------
 
@@ -306,10 +313,12 @@ cdef class TlsChannel(Channel):
                 if octets <= 0:
                     break
                 last = octets < asked
+                self.fruitless += octets
             _clear_errors()
             got = SSL_read(self.ssl, room + filled, <int> min(size - filled, 1 << 30))
             if got > 0:
                 filled += got
+                self.fruitless = 0
                 self.inside = filled == size or BIO_get_mem_data(self.into, &where) > 0
             else:
                 self.inside = False
@@ -318,6 +327,9 @@ cdef class TlsChannel(Channel):
                     self.end = StreamEnded()
                 elif code != WANT_READ:
                     self.end = channels.end_of(self.tls, got)
+                else:
+                    self._without_content()
+        self.opened += filled
         if self.inside or self.end is not None:
             self._settle()
         if BIO_get_mem_data(self.out, &where) > 0:
@@ -325,6 +337,17 @@ cdef class TlsChannel(Channel):
         if not filled and self.end is not None:
             raise channels.again(self.end)
         return filled
+
+    cdef int _without_content(self) except -1:
+        cdef char *where = NULL
+        if BIO_get_mem_data(self.into, &where) > 0:
+            self.inside = True
+            if self.opened >= ASIDES_PER:
+                self.asides = self.opened = 0
+            self.asides += 1
+        if self.asides > ASIDES_MAX or self.fruitless > FRUITLESS_MAX:
+            self.end = StreamBarren("records without content")
+        return 0
 
     cdef int _answer(self) except -1:
         if not self._flush() and self.unsent > UNSENT_MAX and self.end is None:

@@ -12,7 +12,7 @@ call below it is taken from the binding that pyOpenSSL itself uses, as in edge.e
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -56,6 +56,30 @@ class Chooser:
         return next((number for number, names in enumerate(self.names) if name and covered(names, name)), 0)
 
 
+def none_of_old(context: SSL.Context) -> None:
+    """Have handshakes of `context` that come to TLS 1.2 give no ticket (edge.tickets says why). By the callback for
+    server names, which OpenSSL calls for each client once the version is agreed, with a name or without, and after
+    which it looks whether tickets are still wanted."""
+
+    def called(ssl: object, alert: object, argument: object) -> int:
+        del alert, argument
+        _keep_ticket_back(ssl)
+        return 0
+
+    _call_back(context, called)
+
+
+def _keep_ticket_back(ssl: object) -> None:
+    if _lib.SSL_version(ssl) == SSL.TLS1_2_VERSION:
+        _lib.SSL_set_options(ssl, SSL.OP_NO_TICKET)
+
+
+def _call_back(context: SSL.Context, called: Callable[[object, object, object], int]) -> None:
+    callback = _ffi.callback("int (*)(SSL *, int *, void *)", called, error=_FATAL)
+    context._tlsext_servername_callback = callback  # keeps it alive as long as the context, as pyOpenSSL does
+    _lib.SSL_CTX_set_tlsext_servername_callback(context._context, callback)
+
+
 def choose_by_name(context: SSL.Context, chooser: Chooser) -> None:
     """Have each handshake of `context`, which is the chooser's first, choose by the name that the client gives."""
     others = dict(enumerate(chooser.contexts[1:], 1))  # not the first: a context that held itself would never be freed
@@ -63,6 +87,7 @@ def choose_by_name(context: SSL.Context, chooser: Chooser) -> None:
     def called(ssl: object, alert: object, argument: object) -> int:
         del alert, argument
         try:
+            _keep_ticket_back(ssl)
             connection = _connections[ssl]
             name = server_name(connection)
             number = chooser.choose(name)
@@ -76,9 +101,7 @@ def choose_by_name(context: SSL.Context, chooser: Chooser) -> None:
         return 0
 
     chooser.contexts = ()
-    callback = _ffi.callback("int (*)(SSL *, int *, void *)", called)
-    context._tlsext_servername_callback = callback  # keeps it alive as long as the context, as pyOpenSSL does
-    _lib.SSL_CTX_set_tlsext_servername_callback(context._context, callback)
+    _call_back(context, called)
 
 
 def server_name(connection: SSL.Connection) -> str:

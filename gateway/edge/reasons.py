@@ -215,6 +215,12 @@ CLIENT_LOST = reason(
     client_sees="Whatever broke it; clients try again.",
     remedy="Look at the client's end and at the network between, if it happens often.",
 )
+NO_CONTENT = reason(
+    "tls-records-without-content",
+    cause="The client sent TLS records without content (key updates), one after the other.",
+    client_sees=_ENDED,
+    remedy="No client library does so: an attack, or a fuzzer. Look at the address.",
+)
 FRAME_TIMEOUT = reason(
     "frame-timeout",
     cause="A request was not complete within limits.frame_timeout of its first byte.",

@@ -6,7 +6,7 @@ from gateway.edge.channels_compiled cimport Channel
 
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 5
+FORM = 6
 
 
 cdef class Shortcut:

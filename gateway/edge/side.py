@@ -15,7 +15,7 @@ from gateway.core.session import Part, Session
 from gateway.edge import reasons
 from gateway.edge.buffers import Inbox, Outbox
 from gateway.edge.process import Process
-from gateway.edge.streams import Stream, StreamCut, StreamEnded, StreamLost
+from gateway.edge.streams import Stream, StreamBarren, StreamCut, StreamEnded, StreamLost
 
 HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
@@ -219,8 +219,12 @@ class ClientSide(Side):
         return self.session.receive(data)
 
     def note_end(self, end: StreamEnded | StreamLost) -> None:
-        orderly = isinstance(end, StreamEnded | StreamCut)
-        self.end = (reasons.CLIENT_DISCONNECTED if orderly else reasons.CLIENT_LOST, str(end))
+        reason = reasons.CLIENT_LOST
+        if isinstance(end, StreamEnded | StreamCut):
+            reason = reasons.CLIENT_DISCONNECTED
+        elif isinstance(end, StreamBarren):
+            reason = reasons.NO_CONTENT
+        self.end = (reason, str(end))
         self.gone = not isinstance(end, StreamEnded)  # after a cut OpenSSL writes no more
 
 

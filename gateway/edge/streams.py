@@ -32,6 +32,10 @@ class StreamLost(Exception):
     """The stream broke: reset, timed out in the network, damaged records. Says how."""
 
 
+class StreamBarren(StreamLost):
+    """The other side sent TLS records without content, one after the other: each costs, and none counts."""
+
+
 class StreamCut(StreamLost):
     """The other side ended TCP without TLS's close_notify, as hasty clients do; something may be missing at the end."""
 

@@ -1,4 +1,4 @@
-"""Keys of session tickets (RFC 8446, 2.2; RFC 5077): the same in all workers, another every day, none kept.
+"""Keys of session tickets (RFC 8446, 2.2): the same in all workers, another every day, none kept.
 
 OpenSSL makes a context's ticket keys with the context, and pyOpenSSL has no call to set them; so they are handed on as
 contexts. A *stem* is a context with ticket keys and nothing else: each connection begins with the stem of the day and
@@ -7,8 +7,13 @@ first, whatever becomes of the second: so tickets are good after a certificate w
 the stems of the days to come are made before workers are forked (`make_ahead`). A ticket is taken by the listener that
 gave it, and by no other: each has a session id context of its own.
 
-A ticket is good for `TICKET_SECONDS`, and never past the end of its stem's day; its keys are wiped when the next stem
-is first used. When none is left that was made ahead, each worker makes its own, and a ticket is good in that worker.
+Only TLS 1.3 has tickets here: a session that is resumed agrees upon keys anew (psk_dhe_ke), so that who comes by a
+day's ticket keys, which lie in every process, reads nothing of what was recorded. A ticket of TLS 1.2 (RFC 5077)
+carries the session's master secret itself: there none is given (`edge.names.none_of_old`).
+
+A ticket is good for `TICKET_SECONDS`, and never past the end of its stem's day. Its keys are wiped when the next stem
+is first used and no connection that began with the old one is left: an open one holds them for its life. When no stem
+is left that was made ahead, each worker makes its own, and a ticket is good in that worker.
 """
 
 from __future__ import annotations

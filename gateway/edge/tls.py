@@ -2,7 +2,7 @@
 
 TLS 1.3 and 1.2 with AEAD suites in the server's order (TLS 1.2 with ECDHE only), no renegotiation, no compression.
 The key exchange groups are OpenSSL's own order, whose first is the hybrid X25519MLKEM768 since OpenSSL 3.5; pyOpenSSL
-has no setter for them, so a test asks `get_group_name`. Session tickets are of keys that come from edge.tickets;
+has no setter for them, so a test asks `get_group_name`. Session tickets, of TLS 1.3 alone, are of edge.tickets' keys;
 listeners that ask for client certificates give none, so that every connection's certificate is verified anew.
 
 A listener may have several certificates: the name that a client asks for (SNI) chooses, see `edge.names`.
@@ -31,7 +31,7 @@ from OpenSSL import SSL, crypto
 
 from gateway.core.settings import CertificatePair, ListenerTls, SniNames
 from gateway.edge import reasons
-from gateway.edge.names import Chooser, choose_by_name, covered
+from gateway.edge.names import Chooser, choose_by_name, covered, none_of_old
 from gateway.edge.private_files import exposed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.tickets import TICKET_SECONDS, ServerContext, Versions
@@ -97,10 +97,12 @@ def stem_versions(settings: ListenerTls) -> Versions:
 
 
 def _give_tickets(context: ServerContext, settings: ListenerTls, sni: SniNames | None, listener: str) -> None:
-    """In TLS 1.2 a resumed session brings its own server name, which may be another broker's."""
-    if sni is not None or settings.client_certificate != "none":
+    """A broker's name and a certificate are of this handshake, not of an earlier one. With TLS 1.2 alone there are no
+    tickets at all; beside 1.3 each handshake says."""
+    if sni is not None or settings.client_certificate != "none" or "1.3" not in settings.versions:
         context.set_options(SSL.OP_NO_TICKET)
         return
+    none_of_old(context)
     context.versions = stem_versions(settings)
     context.set_timeout(TICKET_SECONDS)
     context.set_session_id(hashlib.sha256(listener.encode()).digest())

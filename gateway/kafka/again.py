@@ -16,11 +16,11 @@ from gateway.kafka.view import SessionView
 class Again:
     """One identity's on one connection."""
 
-    __slots__ = ("_backend", "_counted", "_fast", "_listener", "_pairs", "_view")
+    __slots__ = ("_backend", "_context", "_counted", "_fast", "_pairs", "_view")
 
     def __init__(self, context: ListenerContext, view: SessionView, fast: FastPath) -> None:
         self._backend = context.backend
-        self._listener = context.listener.name
+        self._context = context
         self._view = view
         self._fast = fast
         self._counted = (0, 0)
@@ -29,7 +29,8 @@ class Again:
     def find(self, version: int, body: bytes) -> Asked | None:
         """The same request as it was decided before under the same rights."""
         backend = self._backend
-        return backend.metadata.find(self._view.rights, self._listener, version, body, backend.auto_create_topics)
+        listener = self._context.listener
+        return backend.metadata.find(self._view.rights, listener, version, body, backend.auto_create_topics)
 
     def count(self, asked: Asked) -> None:
         """Sum what such a request is allowed, as each time. What is added to is looked up once for a generation."""
@@ -42,4 +43,4 @@ class Again:
 
     def holds(self, asked: Asked) -> bool:
         """Whether answers to it are still what this connection would be told."""
-        return asked.rights is self._view.rights
+        return asked.rights is self._view.rights and asked.listener is self._context.listener

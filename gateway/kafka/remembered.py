@@ -2,9 +2,9 @@
 
 A client asks for Metadata again and again, and a thousand consumers of one application ask the same and are answered
 the same: so what was decided, filtered and rewritten is kept and used again, for exactly the same octets under the same
-rights (those of one policy revision, which equal identities share) on the same listener, as long as the backend's
-topics are the same. Nothing is kept of what left a trace in the audit: a request with a denial, or an answer with a
-broker that clients cannot reach, is decided each time.
+rights (those of one policy revision, which equal identities share) on the same listener as it is configured, as long
+as the backend's topics are the same. Nothing is kept of what left a trace in the audit: a request with a denial, or an
+answer with a broker that clients cannot reach, is decided each time.
 
 One memory per backend, shared by all connections, bounded in octets; the oldest request is forgotten first. Called by
 kafka.traffic, kafka.relay and, for one connection each, kafka.again.
@@ -18,6 +18,7 @@ from itertools import count
 from typing import Protocol
 
 from gateway.core.rights import Rights
+from gateway.core.settings import Listener
 from gateway.kafka.plan import Finish, View
 
 METADATA = 3
@@ -46,15 +47,17 @@ class Changing(Protocol):
 class Asked:
     """One request. `sent`: the body that the broker is sent at version `asked`, None for the client's own.
 
-    `accesses`: what it is allowed, to be summed each time. An answer may be finished for any connection: `finish_for`.
-    `number`: no other has the same. `answers`: (as it came, what was made of it), both without headers.
+    `listener`: whose addresses answers have. `accesses`: what it is allowed, to be summed each time. An answer may
+    be finished for any connection: `finish_for`. `number`: no other has the same. `answers`: (as it came, what was made
+    of it), both without headers.
     """
 
-    __slots__ = ("_finish", "accesses", "answers", "asked", "number", "octets", "rights", "sent")
+    __slots__ = ("_finish", "accesses", "answers", "asked", "listener", "number", "octets", "rights", "sent")
 
     def __init__(
         self,
         rights: Rights,
+        listener: Listener,
         finish: Finish | None,
         sent: bytes | None,
         asked: int,
@@ -62,6 +65,7 @@ class Asked:
         octets: int,
     ) -> None:
         self.rights = rights
+        self.listener = listener
         self._finish = finish
         self.sent = sent
         self.asked = asked
@@ -104,18 +108,19 @@ class Remembered:
     def __len__(self) -> int:
         return len(self._asked)
 
-    def find(self, rights: Rights, listener: str, version: int, body: bytes, creating: bool) -> Asked | None:
+    def find(self, rights: Rights, listener: Listener, version: int, body: bytes, creating: bool) -> Asked | None:
         """The same request as it was decided before. `creating`: the brokers create topics that are asked for."""
         if self._changes != self._topics.changes:
             self._changes = self._topics.changes
             self._asked.clear()
             self.octets = 0
-        return self._asked.get((rights, listener, version, body, creating))
+        found = self._asked.get((rights, listener.name, version, body, creating))
+        return found if found is not None and found.listener is listener else None
 
     def learn(
         self,
         rights: Rights,
-        listener: str,
+        listener: Listener,
         version: int,
         body: bytes,
         creating: bool,
@@ -128,9 +133,11 @@ class Remembered:
         if len(body) > REQUEST_OCTETS_MAX:
             return None
         octets = DECODED_FACTOR * len(body) + len(sent or b"")
-        made = Asked(rights, finish, sent, asked, tuple(accesses), octets)
-        self._asked[rights, listener, version, body, creating] = made
-        self.octets += octets
+        made = Asked(rights, listener, finish, sent, asked, tuple(accesses), octets)
+        key = rights, listener.name, version, body, creating
+        before = self._asked.pop(key, None)
+        self.octets += octets - (before.octets if before is not None else 0)
+        self._asked[key] = made
         self._make_room()
         return made
 

@@ -183,7 +183,6 @@ class Traffic:
             self._walk = None
             raise
         self._walk = None
-        self._begun_before = False
         self.charging.spent(walk.spent)
         return walk.outcome()
 
@@ -284,7 +283,7 @@ class Traffic:
         if made is not None:
             sent = made[4 + len(codec.encode_request_header(METADATA, asked, 0, header.client_id)) :]
         expected.remembered = backend.metadata.learn(
-            view.rights, self._context.listener.name, version, body, backend.auto_create_topics,
+            view.rights, self._context.listener, version, body, backend.auto_create_topics,
             plan.finish, sent, asked, view.accesses,
         )  # fmt: skip
 
@@ -306,6 +305,7 @@ class Traffic:
     def _settle(self, api_key: int, now: float) -> None:
         """The request was decided: hold the client back if it must be, and leave nothing for the next request."""
         self.charging.settle(now)
+        self._begun_before = False
         cell = self.cells.get(api_key)
         if cell is None:
             name = codec.APIS[api_key].name

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.core.rights import Quota
 from gateway.kafka import codec
+from gateway.kafka.meters import DENIALS
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted
 from gateway.kafka.vocabulary import SYSTEM
 from tests.property.kafka_bodies import shape_of
@@ -267,3 +268,35 @@ def test_an_own_answer_of_many_denials_in_slices() -> None:
     seen = [world_of(sliced, False, PLENTY).send(sent) for sliced in (False, True)]
     assert seen[0] == seen[1]
     assert framed(b"") not in seen[0].answers
+
+
+def test_what_was_begun_under_another_policy_ends_with_its_request() -> None:
+    """The new policy lets it go the short way at once. Whatever is denied from then on is counted, each time."""
+    world = World([("topic", "Read", "ok-one")])
+    world.login()
+    walks = world.context.walks
+    walks.octets, walks.seconds, walks.elements = 0, 0.0, 0
+    slices = 0
+
+    def between() -> None:
+        nonlocal slices
+        slices += 1
+        if slices == 5:
+            world.policies.current = TablePolicy([("topic", "Read", "*")], revision="new")
+
+    world.between = between
+    partition = {"partition": 0, "currentLeaderEpoch": -1, "fetchOffset": 0, "partitionMaxBytes": 1}
+    topics = [{"topic": name, "partitions": [partition]} for name in ("ok-one", *(f"t{each}" for each in range(8)))]
+    world.send(request(1, 12, 10, {"sessionId": 0, "sessionEpoch": -1, "topics": topics}))
+    assert slices == 5, "then it was decided at once"
+    world.between = lambda: None
+    walks.octets = 1 << 40
+    denials = world.meters.cell(DENIALS, "main", "no-rule")
+    counted = []
+    for number in range(3):
+        before = denials.value
+        world.send(request(20, 4, 100 + number, {"topicNames": ["secret"], "timeoutMs": 1}))
+        counted.append(denials.value - before)
+        world.advance(1.0)
+    assert counted[0] > 0
+    assert len(set(counted)) == 1

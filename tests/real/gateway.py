@@ -57,8 +57,10 @@ class GatewayProcess:
         limits: Mapping[str, Any] | None = None,
         listener: Mapping[str, Any] | None = None,
         workers: int = 1,
+        ready_seconds: float = READY_SECONDS_MAX,
     ) -> None:
         """`backends`: name -> plaintext bootstrap servers. `limits` and `listener` override the configuration."""
+        self._ready_seconds = ready_seconds
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.ca: Ca = make_ca(folder / "certificates")
@@ -280,7 +282,7 @@ class GatewayProcess:
 
     def _wait_ready(self) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + READY_SECONDS_MAX
+        deadline = time.monotonic() + self._ready_seconds
         said = "no answer"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

@@ -32,8 +32,10 @@ def gateway(site_one: Site) -> Iterator[GatewayProcess]:
     yield gateway
     send()
     assert outcome == [None, None]
-    again = [line for line in gateway.audit()[at:] if line["event"] == "authenticated"]
-    assert not [line for line in again if "confluent" in line["client_software"]], "the good client had to come again"
+    ended = [line for line in gateway.audit()[at:] if line["event"] == "closed"]
+    assert not [line for line in ended if "confluent" in line.get("client_software", "")], (
+        "the good client lost its way"
+    )
 
 
 def closed(gateway: GatewayProcess, at: int, reason: str) -> None:

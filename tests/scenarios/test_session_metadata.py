@@ -191,3 +191,22 @@ def test_both_forms_of_an_old_request(plans: list[int]) -> None:
     assert frames[0][4:] == frames[1][4:]
     assert body_of(METADATA, 3, frames[1])["topics"][0]["name"] == "a"
     assert plans == [METADATA]
+
+
+def test_a_listener_that_is_configured_anew_is_told_of_at_once() -> None:
+    """By the same policy: what was made for the addresses of before is not used again, nor where it was expected."""
+    world = logged_in()
+    for number in (5, 6):
+        world.send(asked(number, "a"))
+        assert _host(world, number) == "gw.test"
+    world.send(asked(7, "a"))
+    world.context.listener = world.context.listener.model_copy(update={"advertised": "new.test"})
+    assert _host(world, 7) == "new.test"
+    world.send(asked(8, "a"))
+    assert _host(world, 8) == "new.test"
+
+
+def _host(world: World, number: int) -> str:
+    (answer,) = world.reply(told(number, "a", brokers=(1,))).answers
+    (broker,) = body_of(METADATA, 12, answer)["brokers"]
+    return str(broker["host"])

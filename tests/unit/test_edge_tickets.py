@@ -81,21 +81,33 @@ class Client:
         return resumed
 
 
-@pytest.mark.parametrize("version", BOTH)
-def test_a_ticket_is_good_after_the_certificate_was_changed_for_its_own_listener_alone(ca: Ca, version: str) -> None:
+def test_a_ticket_is_good_after_the_certificate_was_changed_for_its_own_listener_alone(ca: Ca) -> None:
     keys = Tickets(stem, Time())
     old, new, other = listener(ca), listener(ca), listener(ca, "other")
     for each in (old, new, other):
         give(each, keys)
-    client = Client(ca, version)
+    client = Client(ca, "1.3")
     assert [client.resumes(old), client.resumes(old), client.resumes(new)] == [False, True, True]
     assert client.resumes(other) is False
 
 
-@pytest.mark.parametrize("version", BOTH)
-def test_a_ticket_is_never_good_past_the_day_of_its_keys(ca: Ca, version: str) -> None:
+@pytest.mark.parametrize("versions", [BOTH, ("1.2",)])
+@pytest.mark.parametrize("certificates", [1, 2])
+def test_no_ticket_is_given_in_tls_1_2(ca: Ca, versions: tuple[str, ...], certificates: int) -> None:
+    """It would carry the session's master secret."""
+    more = {}
+    if certificates == 2:
+        more["certificates"] = [dict(zip(("certificate", "key"), map(str, ca.server()), strict=True))]
+    context, client = listener(ca, versions=versions, **more), Client(ca, "1.2")
+    give(context, Tickets(stem, Time()))
+    assert [client.resumes(context), client.resumes(context)] == [False, False]
+    assert client.session is not None
+    assert not client.session.has_ticket
+
+
+def test_a_ticket_is_never_good_past_the_day_of_its_keys(ca: Ca) -> None:
     clock = Time()
-    keys, context, client = Tickets(stem, clock), listener(ca), Client(ca, version)
+    keys, context, client = Tickets(stem, clock), listener(ca), Client(ca, "1.3")
     give(context, keys)
     client.resumes(context)
     clock.now = ROTATE_SECONDS - 1.0

@@ -130,7 +130,8 @@ def renewed(site: Site, present: Present) -> Site:
 
     Ports that no listener has any more are closed; those that are new each worker has bound by itself, and one that is
     mended binds its own again. A listener's TLS files that were changed again meanwhile, and cannot serve, leave it the
-    context that it had.
+    context that it had, if the listener is configured as before; else it has none, and a worker that is mended reads
+    the files itself, and does not start without them: an old context would let in who is not to come in any more.
     """
     configuration = site.configuration
     if present.configured != configuration.revision:
@@ -143,10 +144,10 @@ def renewed(site: Site, present: Present) -> Site:
     sockets = tuple({place: socks for place, socks in held.items() if place in wanted} for held in site.sockets)
     contexts: dict[str, GivenContext] = {}
     for listener in listeners:
-        before = site.contexts.get(listener.name)
+        known = listener in site.configuration.settings.listeners
+        before = site.contexts.get(listener.name) if known else None
         try:
-            known = before is not None and listener in site.configuration.settings.listeners
-            contexts[listener.name] = given_context(listener, before if known else None)
+            contexts[listener.name] = given_context(listener, before)
         except StartRefused as refused:
             log.error("the TLS files of listener %s cannot serve just now: %s", listener.name, refused)
             if before is not None:

@@ -18,6 +18,7 @@ from gateway.edge import meters as named
 from gateway.edge.reasons import CLIENT_DISCONNECTED
 from tests.certificates import make_ca
 from tests.edge import EchoSession, FakeSession, Running, frame, running, until
+from tests.sealing import Sealing
 
 
 async def raw(gateway: Running, data: bytes) -> bytes:
@@ -238,6 +239,36 @@ async def test_a_certificate_is_verified_on_every_connection(tmp_path: Path) -> 
             assert await asyncio.to_thread(dial) == [False, False]
         await until(lambda: all(each.ends for each in gateway.sessions))
         assert all(each.peer.certificate is not None for each in gateway.sessions)
+
+
+@pytest.mark.parametrize("word", [b"", frame(b"a word")])
+async def test_key_updates_without_end_end_that_connection_alone(tmp_path: Path, word: bytes) -> None:
+    """Before its first word, and behind it."""
+    async with running(tmp_path, EchoSession) as gateway:
+        bystander = await gateway.connect()
+
+        def talk() -> None:
+            context = gateway.client_context()
+            context.keylog_filename = str(tmp_path / "secrets")
+            sock = socket.create_connection(("127.0.0.1", gateway.port))
+            tls = context.wrap_socket(sock, server_hostname="localhost")
+            seals = Sealing(tmp_path / "secrets")
+            with socket.socket(fileno=tls.detach()) as plain, contextlib.suppress(OSError):
+                plain.settimeout(5)
+                plain.sendall((seals.data(word) if word else b"") + b"".join(seals.update() for _ in range(1000)))
+                while plain.recv(1000):
+                    pass
+
+        await asyncio.to_thread(talk)
+        if word:
+            await until(lambda: any(session.ends for session in gateway.sessions))
+            ended = [session for session in gateway.sessions if session.ends]
+            assert [each.ends[0][0].code for each in ended] == ["tls-records-without-content"]
+        else:
+            await gateway.until_refused("tls-records-without-content")
+        await bystander.send(frame(b"still here"))
+        assert await bystander.receive() == b"still here"
+        await bystander.close()
 
 
 # ---- limits -------------------------------------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from OpenSSL import SSL
 from gateway.core import pieces
 from gateway.core.settings import ListenerTls
 from gateway.edge import channels, compiled
-from gateway.edge.streams import StreamCut, StreamEnded, StreamLost
+from gateway.edge.streams import StreamBarren, StreamCut, StreamEnded, StreamLost
 from gateway.edge.tls import server_context
 from tests.certificates import make_ca
+from tests.sealing import Sealing
 
 ROOM = 1 << 18
 
@@ -83,9 +84,9 @@ def make_pair(form: str, folder: Path, version: str = "1.3", early: bytes = b"")
     tls = SSL.Connection(context)
     tls.set_accept_state()
     channel = module(form).TlsChannel(tls, ours)
-    client = ssl.create_default_context(cafile=str(ca.path)).wrap_socket(
-        theirs, server_hostname="localhost", do_handshake_on_connect=False
-    )
+    theirs_context = ssl.create_default_context(cafile=str(ca.path))
+    theirs_context.keylog_filename = str(folder / "secrets")
+    client = theirs_context.wrap_socket(theirs, server_hostname="localhost", do_handshake_on_connect=False)
     greeted = False
     for _ in range(10):
         try:
@@ -217,6 +218,67 @@ def test_a_damaged_record_ends_the_stream_and_says_so_to_the_client(form: str, t
             pair.read()
     with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
         pair.client.recv(10)
+    pair.close()
+
+
+# ---- records without content -----------------------------------------------------------------------------------
+
+
+def sealing(pair: Pair, folder: Path) -> tuple[Sealing, socket.socket]:
+    """To seal in the client's place, and the socket to send it on."""
+    return Sealing(folder / "secrets"), socket.socket(fileno=os.dup(pair.client.fileno()))
+
+
+def test_a_few_key_updates_are_nothing_special(form: str, tmp_path: Path) -> None:
+    pair = make_pair(form, tmp_path)
+    seals, raw = sealing(pair, tmp_path)
+    with raw:
+        raw.send(b"".join(seals.update(asks=True) for _ in range(channels.ASIDES_MAX // 2)) + seals.data(b"behind"))
+        assert pair.read() == b"behind"
+        assert not pair.channel.buffered()
+    pair.close()
+
+
+def test_key_updates_without_end_are_ended_before_they_are_all_read(form: str, tmp_path: Path) -> None:
+    pair = make_pair(form, tmp_path)
+    seals, raw = sealing(pair, tmp_path)
+    with raw:
+        raw.send(b"".join(seals.update(asks=True) for _ in range(1000)))
+        for _ in range(2):
+            with pytest.raises(StreamBarren):
+                pair.read()
+        answers = raw.recv(1 << 20)
+        assert len(answers) < 3 * channels.ASIDES_MAX * len(seals.update(asks=True)) + 2000  # (two tickets)
+    pair.close()
+
+
+def test_content_between_key_updates_helps_only_if_it_is_much(form: str, tmp_path: Path) -> None:
+    pair = make_pair(form, tmp_path)
+    seals, raw = sealing(pair, tmp_path)
+    with raw:
+        raw.send(b"".join(seals.update() for _ in range(channels.ASIDES_MAX)) + seals.data(b"x"))
+        assert pair.read() == b"x"
+        for _ in range(channels.ASIDES_PER // 16_384):
+            raw.send(seals.data(bytes(16_384)))
+            assert pair.read_all(16_384) == bytes(16_384)
+        raw.send(b"".join(seals.update() for _ in range(channels.ASIDES_MAX)) + seals.data(b"y"))
+        assert pair.read() == b"y"
+        raw.send(seals.update() + seals.data(b"z"))
+        with pytest.raises(StreamBarren):
+            pair.read()
+    pair.close()
+
+
+def test_key_updates_that_come_one_by_one_are_ended_by_their_octets(form: str, tmp_path: Path) -> None:
+    pair = make_pair(form, tmp_path)
+    seals, raw = sealing(pair, tmp_path)
+    with raw:
+        for _ in range(channels.FRUITLESS_MAX // 8192):
+            raw.send(seals.update(padding=8100))
+            assert pair.read() == b""
+        raw.send(seals.update(padding=8100))
+        with pytest.raises(StreamBarren):
+            pair.read()
     pair.close()
 
 
