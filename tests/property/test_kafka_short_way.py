@@ -294,7 +294,7 @@ def script(seed: int, large: bool) -> list[Step]:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
-@pytest.mark.parametrize("block", range(2))
+@pytest.mark.parametrize("block", range(6))
 def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
     by_pump = 0
     for seed in range(block * 4, block * 4 + 4):
