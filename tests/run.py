@@ -121,6 +121,8 @@ def real_suites() -> list[Step]:
     return suites
 
 
+GUIDED = "tests/fuzz/test_guided.py"
+"""Fuzzing in processes of its own, which no coverage is taken of."""
 PROOFS = ("test_million.py", "test_account_on_three.py", "test_secrets.py")
 """Suites of tests/real with a step of their own: they share three brokers, or take long."""
 REAL_SHARDS = 2
@@ -132,9 +134,9 @@ def steps(which: str) -> list[Step]:
     if which == "quick":
         folders = [name for name in ("tests/unit", "tests/scenarios") if any((ROOT / name).glob("test_*.py"))]
         return [CHECKS[0], pytest("unit", *folders, "--timeout=30"), *CHECKS[1:]]
-    elsewhere = ("tests/real", "tests/equivalence", "tests/integration")
+    elsewhere = ("tests/real", "tests/equivalence", "tests/integration", GUIDED)
     others = pytest("tests", *(f"--ignore={folder}" for folder in elsewhere), coverage=True)
-    return [others, *real_suites(), pytest("integration", "tests/integration"), *CHECKS]
+    return [others, *real_suites(), pytest("integration", "tests/integration"), pytest("fuzz", GUIDED), *CHECKS]
 
 
 _running: dict[str, subprocess.Popen[bytes]] = {}
