@@ -97,14 +97,16 @@ def picture(world: ShortWorld) -> dict[str, Any]:
 
 
 def cut(dice: random.Random, data: bytes) -> list[bytes]:
-    """The octets in chunks of any sizes."""
+    """The octets in chunks of any sizes, which grow where there are many."""
     how = dice.random()
     if how < 0.3:
         return [data]
     most = 8 if how < 0.5 else 400
-    chunks = []
-    while data:
+    chunks, at = [], 0
+    while at < len(data):
         size = dice.randrange(1, most)
-        chunks.append(data[:size])
-        data = data[size:]
+        chunks.append(data[at : at + size])
+        at += size
+        if len(chunks) % 1000 == 0:
+            most *= 2
     return chunks
