@@ -19,7 +19,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("gateway", "tests", "loadtest", "policies", "conf", "docs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+COPIED = (
+    "gateway",
+    "tests",
+    "loadtest",
+    "policies",
+    "conf",
+    "docs",
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
 DRIVEN_BY = (
     "tests/property/test_kafka_scan.py",
@@ -83,7 +94,12 @@ def run(folder: Path, tests: Sequence[str]) -> int:
     """The tests' exit code; what the sanitizers found is printed, and makes it 1."""
     around = environment(folder)
     told = subprocess.run(
-        [sys.executable, "-m", "gateway", "version"], cwd=folder, env=around, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "gateway", "version"],
+        cwd=folder,
+        env=around,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if told.stdout.count(": compiled") != PIECES:
         raise NotBuilt(f"not everything runs compiled\n{told.stdout}{told.stderr}")
