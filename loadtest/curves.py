@@ -70,9 +70,9 @@ CURVES = (
     Curve("connections-idle", "one busy connection beside idle ones", "connections", "request",
           _CONNECTIONS, lambda n: replace(_RAW, connections=1, idle=n - 1)),
     Curve("connections-busy", "all connections busy, one request in flight on each", "connections", "request",
-          _CONNECTIONS, lambda n: replace(_RAW, connections=n), both=True),
+          _CONNECTIONS, lambda n: replace(_RAW, connections=n, first=2 * n, least=2 * n), both=True),
     Curve("topics", "requests that go round all topics of the cluster", "topics", "request",
-          _TENS, lambda n: replace(_RAW, topics=n, connections=2), lambda n: Site(topics=n), both=True,
+          _TENS, lambda n: replace(_RAW, topics=n, connections=2, first=2 * n), lambda n: Site(topics=n), both=True,
           cause="a connection keeps verdicts for 2,000 topics (VERDICTS_MAX), which bounds its memory; one that goes "
           "round more meets each of them as if for the first time, and takes the whole way instead of the short one"),
     Curve("rules", "rules in the roles of the client", "rules", "request",

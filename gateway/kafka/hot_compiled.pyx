@@ -51,7 +51,7 @@ from gateway.kafka.short_way import FRAMES_MAX as _FRAMES_MAX
 from gateway.kafka.short_way import STREAMED_FROM as _STREAMED_FROM
 from gateway.kafka.short_way import STREAMED_FRONT as _STREAMED_FRONT
 
-FORM = 4  # as short_way.FORM; changed by hand, so that what was built before is noticed
+FORM = 5  # as short_way.FORM; changed by hand, so that what was built before is noticed
 
 cdef enum:
     PRODUCE = 0
@@ -588,8 +588,6 @@ cdef class ShortWay:
             self._cells = traffic.cells
             self._again = traffic.again
             self._produce_cell = self._fetch_cell = None
-            self._write_names, self._write_ids = fast.write_names, fast.write_ids
-            self._read_names, self._read_ids = fast.read_names, fast.read_ids
             self._fetched = FetchAnswer(fast.reads)
         self._ends_at = ends_at
         self.learn()
@@ -599,7 +597,9 @@ cdef class ShortWay:
 
     cdef int learn(self) except -1:
         """What the session saw last."""
-        traffic = self._traffic
+        traffic, fast = self._traffic, self._fast
+        self._write_names, self._write_ids = fast.write_names, fast.write_ids
+        self._read_names, self._read_ids = fast.read_names, fast.read_ids
         self._policy = traffic.policy
         self._generation_seen = traffic.tally_generation
         self._valid_until = traffic.valid_until

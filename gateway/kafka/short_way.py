@@ -50,7 +50,7 @@ from gateway.kafka.walk import walk_produce_response
 Verdicts = dict[bytes, list[int]]
 Sums = list[tuple[list[int], int]]
 
-FORM = 4
+FORM = 5
 """Counts the changes after which a compiled form that was built before may not be used any more."""
 PREFIX = 4
 HEADER_OCTETS_MIN = 10
