@@ -21,11 +21,9 @@ from gateway.kafka.hot import scan_fetch, scan_produce
 from gateway.kafka.plan import ZERO_ID
 from gateway.kafka.scan import FetchWalk, ProduceScan
 from gateway.kafka.steps import FETCH_TOPIC_IDS, NO_REPLICA, PRODUCE_TOPIC_IDS
-from gateway.kafka.verdicts import Table, VerdictMemory
+from gateway.kafka.verdicts import LOOKS_MAX, Table, VerdictMemory
 from gateway.kafka.view import SessionView
 
-LOOKS_MAX = 256
-"""Topics of one request that rights are asked for here; one with more is the engine's, which decides it in slices."""
 NAME_BYTES_MAX = 249
 """Of any topic that can exist; longer names are not remembered, since they would only fill memory."""
 
@@ -84,6 +82,14 @@ class FastPath:
             return verdicts[topic]
         known = not by_id or self._view.topics.name(topic) is not None
         return TOPIC_AUTHORIZATION_FAILED if known else UNKNOWN_TOPIC_ID
+
+    def look(self, topic: bytes, by_id: bool, writing: bool) -> list[int] | None:
+        """The audit's [requests, bytes] of a topic that is met for the first time; None if it is not allowed."""
+        if writing:
+            verdicts = self.write_ids if by_id else self.write_names
+        else:
+            verdicts = self.read_ids if by_id else self.read_names
+        return verdicts[topic] if self._look(verdicts, topic, by_id, "Write" if writing else "Read") else None
 
     def withheld(self, topic: bytes, by_id: bool) -> str:
         """Audit that records of a topic were on their way that may not be read. The topic's name, "" if not known."""

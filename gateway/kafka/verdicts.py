@@ -24,6 +24,9 @@ VERDICTS_MAX = 500_000
 """Of all on one backend; 100 to 200 octets each, with a name of ordinary length."""
 FORGOTTEN_AT_ONCE = 4_000
 """Where room is made. Few enough that nobody waits for it, many enough that it is not to be done again at once."""
+LOOKS_MAX = 256
+"""Topics of one request, or of those taken at a time by the short way, that rights are asked for here; what has more is
+the engine's, which decides it in slices."""
 SEEN_MAX = 1_000
 """Names of topics that were read, of one principal."""
 

@@ -8,8 +8,9 @@ import pytest
 
 from gateway.core import audit
 from gateway.core.identity import Principal
+from gateway.core.rights import Decision
 from gateway.kafka import hot, verdicts
-from gateway.kafka.verdicts import VerdictMemory
+from gateway.kafka.verdicts import LOOKS_MAX, VerdictMemory
 from tests.forms import FORMS
 from tests.property.short_ways import SESSION, ShortWorld
 from tests.scenarios.kafka_world import (
@@ -47,11 +48,23 @@ def beside(world: ShortWorld, name: str = "alice") -> ShortWorld:
     return other
 
 
-def by_short_way(world: ShortWorld, frame: bytes) -> bool:
-    """Whether a request, which goes on, takes the short way. (A connection's first of its API never does.)"""
-    before = world.session.short_way.requests_taken
-    assert world.send(frame).up == frame
-    return world.session.short_way.requests_taken > before
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The topics that rights were asked about."""
+    names: list[str] = []
+    decide = TableRights.decide
+
+    def counting(self: TableRights, kind: str, operation: str, name: str) -> Decision:
+        if kind == "topic":
+            names.append(name)
+        return decide(self, kind, operation, name)
+
+    monkeypatch.setattr(TableRights, "decide", counting)
+    return names
+
+
+def goes_on(world: ShortWorld, *frames: bytes) -> None:
+    assert world.send(*frames).up == b"".join(frames)
 
 
 def sums(world: World) -> dict[tuple[str, object], tuple[object, object]]:
@@ -63,14 +76,12 @@ def sums(world: World) -> dict[tuple[str, object], tuple[object, object]]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_one_connection_met_another_knows(form: hot.Form) -> None:
+def test_what_one_connection_met_another_knows(form: hot.Form, asked: list[str]) -> None:
     world = logged_in(form)
-    assert not by_short_way(world, produce(4, "t1"))
-    assert not by_short_way(world, produce(5, "t2"))
-    assert by_short_way(world, produce(6, "t1"))
-    other = beside(world)
-    assert not by_short_way(other, produce(4, "t1"))
-    assert by_short_way(other, produce(5, "t2"))
+    goes_on(world, produce(4, "t1"), produce(5, "t2"), produce(6, "t1"))
+    assert asked == ["t1", "t2"]
+    goes_on(beside(world), produce(4, "t1"), produce(5, "t2"))
+    assert asked == ["t1", "t2"]
     assert {key: requests for key, (requests, _) in sums(world).items()} == {
         ("jwt:corp:alice", "t1"): 3,
         ("jwt:corp:alice", "t2"): 2,
@@ -78,32 +89,56 @@ def test_what_one_connection_met_another_knows(form: hot.Form) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_another_principal_with_the_same_rights_has_sums_of_its_own(form: hot.Form) -> None:
+def test_a_topic_that_is_met_for_the_first_time_takes_the_short_way(form: hot.Form) -> None:
+    """But for a connection's first request of its API."""
     world = logged_in(form)
-    world.send(produce(4, "t1"), produce(5, "t2"))
-    bob = beside(world, "bob")
-    assert not by_short_way(bob, produce(4, "t1"))
-    assert not by_short_way(bob, produce(5, "t2"))
-    assert by_short_way(bob, produce(6, "t2"))
+    world.state.topics.learn("c", b"c" * 16)
+    goes_on(world, produce(4, "t1"), fetch(5, "a"))
+    way = world.session.short_way
+    assert way.requests_taken == 0
+    goes_on(world, produce(6, "t2", "t3"), fetch(7, "c"), fetch(8, b"c" * 16, version=13))
+    assert way.requests_taken == 3
+    denied = fetch(9, "denied")
+    assert world.send(denied).up != denied
+    assert way.requests_taken == 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_not_too_many_topics_are_asked_for_at_once(form: hot.Form, asked: list[str]) -> None:
+    world = logged_in(form)
+    goes_on(world, produce(4, "t"))
+    way = world.session.short_way
+    goes_on(world, produce(5, *(f"a{number}" for number in range(LOOKS_MAX))))
+    assert way.requests_taken == 1
+    goes_on(world, produce(6, *(f"b{number}" for number in range(LOOKS_MAX + 1))))
+    assert way.requests_taken == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_another_principal_with_the_same_rights_has_sums_of_its_own(form: hot.Form, asked: list[str]) -> None:
+    world = logged_in(form)
+    goes_on(world, produce(4, "t1"), produce(5, "t2"))
+    goes_on(beside(world, "bob"), produce(4, "t1"), produce(5, "t2"), produce(6, "t2"))
+    assert asked == ["t1", "t2"] * 2
     assert {key: requests for key, (requests, _) in sums(world).items()} == {
         ("jwt:corp:alice", "t1"): 1, ("jwt:corp:alice", "t2"): 1, ("jwt:corp:bob", "t1"): 1, ("jwt:corp:bob", "t2"): 2,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_was_allowed_by_other_rights_counts_for_nobody(form: hot.Form) -> None:
+def test_what_was_allowed_by_other_rights_counts_for_nobody(form: hot.Form, asked: list[str]) -> None:
     world = logged_in(form)
     other = beside(world)
     for each in (world, other):
-        each.send(produce(4, "t1"), produce(5, "t1"))
+        goes_on(each, produce(4, "t1"), produce(5, "t1"))
     world.policies.current = TablePolicy(ALL_TOPICS, revision="r2")
     assert not world.send(produce(6, "t1")).up
     assert not other.send(produce(6, "t1")).up
-    assert by_short_way(other, produce(7, "a")) is False
     world.policies.current = TablePolicy(ALLOWED, revision="r3")
-    assert not by_short_way(other, produce(8, "t1"))
-    assert by_short_way(other, produce(9, "t1"))
-    assert world.send(produce(7, "t1")).up
+    asked.clear()
+    goes_on(other, produce(8, "t1"), produce(9, "t1"))
+    goes_on(world, produce(7, "t1"))
+    assert asked == ["t1"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -127,13 +162,15 @@ def test_sums_that_the_audit_gives_up_are_asked_for_anew(form: hot.Form, monkeyp
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_sums_that_are_used_are_kept(form: hot.Form) -> None:
+def test_sums_that_are_used_are_kept(form: hot.Form, asked: list[str]) -> None:
     world = logged_in(form)
     world.send(produce(4, "t1"))
     first = sums(world)
     assert first == {("jwt:corp:alice", "t1"): (1, first["jwt:corp:alice", "t1"][1])}
     assert sums(world) == {}
-    assert by_short_way(world, produce(5, "t1"))
+    asked.clear()
+    goes_on(world, produce(5, "t1"))
+    assert not asked
     assert sums(world) == first
 
 
