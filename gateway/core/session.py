@@ -67,6 +67,12 @@ class Peer:
     """The private-link endpoint that the balancer named, "" for none."""
     alpn: str = ""
     """The protocol that was agreed upon in the handshake (RFC 7301), "" for none."""
+    greeted: float | None = None
+    """Monotonic time of the end of its handshake; None: now."""
+
+    def login_until(self, now: float, seconds: float) -> float:
+        """When its time to log in is over: it runs from the handshake, however late the first word comes."""
+        return (now if self.greeted is None else self.greeted) + seconds
 
 
 class Ask:
@@ -254,6 +260,21 @@ class Sliced(Protocol):
     @property
     def busy(self) -> Busy:
         """Whose message is at hand; "" for none. May change in any call."""
+        ...
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """What a session may offer besides, that keeps octets of its own from one call to the next: bodies that are decided
+    about whole, answers that are rewritten.
+
+    The pump has them in the process's budget. While it waits for that it shows the session nothing of either side; so
+    what comes unreserved is what one call brought.
+    """
+
+    @property
+    def holds(self) -> int:
+        """Octets that are held, or will be before anything is decided. May change in any call."""
         ...
 
 

@@ -16,6 +16,7 @@ from gateway.core.session import Endpoint, Peer
 from gateway.core.session_reasons import NOT_ALLOWED
 from gateway.pulsar import rest
 from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, Shape, said
+from gateway.pulsar.rest.rows import FILE_BYTES_MAX
 from gateway.pulsar.view import View
 from gateway.pulsar.web.session import WebSession
 from gateway.pulsar.web_brokers import WebBrokers
@@ -35,7 +36,8 @@ def answered(status: int, *headers: str, body: bytes = b"") -> bytes:
 
 
 class Table:
-    """In place of the REST table: /open and /body pass, /shaped is turned round, /needs asks for its body first."""
+    """In place of the REST table: /open and /body pass, /shaped is turned round, /needs asks for its body first, /file
+    takes a long one."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, bytes, bytes | None]] = []
@@ -48,6 +50,8 @@ class Table:
             return Refused(403, said("no"), NOT_ALLOWED, (OPEN,), "GET /x")
         if target.startswith(b"/needs") and body is None:
             return Needs(100, "POST /needs")
+        if target.startswith(b"/file"):
+            return Passed(method, target, FILE_BYTES_MAX, None, (OPEN,), "POST /file")
         if target.startswith((b"/open", b"/body", b"/needs", b"/shaped", b"/admin")):
             shape: Shape | None = _turned if target.startswith(b"/shaped") else None
             written = body[::-1] if body is not None else None
@@ -79,13 +83,13 @@ class WebWorld(PulsarWorld):
         self.client = Http2Client()
         super().__init__(allowed, **more)
 
-    def connect(self) -> None:
-        super().connect()
+    def connect(self, greeted: float | None = None) -> None:
+        super().connect(greeted)
         self.backend.web = WebBrokers([WEB1, WEB2], self.patterns, plaintext=False)
         self.pulsar.binary_port = 6651
         self.client = Http2Client()
         address = ip_address("192.0.2.7")
-        peer = Peer("c1", address, 51000, self.certificate, "gw.test", "TLSv1.3", alpn=self.alpn)
+        peer = Peer("c1", address, 51000, self.certificate, "gw.test", "TLSv1.3", alpn=self.alpn, greeted=greeted)
         self.session = WebSession(peer, self.pulsar)  # type: ignore[assignment]
 
     def _take(self) -> Seen:

@@ -22,7 +22,8 @@ class Limits(Model):
     handshake_timeout: Duration = 10.0
     """From the accepted connection to the end of the TLS handshake."""
     authentication_timeout: Duration = 20.0
-    """From the end of the TLS handshake to a successful authentication."""
+    """From the end of the TLS handshake to a successful authentication, however much of it passes before the client's
+    first word. So a stranger holds a place for the sum of these two at most."""
     failed_login_delay_max: Duration = 5.0
     """The longest that the refusal of a failed login is held back; it begins with 100 ms and grows with each failure
     from the same address or in the same issuer's name. A valid login never waits."""
@@ -38,6 +39,8 @@ class Limits(Model):
     """Of all frames in the process that are being received or wait to be sent; each of several workers has so much."""
     buffered_bytes_free_per_connection: Size = 64 << 10
     """What each connection may hold without a reservation."""
+    upload_bytes_max: Size = 256 << 20
+    """The longest program or package that is uploaded by HTTP. It passes as it comes, so that it takes no memory."""
     in_flight_max: Annotated[int, Field(gt=0)] = 1000
     """Requests of one connection that wait for an answer."""
     token_bytes_max: Size = 16 << 10
