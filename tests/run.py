@@ -129,8 +129,8 @@ REAL: dict[str, tuple[str, ...]] = {
         "test_addresses.py", "test_aiokafka.py", "test_confluent.py", "test_ipv6.py", "test_java.py",
         "test_kafka_python.py", "test_kafkajs.py", "test_ports.py",
     ),
-    "proofs": ("test_million.py", "test_account_on_three.py", "test_secrets.py"),
     "loads": ("test_loadtest.py", "test_hostile.py"),
+    "proofs": ("test_million.py", "test_account_on_three.py", "test_secrets.py"),
 }  # fmt: skip
 """The steps of tests/real, by the brokers their files share: `door` has one broker, `clients` one and three. All other
 files are in `brokers`: each starts what it needs."""
@@ -150,8 +150,9 @@ def steps(which: str) -> list[Step]:
     integration = pytest("integration", "tests/integration")
     unmeasured = pytest("unmeasured", *UNMEASURED)
     equivalence = pytest("equivalence", "tests/equivalence")
-    brokers, door, clients, *short = real_suites()
-    return [brokers, door, clients, measured, pulsar, integration, *short, unmeasured, equivalence, *CHECKS]
+    brokers, door, clients, loads, proofs = real_suites()
+    long = (brokers, door, measured, clients, loads, pulsar, integration)
+    return [*long, proofs, unmeasured, equivalence, *CHECKS]
 
 
 _running: dict[str, subprocess.Popen[bytes]] = {}
