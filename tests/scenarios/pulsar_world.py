@@ -105,13 +105,13 @@ class PulsarWorld(World):
         self.certificate = certificate
         self.connect()
 
-    def connect(self) -> None:
-        """Another connection."""
+    def connect(self, greeted: float | None = None) -> None:
+        """Another connection; `greeted`: when its handshake was over."""
         self.unread = b""
         self.unanswered = b""
         self.held_until = 0.0
         self.ended: Close | None = None
-        peer = Peer("c1", ip_address("192.0.2.7"), 51000, self.certificate, "gw.test", "TLSv1.3")
+        peer = Peer("c1", ip_address("192.0.2.7"), 51000, self.certificate, "gw.test", "TLSv1.3", greeted=greeted)
         self.session = PulsarSession(peer, self.pulsar)  # type: ignore[assignment]
 
     def ask(self, command: str, **fields: Any) -> Seen:
