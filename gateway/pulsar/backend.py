@@ -47,6 +47,12 @@ class PulsarBackend:
         """Whether some broker was reached, so that clients can be answered."""
         return self.reached
 
+    @property
+    def several(self) -> bool:
+        """The operator says that it has more than one broker."""
+        web = self.web
+        return len(self.bootstrap) > 1 or (web is not None and web.several)
+
     def any_broker(self) -> Endpoint:
         """One of those the operator named, in turn."""
         self._next = (self._next + 1) % len(self.bootstrap)

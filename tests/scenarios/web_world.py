@@ -15,6 +15,7 @@ import pytest
 from gateway.core.session import Endpoint, Peer
 from gateway.core.session_reasons import NOT_ALLOWED
 from gateway.pulsar import rest
+from gateway.pulsar.rest.door import Door
 from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, Shape, said
 from gateway.pulsar.view import View
 from gateway.pulsar.web.session import WebSession
@@ -41,7 +42,7 @@ class Table:
         self.asked: list[tuple[str, bytes, bytes | None]] = []
 
     def __call__(
-        self, method: str, target: bytes, view: View, *, authority: str = "", body: bytes | None = None
+        self, method: str, target: bytes, view: View, *, door: Door | None = None, body: bytes | None = None
     ) -> Decision:
         self.asked.append((method, target, body))
         if not view.allowed(OPEN):
@@ -82,7 +83,7 @@ class WebWorld(PulsarWorld):
     def connect(self) -> None:
         super().connect()
         self.backend.web = WebBrokers([WEB1, WEB2], self.patterns, plaintext=False)
-        self.pulsar.binary_port = 6651
+        self.pulsar.binary = self.pulsar.listener
         self.client = Http2Client()
         address = ip_address("192.0.2.7")
         peer = Peer("c1", address, 51000, self.certificate, "gw.test", "TLSv1.3", alpn=self.alpn)
