@@ -21,6 +21,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +80,8 @@ class Outcome:
     step: Step
     ok: bool
     seconds: float
+    cpu: float = 0.0
+    """CPU seconds, user and system, of the step's process and of all it waited for: brokers and gateways included."""
     passed: int = 0
     failed: int = 0
     skipped: int = 0
@@ -143,7 +146,8 @@ def interrupt(number: int, frame: object) -> None:
     del number, frame
     _stopping.set()
     for process in list(_running.values()):
-        process.send_signal(signal.SIGINT)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGINT)  # not send_signal, which may take the end that perform waits for
 
 
 def perform(step: Step) -> Outcome:
@@ -157,16 +161,15 @@ def perform(step: Step) -> Outcome:
             step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
             env={**os.environ, **step.environment}, start_new_session=True,
         )  # fmt: skip
-        try:
-            code = process.wait(STEP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            code = -1
-            stream.write(f"\nstopped after {STEP_SECONDS_MAX} s\n".encode())
-        finally:
-            del _running[step.name]
-    outcome = Outcome(step, code == 0, time.monotonic() - started)
+        late = threading.Timer(STEP_SECONDS_MAX, os.killpg, (process.pid, signal.SIGKILL))
+        late.start()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        del _running[step.name]
+        late.cancel()
+        if process.returncode == -signal.SIGKILL:
+            stream.write(f"\nkilled, perhaps since it took {STEP_SECONDS_MAX} s\n".encode())
+    outcome = Outcome(step, process.returncode == 0, time.monotonic() - started, used.ru_utime + used.ru_stime)
     if step.tests:
         count_tests(outcome)
     elif outcome.ok:
@@ -229,11 +232,11 @@ def show_failure(outcome: Outcome) -> None:
 
 
 def show_table(outcomes: Sequence[Outcome]) -> None:
-    print(f"\n{'step':<14}{'result':<9}{'seconds':>8}{'passed':>8}{'failed':>8}{'left out':>10}")
+    print(f"\n{'step':<14}{'result':<9}{'seconds':>8}{'cpu':>8}{'passed':>8}{'failed':>8}{'left out':>10}")
     for each in outcomes:
         result = "ok" if each.ok else "FAILED"
         print(
-            f"{each.step.name:<14}{result:<9}{each.seconds:>8.1f}{each.passed:>8}{each.failed:>8}"
+            f"{each.step.name:<14}{result:<9}{each.seconds:>8.1f}{each.cpu:>8.1f}{each.passed:>8}{each.failed:>8}"
             f"{each.left_out.total():>10}"
         )
     left_out: Counter[str] = sum((each.left_out for each in outcomes), Counter())

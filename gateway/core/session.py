@@ -257,6 +257,21 @@ class Sliced(Protocol):
         ...
 
 
+@runtime_checkable
+class Holding(Protocol):
+    """What a session may offer besides, that keeps octets of its own from one call to the next: bodies that are decided
+    about whole, answers that are rewritten.
+
+    The pump has them in the process's budget. While it waits for that it shows the session nothing of either side; so
+    what comes unreserved is what one call brought.
+    """
+
+    @property
+    def holds(self) -> int:
+        """Octets that are held, or will be before anything is decided. May change in any call."""
+        ...
+
+
 class ShortWay(Protocol):
     """What a session may offer besides: the short way of octets that go on as they came, or as they did before.
 

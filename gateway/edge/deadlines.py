@@ -100,6 +100,8 @@ class Deadlines:
                 due = min(due, side.frame_since + limits.frame_timeout)
             if side.inbox.waiting_since:
                 due = min(due, side.inbox.waiting_since + limits.frame_timeout)
+            if side.waiting_since:
+                due = min(due, side.waiting_since + limits.frame_timeout)
             if side.outbox.pending and side.stream is not None:
                 due = min(due, max(side.taking, self._looked) + limits.frame_timeout)
         return due
@@ -122,9 +124,9 @@ class Deadlines:
         limits = self._limits
         client, upstream = self._client, self._upstream
         before = now - limits.frame_timeout
-        waiting = client.inbox.waiting_since or upstream.inbox.waiting_since
-        if waiting and waiting <= before:
-            return reasons.BUFFER_TIMEOUT
+        for waiting in (client.inbox.waiting_since, upstream.inbox.waiting_since, client.waiting_since):
+            if waiting and waiting <= before:
+                return reasons.BUFFER_TIMEOUT
         for side, read, reason in (
             (client, client_read, reasons.FRAME_TIMEOUT),
             (upstream, upstream_read, reasons.UPSTREAM_STALLED),

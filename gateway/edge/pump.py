@@ -25,13 +25,25 @@ import traceback
 from collections.abc import Callable
 
 from gateway.core.reasons import Reason
-from gateway.core.session import Drainable, Fact, Proving, Session, Shortened, Sliced, Stranger, TalksItself, offered
+from gateway.core.session import (
+    Drainable,
+    Fact,
+    Holding,
+    Proving,
+    Session,
+    Shortened,
+    Sliced,
+    Stranger,
+    TalksItself,
+    offered,
+)
 from gateway.edge import reasons
 from gateway.edge.buffers import SCRATCH, Inbox
 from gateway.edge.compiled import shortcut
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.ending import Ending
 from gateway.edge.errands import Errands
+from gateway.edge.held import Held
 from gateway.edge.process import Port, Process
 from gateway.edge.shortcut import Shortcut
 from gateway.edge.side import ClientSide, Side, UpstreamSide
@@ -74,6 +86,8 @@ class Pump:
         """Something went to the client since this was last looked at."""
         self._sliced = offered(session, Sliced)
         self._awaits_turn = False
+        holding = offered(session, Holding)
+        self._held = Held(holding, process.budget, self._budget_granted) if holding is not None else None
         self._up: Shortcut | None = None
         self._down: Shortcut | None = None
         shortened = offered(session, Shortened)
@@ -383,6 +397,7 @@ class Pump:
             or self._times.mute_until
             or self._draining is not None
             or client.stalled
+            or client.waiting_since
             or self._is_busy()
         )
 
@@ -394,7 +409,7 @@ class Pump:
         upstream = self._upstream
         if upstream.stream is None or upstream.end is not None or self._client.full or upstream.stalled:
             return False
-        if self._is_busy():
+        if self._is_busy() or self._client.waiting_since:
             return False
         return upstream.has_room()
 
@@ -405,6 +420,8 @@ class Pump:
             if self._times.mute_until and self._clock.monotonic() >= self._times.mute_until:
                 self._times.mute_until = 0.0
                 self._client.stalled = False
+            if self._held is not None:
+                self._see_held(self._held)
             again = self._show_again() or self._see_ends()
         if not self._open:
             return
@@ -423,6 +440,11 @@ class Pump:
         self._times.arm()
         if self._up is not None and self._down is not None:
             self._see_calm(self._up, self._down)
+
+    def _see_held(self, held: Held) -> None:
+        """What the session holds itself counts as well."""
+        waits = held.look(self._session.principal)
+        self._client.waiting_since = (self._client.waiting_since or self._clock.monotonic()) if waits else 0.0
 
     def _see_calm(self, up: Shortcut, down: Shortcut) -> None:
         """Whether the next readings may go the short way."""
@@ -451,7 +473,8 @@ class Pump:
         if filled and filled >= self._session.client_wanted and self._client_is_shown():
             self._show(client, client.inbox.bytes(), self._clock.monotonic())
             return True
-        if upstream.inbox.filled and not client.full and upstream.answers_wait() and not self._is_busy():
+        held_back = client.full or client.waiting_since or self._is_busy()
+        if upstream.inbox.filled and not held_back and upstream.answers_wait():
             self._show(upstream, upstream.inbox.bytes(), self._clock.monotonic())
             return True
         return False
@@ -498,6 +521,8 @@ class Pump:
         except Exception as error:
             self._process.exceptions.value += 1
             log.error("a session failed while it was closed: %s", type(error).__name__)
+        if self._held is not None:
+            self._held.clear()
         assert client.stream is not None
         owed = self._errands.dialling and upstream.outbox.pending > 0
         if not owed:

@@ -26,7 +26,7 @@ class Side(ABC):
 
     __slots__ = (
         "end", "frame_since", "full", "gone", "inbox", "more", "outbox", "reading", "received", "session", "stalled",
-        "stream", "taking", "writing",
+        "stream", "taking", "waiting_since", "writing",
     )  # fmt: skip
 
     def __init__(self, session: Session, process: Process, received: Cell, sent: Cell) -> None:
@@ -51,6 +51,8 @@ class Side(ABC):
         """When it last took something of what waits for it."""
         self.frame_since = 0.0
         """When the first byte of an incomplete frame came."""
+        self.waiting_since = 0.0
+        """Since when room is waited for that the session holds beyond what is kept here (edge.held)."""
 
     @abstractmethod
     def wanted(self) -> int:
@@ -204,7 +206,7 @@ class Side(ABC):
 
     def quiet(self) -> bool:
         """Nothing of it is awaited that has a deadline."""
-        return not (self.frame_since or self.outbox.pending or self.inbox.waiting_since)
+        return not (self.frame_since or self.outbox.pending or self.inbox.waiting_since or self.waiting_since)
 
 
 class ClientSide(Side):

@@ -1,12 +1,14 @@
 """The client's side of HTTP/1.1, over h11: one request and its answer, on a connection to a backend.
 
-A request is written from its parts, its body whole and of a stated length. Of answers the same is asked as of
-requests: one way to read them. One that does not say where it ends is refused, since a connection that was cut would
-look like its end. Interim answers are dropped, trailers as well. Raises BadAnswer; then the connection is of no use.
+A request is written from its parts, its body whole and of a stated length, or piece by piece as it comes. Of answers
+the same is asked as of requests: one way to read them. One that does not say where it ends is refused, since a
+connection that was cut would look like its end. Interim answers are dropped, trailers as well. Raises BadAnswer; then
+the connection is of no use.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import h11
@@ -57,8 +59,11 @@ Came = Answered | Body | Ended
 class Http1Call:
     """One request to a backend."""
 
-    def __init__(self, method: str, target: bytes, authority: bytes, headers: Headers, body: bytes) -> None:
-        """headers: end-to-end ones. Raises ValueError for what no request may be."""
+    def __init__(
+        self, method: str, target: bytes, authority: bytes, headers: Headers, body: bytes | None, length: int | None = 0
+    ) -> None:
+        """headers: end-to-end ones. body: None if it comes by `more`, `length` octets (None: nobody knows how many).
+        Raises ValueError for what no request may be."""
         self._parser = h11.Connection(h11.CLIENT, heads.HEAD_BYTES_MAX)
         self._head: heads.HeadEnd | None = heads.HeadEnd()
         self._head_only = method == "HEAD"
@@ -66,21 +71,34 @@ class Http1Call:
         self._over = False
         self.heard = False
         """Anything came."""
-        framing = [(b"content-length", b"%d" % len(body))] if body or method not in ("GET", "HEAD") else []
-        try:
-            request = h11.Request(method=method, target=target, headers=[(b"host", authority), *headers, *framing])
-            parts = [self._parser.send(request)]
-            if body:
-                parts.append(self._parser.send(h11.Data(data=body)))
-            parts.append(self._parser.send(h11.EndOfMessage()))
-        except h11.LocalProtocolError as error:
-            raise ValueError("a request that cannot be written") from error
-        self.octets = b"".join(part for part in parts if part)
-        """What is to be sent."""
+        framing: list[tuple[bytes, bytes]] = []
+        if body is None and length is None:
+            framing.append((b"transfer-encoding", b"chunked"))
+        elif body is None or body or method not in ("GET", "HEAD"):
+            framing.append((b"content-length", b"%d" % (len(body) if body is not None else length or 0)))
+        request = [(b"host", authority), *headers, *framing]
+        self.parts = self._written(lambda: h11.Request(method=method, target=target, headers=request))
+        """What is to be sent, the body in one piece as it was given."""
+        if body is not None:
+            self.parts += self.more(body) + self.whole()
 
     @property
     def over(self) -> bool:
         return self._over
+
+    def more(self, octets: bytes) -> list[bytes]:
+        """Of a body that comes piece by piece: what is to be sent. Raises ValueError if it is more than was said."""
+        return self._written(lambda: h11.Data(data=octets)) if octets else []
+
+    def whole(self) -> list[bytes]:
+        """The body has come whole. Raises ValueError if it has not."""
+        return self._written(h11.EndOfMessage)
+
+    def _written(self, event: Callable[[], h11.Event]) -> list[bytes]:
+        try:
+            return [bytes(part) for part in self._parser.send_with_data_passthrough(event()) or () if part]
+        except h11.LocalProtocolError as error:
+            raise ValueError("a request that cannot be written") from error
 
     def receive(self, data: memoryview, room: int) -> tuple[int, list[Came]]:
         """How many octets were taken, and what they came to; of a body at most `room`, and nothing of it in the call
@@ -148,7 +166,8 @@ class Http1Call:
             elif isinstance(event, h11.EndOfMessage):
                 self._over = True
                 unread = len(self._parser.trailing_data[0])
-                came.append(Ended(self._parser.their_state is h11.DONE and not unread))
+                states = {self._parser.our_state, self._parser.their_state}
+                came.append(Ended(states == {h11.DONE} and not unread))
                 return len(data) - unread
             else:
                 return len(data)

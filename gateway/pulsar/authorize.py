@@ -12,6 +12,9 @@ from gateway.pulsar.commands import Body
 from gateway.pulsar.handles import Access
 from gateway.pulsar.table import INVALID_TOPIC_NAME, METADATA_ERROR, NOT_ALLOWED_ERROR, ROWS
 
+REPLICATE = "Replicate"
+"""What a client needs on a topic of which it would have anything told to other clusters."""
+NO_PROPERTY = "a property that brokers keep for themselves"
 BROKERS_OWN = "brokers-own"
 """Why of a denial: it is a topic that brokers keep for themselves, whatever the rules say."""
 
@@ -48,6 +51,8 @@ def of_topic(command: str, body: Body) -> Asked:
 
 def of_producer(body: Body) -> Asked:
     """Produce; to register a schema where one is brought; to subscribe where a first subscription is named."""
+    if not names.properties([each.key for each in body.metadata]):
+        return Unnameable(NOT_ALLOWED_ERROR, NO_PROPERTY)
     operations = ["Produce"]
     if body.HasField("schema"):
         operations.append("PutSchema")
@@ -62,8 +67,15 @@ def of_producer(body: Body) -> Asked:
 
 
 def of_consumer(body: Body) -> Asked:
-    """Consume the topic by the subscription. A schema that a consumer brings is for the broker to check or register."""
-    return subscribed(body.topic, body.subscription)
+    """Consume the topic by the subscription; to have its position told to other clusters is a right of its own.
+
+    A schema that a consumer brings is for the broker to check or register."""
+    if not all(names.properties([each.key for each in said]) for said in (body.metadata, body.subscription_properties)):
+        return Unnameable(NOT_ALLOWED_ERROR, NO_PROPERTY)
+    asked = subscribed(body.topic, body.subscription)
+    if not isinstance(asked, Needs) or not body.replicate_subscription_state:
+        return asked
+    return Needs((*asked.accesses, ("topic", REPLICATE, asked.topic)), asked.topic, asked.subscription)
 
 
 def subscribed(topic: str, subscription: str) -> Asked:

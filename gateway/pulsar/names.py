@@ -10,6 +10,7 @@ topic is a topic of its own name. Called by authorize and relay.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 NAME_CHARS_MAX = 1000
 """Of a topic's name, whole."""
@@ -26,6 +27,11 @@ _OWN_SUFFIX = "__transaction_pending_ack"
 _OWN_SUBSCRIPTIONS = ("__", "pulsar.repl", "pulsar.dedup")
 REPLICATOR = "pulsar.repl"
 """With this a producer's name begins that brokers take for another cluster."""
+PROPERTIES_MAX = 500
+"""Of one map of a producer's, a consumer's or a subscription's properties."""
+_OWN_PROPERTIES = ("#", "pulsar.")
+"""How keys begin that brokers keep beside those of clients: ``#pulsar.internal.`` names ledgers of delayed messages,
+which a broker that finds it among a new subscription's properties would read, and delete."""
 
 
 def topic(name: str) -> str | None:
@@ -81,3 +87,17 @@ def subscription(name: str) -> str | None:
     """The name, or None for one that cannot be or that brokers keep for themselves (compaction, replication)."""
     sound = 0 < len(name) <= NAME_CHARS_MAX and name.isprintable() and not name.startswith(_OWN_SUBSCRIPTIONS)
     return name if sound else None
+
+
+def properties(keys: Collection[bytes | str]) -> bool:
+    """Whether a client may name all of these properties: text in one reading, none that brokers keep for themselves."""
+    return len(keys) <= PROPERTIES_MAX and all(map(_property, keys))
+
+
+def _property(key: bytes | str) -> bool:
+    try:
+        text = key if isinstance(key, str) else key.decode()
+    except UnicodeDecodeError:
+        return False
+    sound = len(text) <= NAME_CHARS_MAX and (text.isprintable() or not text)
+    return sound and not text.casefold().startswith(_OWN_PROPERTIES)

@@ -153,7 +153,14 @@ class Traffic:
 
     def _subscribe(self, command: Command) -> Outcome:
         body = command.body
-        return self._open(command, self.consumers, body.consumer_id, authorize.of_consumer(body))
+        asked = authorize.of_consumer(body)
+        unsaid = body.HasField("replicate_subscription_state") and not body.replicate_subscription_state
+        if unsaid and isinstance(asked, Needs) and not self.view.quietly("topic", authorize.REPLICATE, asked.topic):
+            body.ClearField(
+                "replicate_subscription_state"
+            )  # clients say "no" unasked; it ends what somebody else began
+            command.changed()
+        return self._open(command, self.consumers, body.consumer_id, asked)
 
     def _open(self, command: Command, handles: Handles, handle_id: int, asked: Asked) -> Outcome:
         refused = self._refused(command, asked)

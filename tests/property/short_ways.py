@@ -96,15 +96,20 @@ def picture(world: ShortWorld) -> dict[str, Any]:
     }
 
 
+LONG = 10_000
+"""Octets from which on a few chunks are long ones, or most of the time would go into carrying crumbs of one text."""
+
+
 def cut(dice: random.Random, data: bytes) -> list[bytes]:
     """The octets in chunks of any sizes."""
     how = dice.random()
     if how < 0.3:
         return [data]
     most = 8 if how < 0.5 else 400
-    chunks = []
-    while data:
-        size = dice.randrange(1, most)
-        chunks.append(data[:size])
-        data = data[size:]
+    jumps = 0.05 if len(data) > LONG else 0.0
+    chunks, at = [], 0
+    while at < len(data):
+        size = dice.randrange(1, LONG if jumps and dice.random() < jumps else most)
+        chunks.append(data[at : at + size])
+        at += size
     return chunks

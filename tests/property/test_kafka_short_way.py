@@ -294,7 +294,7 @@ def script(seed: int, large: bool) -> list[Step]:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
-@pytest.mark.parametrize("block", range(2))
+@pytest.mark.parametrize("block", range(6))
 def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
     by_pump = 0
     for seed in range(block * 4, block * 4 + 4):
@@ -316,6 +316,8 @@ def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
                 where = (seed, at, world.way)
                 if plain.ended and plain.ended.reason.code == "upstream-protocol-error":
                     continue
+                if ended_by_what_was_withheld(world):
+                    continue
                 assert broker.up == base.up, where
                 if not world.session.short_way.streaming:
                     assert broker.down == base.down, where
@@ -323,10 +325,19 @@ def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
                 else:
                     assert broker.down.startswith(base.down), where
         if plain.ended is None:
-            summed = [sums(world) for world, _ in worlds]
-            assert summed[1:] == summed[:1] * 2, seed
+            summed = [sums(world) for world, _ in worlds if not ended_by_what_was_withheld(world)]
+            assert summed == summed[:1] * len(summed), seed
         by_pump += worlds[2][0].by_pump
     assert by_pump > 1_000  # the short way did take something
+
+
+def ended_by_what_was_withheld(world: ShortWorld) -> bool:
+    """The one difference: records that may not be read stood in an answer whose front was on its way (record 14)."""
+    if world.ended is None or world.ended.reason.code != "fetched-topic-withdrawn":
+        return False
+    assert world.ended.detail not in {name for _, operation, name in ALLOWED if operation == "Read"}
+    assert world.lines("denied")
+    return True
 
 
 def sums(world: ShortWorld) -> list[tuple[object, ...]]:

@@ -16,6 +16,7 @@ from gateway.pulsar import commands, reasons, schema
 from gateway.pulsar.asks import BrokerFound, BrokerWanted
 from gateway.pulsar.broker_names import BrokerNames
 from gateway.pulsar.keepalive import PING_SECONDS, SILENCE_SECONDS_MAX
+from gateway.pulsar.names import PROPERTIES_MAX, properties
 from gateway.pulsar.replies import NO_REQUEST
 from gateway.pulsar.requests import OWN_IDS
 from gateway.pulsar.table import ROWS, FromBroker, FromClient
@@ -466,6 +467,58 @@ def test_a_consumer_needs_the_topic_and_the_subscription() -> None:
     frame = message_frame()
     assert world.reply(frame, frame).down == frame + frame
     assert not world.reply(message_frame(2)).down
+
+
+OWN_KEYS = [b"#pulsar.internal.delayed.bucket_1", b"pulsar.replicated.subscription", b"PULSAR.x", b"#", b"\xff", b"\0"]
+
+
+@pytest.mark.parametrize("key", OWN_KEYS)
+@pytest.mark.parametrize("field", ["metadata", "subscription_properties", "of a producer"])
+def test_no_client_writes_properties_that_brokers_keep_for_themselves(field: str, key: bytes) -> None:
+    """A broker looks at no key of a new subscription's: one could name ledgers of its own to read and delete."""
+    world = PulsarWorld()
+    world.login()
+    if field == "of a producer":
+        command = commands.make("producer", topic=ORDERS, producer_id=1, request_id=1)
+        properties = command.body.metadata
+    else:
+        command = commands.make("subscribe", topic=ORDERS, subscription=SUBSCRIPTION, consumer_id=1, request_id=1)
+        properties = getattr(command.body, field)
+    properties.add(key=b"application", value=b"x")
+    command.changed()
+    passed = world.send(b"".join(map(bytes, command.parts()))).up
+    assert [each.key for each in getattr(only(passed), "metadata" if "of a" in field else field)] == [b"application"]
+    world.connect()
+    world.login()
+    properties.add(key=key, value=b"x")
+    command.changed()
+    seen = world.send(b"".join(map(bytes, command.parts())))
+    assert not seen.up
+    assert only(seen.down).error == 22
+
+
+def test_so_many_properties_and_no_more() -> None:
+    most = [str(number) for number in range(PROPERTIES_MAX)]
+    assert properties(most)
+    assert not properties([*most, "one"])
+    assert properties([])
+
+
+def test_a_position_told_to_other_clusters_is_a_right_of_its_own() -> None:
+    """Brokers ask for nothing more than `consume` there."""
+    world = PulsarWorld()
+    world.login()
+    denied = world.subscribe_to(replicate_subscription_state=True)
+    assert (only(denied.down).error, denied.up) == (NOT_AUTHORIZED, b"")
+    passed = only(world.subscribe_to(replicate_subscription_state=False, request=3).up)
+    assert not passed.HasField("replicate_subscription_state"), "what clients say unasked is no order to end it"
+    world.allow(("topic", "Replicate", ORDERS))
+    for number, said in enumerate((True, False)):
+        seen = world.subscribe_to(replicate_subscription_state=said, consumer=5 + number, request=5 + number)
+        assert only(seen.up).replicate_subscription_state is said
+    world.allow(without=[("topic", "Replicate", ORDERS)])
+    seen = world.send(commands.framed("ping"))
+    assert "close_consumer" in names(seen.down), "a right withdrawn ends it"
 
 
 @pytest.mark.parametrize("command", ["flow", "ack", "redeliver_unacknowledged_messages"])

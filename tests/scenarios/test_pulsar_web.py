@@ -9,14 +9,21 @@ import pytest
 from gateway.core.failed_logins import FailedLogins
 from gateway.core.identity import Certificate
 from gateway.core.session import Endpoint, KeysRefreshed, KeysWanted, Unavailable
+from gateway.core.settings import Limits
 from gateway.http import reasons as http_reasons
 from gateway.http.frames import DATA
 from gateway.pulsar import reasons
 from gateway.pulsar.web import reasons as web_reasons
 from gateway.pulsar.web.calls import REDIRECTS_MAX
-from gateway.pulsar.web.serving import ANSWER_SECONDS_MAX, DISCARDED_BYTES_MAX, SHAPED_BYTES_MAX
+from gateway.pulsar.web.serving import (
+    ANSWER_SECONDS_MAX,
+    BODY_BYTES_MAX,
+    DISCARDED_BYTES_MAX,
+    HELD_STEP,
+    SHAPED_BYTES_MAX,
+)
 from tests.http import frame, request
-from tests.scenarios.kafka_world import PLENTY, TablePolicy
+from tests.scenarios.kafka_world import PLENTY, Seen, TablePolicy
 from tests.scenarios.web_world import OK, WEB1, WEB2, Table, WebWorld, answered, head, status, table
 
 __all__ = ["table"]
@@ -309,6 +316,168 @@ def test_a_request_is_sent_again_by_the_rights_of_then() -> None:
     seen = world.lose(reached=False)
     assert not seen.up
     assert status(seen.down) == 403
+
+
+def test_a_list_shows_what_may_be_seen_when_it_comes(table: Table) -> None:
+    """Rights that are others than those by which it was asked for decide anew, and the answer is of the new ones."""
+    world = WebWorld()
+    told = answered(200, body=b"abc")
+    world.ask("/shaped")
+    world.allow()
+    asked = len(table.asked)
+    assert head(world.reply(told).down)[2] == b"cba"
+    assert len(table.asked) == asked + 1
+    world.ask("/shaped")
+    world.policies.current = TablePolicy([], revision="r2")
+    assert status(world.reply(told).down) == 403
+    assert world.ended is None
+    world.allow()
+    world.ask("/shaped", token="alice.60")
+    world.advance(61)
+    seen = world.reply(told)
+    assert (status(seen.down), b"cba" in seen.down) == (401, False)
+
+
+# ---- long bodies --------------------------------------------------------------------------------------------------
+
+LONG = BODY_BYTES_MAX + 1
+
+
+def upload(world: WebWorld, *, chunked: bool = False, **headers: str) -> Seen:
+    """The head of a request with a long body."""
+    framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(LONG)}
+    return world.send(request("/file", "POST", Authorization="Bearer alice", **framing, **headers))
+
+
+def test_a_program_passes_as_it_comes_and_takes_no_memory() -> None:
+    world = WebWorld()
+    seen = upload(world)
+    assert b"content-length: %d\r\n" % LONG in seen.up
+    went = 0
+    while went < LONG:
+        piece = min(100_000, LONG - went)
+        assert world.send(b"x" * piece).up == b"x" * piece
+        went += piece
+        assert world.session.holds == 0
+    assert world.session.parked, "the next request waits for this one's answer"
+    assert status(world.reply(OK).down) == 200
+    assert world.ask().up
+
+
+def test_a_program_in_chunks_is_sent_on_in_chunks() -> None:
+    world = WebWorld()
+    assert b"transfer-encoding: chunked\r\n" in upload(world, chunked=True, Expect="100-continue").up
+    assert world.send(b"3\r\nabc\r\n").up == b"3\r\nabc\r\n"
+    assert world.send(b"0\r\n\r\n").up == b"0\r\n\r\n"
+    assert status(world.reply(OK).down) == 200
+    assert world.ended is None
+
+
+def test_a_short_program_is_held_whole_and_follows_redirects() -> None:
+    world = WebWorld()
+    data = request("/file", "POST", b"abc", Authorization="Bearer alice")
+    assert not world.send(data[:-1]).up
+    assert world.send(data[-1:]).up
+    told = answered(307, f"Location: https://{WEB2.host}:{WEB2.port}/file")
+    assert world.reply(told).up.endswith(b"abc")
+
+
+@pytest.mark.parametrize("way", ["rights", "token", "length", "redirect", "refused", "lost", "slow"])
+def test_an_upload_that_ends_early_is_never_whole_at_the_broker(way: str) -> None:
+    """What stands between its first octet and its last ends it; the broker's connection goes, and no other gets it."""
+    world = WebWorld(limits=Limits(upload_bytes_max=LONG))
+    seen = world.send(
+        request("/file", "POST", Authorization="Bearer alice.60", **{"Transfer-Encoding": "chunked"}) + b"3\r\nabc\r\n"
+    )
+    assert seen.up.endswith(b"abc\r\n")
+    if way == "rights":
+        world.policies.current = TablePolicy([], revision="r2")
+        seen = world.send(b"3\r\ndef\r\n3\r\nghi\r\n")
+        wanted = 403
+    elif way == "token":
+        for _ in range(3):
+            world.advance(19)
+            world.send(b"1\r\nx\r\n")
+        world.advance(4)
+        seen = world.send(b"3\r\ndef\r\n")
+        wanted = 401
+    elif way == "length":
+        seen = world.send(b"100001\r\n" + b"x" * LONG)
+        wanted = 413
+    elif way == "redirect":
+        seen = world.reply(answered(307, f"Location: https://{WEB2.host}:{WEB2.port}/file"))
+        wanted = 503
+    elif way == "refused":
+        seen = world.reply(answered(409, body=b"{}"))
+        wanted = 409
+    elif way == "lost":
+        seen = world.lose()
+        wanted = 502
+    else:
+        seen = world.advance(31)
+        wanted = 408
+    assert b"0\r\n\r\n" not in seen.up
+    assert status(seen.down) == wanted
+    assert world.ended is not None, "what follows of the body would be the next request"
+    assert not world.send(b"0\r\n\r\n").up
+
+
+def test_an_upload_is_held_back_by_its_principals_rate() -> None:
+    world = WebWorld(quota=replace(PLENTY, produce_bytes=1000.0))
+    upload(world)
+    assert world.send(b"x" * 5000).up
+    assert not world.send(b"x" * 5000).up
+    assert world.held_until > world.clock.now
+    assert world.advance(9).up
+
+
+def test_an_upload_by_http2() -> None:
+    """Its length is not said: it goes on in chunks, within the window that the client was given for it."""
+    world = WebWorld(alpn="h2")
+    asked = world.client.ask(1, "/file", "POST", b"", authorization="Bearer alice")
+    assert b"transfer-encoding: chunked" in world.carry(asked).up
+    for _ in range(20):
+        world.client.h2.send_data(1, bytes(5000))
+        assert world.carry().up == b"1388\r\n" + bytes(5000) + b"\r\n"
+    world.client.h2.end_stream(1)
+    assert world.carry().up == b"0\r\n\r\n"
+    world.heard(world.reply(OK))
+    assert world.client.headers[1][":status"] == "200"
+
+
+# ---- what is held -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_held_is_said_before_it_comes() -> None:
+    """A body of a stated length from its head on, one without in steps; answers that are rewritten likewise."""
+    world = WebWorld()
+    world.send(request("/body", "PUT", bytes(50_000), Authorization="Bearer alice")[:-49_000])
+    assert world.session.holds == 50_000
+    assert world.send(bytes(49_000)).up
+    assert world.session.holds == 50_000, "it may have to be sent again"
+    world.reply(OK)
+    assert world.session.holds == 0
+    world.send(request("/body", "PUT", Authorization="Bearer alice", **{"Transfer-Encoding": "chunked"}))
+    assert world.session.holds == HELD_STEP
+    world.send(b"3\r\nabc\r\n0\r\n\r\n")
+    assert world.session.holds == 3
+    world.reply(OK)
+    world.ask("/shaped")
+    world.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n")
+    assert world.session.holds == 300_000
+    world.reply(bytes(300_000))
+    assert world.session.holds == 0
+    world.ask("/shaped")
+    world.reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    assert world.session.holds == HELD_STEP
+
+
+def test_bodies_that_wait_their_turn_are_held_too() -> None:
+    world = WebWorld(alpn="h2")
+    world.stream(1)
+    world.stream(3, "/body", bytes(10_000))
+    world.stream(5, "/body", bytes(5_000))
+    assert world.session.holds == 15_000
 
 
 def test_continue_is_told_when_the_body_is_wanted() -> None:

@@ -17,6 +17,7 @@ from gateway.core.session_reasons import NOT_ALLOWED
 from gateway.pulsar import rest
 from gateway.pulsar.rest.door import Door
 from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, Shape, said
+from gateway.pulsar.rest.rows import FILE_BYTES_MAX
 from gateway.pulsar.view import View
 from gateway.pulsar.web.session import WebSession
 from gateway.pulsar.web_brokers import WebBrokers
@@ -36,7 +37,8 @@ def answered(status: int, *headers: str, body: bytes = b"") -> bytes:
 
 
 class Table:
-    """In place of the REST table: /open and /body pass, /shaped is turned round, /needs asks for its body first."""
+    """In place of the REST table: /open and /body pass, /shaped is turned round, /needs asks for its body first, /file
+    takes a long one."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, bytes, bytes | None]] = []
@@ -49,6 +51,8 @@ class Table:
             return Refused(403, said("no"), NOT_ALLOWED, (OPEN,), "GET /x")
         if target.startswith(b"/needs") and body is None:
             return Needs(100, "POST /needs")
+        if target.startswith(b"/file"):
+            return Passed(method, target, FILE_BYTES_MAX, None, (OPEN,), "POST /file")
         if target.startswith((b"/open", b"/body", b"/needs", b"/shaped", b"/admin")):
             shape: Shape | None = _turned if target.startswith(b"/shaped") else None
             written = body[::-1] if body is not None else None

@@ -22,6 +22,7 @@ def side(pending: int = 0) -> Any:
         outbox=SimpleNamespace(pending=pending),
         stream=None,
         taking=0.0,
+        waiting_since=0.0,
         full=pending > 0,
     )
 

@@ -138,6 +138,36 @@ def test_other_properties_pass_written_anew(path: str, body: bytes, written: byt
     assert answer.body == (body if written is None else written)
 
 
+BUCKET = b'"#pulsar.internal.delayed.bucket_1":"7"'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"properties":{%s}}' % BUCKET, b'{"ledgerId":1,"entryId":2,"properties":{"a":"b",%s}}' % BUCKET, b"[]",
+        b'{"properties":{"a":"1"},"properties":{%s}}' % BUCKET, b'{"other":1}', b'{"ledgerId":{}}', b'"somewhere"',
+        b'{"properties":{"PULSAR.x":"1"}}', b'{"properties":{"a":{}}}', b'{"properties":[]}' * 2,
+    ],
+)  # fmt: skip
+def test_no_subscription_is_made_with_properties_of_the_brokers(body: bytes) -> None:
+    answer = RestWorld(ALL).decide("PUT", f"{ORDERS}/subscription/mine", body)
+    assert isinstance(answer, Refused)
+    assert answer.status == 412
+
+
+@pytest.mark.parametrize("body", [b"", b'"latest"', b'{"ledgerId":1,"entryId":-1,"excluded":false,"properties":null}'])
+def test_where_a_subscription_begins_passes_written_anew(body: bytes) -> None:
+    answer = RestWorld(ALL).decide("PUT", f"{ORDERS}/subscription/mine", body)
+    assert isinstance(answer, Passed)
+    assert answer.body == body
+
+
+def test_a_subscriptions_own_properties_are_the_brokers() -> None:
+    at = f"{ORDERS}/subscription/mine/properties"
+    assert isinstance(RestWorld(ALL).decide("PUT", at, b'{"a":"b"}'), Passed)
+    assert isinstance(RestWorld(ALL).decide("PUT", at, b"{%s}" % BUCKET), Refused)
+
+
 def test_a_shadow_stays_one() -> None:
     world = RestWorld(ALL)
     assert isinstance(world.decide("DELETE", f"{ORDERS}/properties?key=mine"), Passed)
@@ -155,12 +185,13 @@ def test_a_shadow_stays_one() -> None:
 )  # fmt: skip
 def test_parameters_that_ask_for_more(method: str, path: str, lacking: tuple[str, str, str] | None) -> None:
     lacking = lacking or ("brokers", "GetBookies", "pulsar-brokers")
-    plain = RestWorld(ALL).decide(method, f"{path}false")
+    body = b"" if method == "PUT" else None
+    plain = RestWorld(ALL).decide(method, f"{path}false", body)
     assert isinstance(plain, Passed)
     assert lacking not in plain.checks
-    assert isinstance(RestWorld(plain.checks).decide(method, f"{path}false"), Passed)
-    assert isinstance(RestWorld(plain.checks).decide(method, f"{path}true"), Refused)
-    assert isinstance(RestWorld([*plain.checks, lacking]).decide(method, f"{path}true"), Passed)
+    assert isinstance(RestWorld(plain.checks).decide(method, f"{path}false", body), Passed)
+    assert isinstance(RestWorld(plain.checks).decide(method, f"{path}true", body), Refused)
+    assert isinstance(RestWorld([*plain.checks, lacking]).decide(method, f"{path}true", body), Passed)
 
 
 def test_an_anti_affinity_group_needs_its_tenant_named() -> None:

@@ -38,6 +38,8 @@ class Limits(Model):
     """Of all frames in the process that are being received or wait to be sent; each of several workers has so much."""
     buffered_bytes_free_per_connection: Size = 64 << 10
     """What each connection may hold without a reservation."""
+    upload_bytes_max: Size = 256 << 20
+    """The longest program or package that is uploaded by HTTP. It passes as it comes, so that it takes no memory."""
     in_flight_max: Annotated[int, Field(gt=0)] = 1000
     """Requests of one connection that wait for an answer."""
     token_bytes_max: Size = 16 << 10

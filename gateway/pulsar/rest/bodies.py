@@ -21,7 +21,7 @@ ENTRIES_MAX = 100
 """Grants of one request, and messages."""
 _GRANT = frozenset({"topics", "roles", "role", "actions"})
 _MESSAGES = frozenset({"keySchema", "valueSchema", "schemaVersion", "producerName", "messages"})
-
+_POSITION = frozenset({"ledgerId", "entryId", "partitionIndex", "batchIndex", "excluded", "properties"})
 _OWN_PROPERTIES = "pulsar."
 _OWN_PROPERTY = frozenset({"migrated", "index"})
 """Where a topic went to another cluster, and its count of messages."""
@@ -76,7 +76,7 @@ class Asked:
 
 def asked(reads: Reads, body: bytes, values: Mapping[str, str]) -> Asked | None:
     """None for a body that cannot be decided about."""
-    if reads is Reads.PROPERTIES and not body:  # a topic without any
+    if reads in (Reads.PROPERTIES, Reads.POSITION) and not body:  # a topic without any, a subscription from now on
         return Asked((), b"")
     try:
         value = read(body)
@@ -151,6 +151,22 @@ def _properties(value: Any, _: Mapping[str, str]) -> tuple[Access, ...] | None:
     return () if plain and not any(_brokers_own(key) for key, _ in every) else None
 
 
+def _position(value: Any, _: Mapping[str, str]) -> tuple[Access, ...] | None:
+    """The broker looks at no key of a new subscription's, which could name ledgers of its own for it."""
+    if value in ("earliest", "latest"):
+        return ()
+    if not isinstance(value, dict) or not value.keys() <= _POSITION:
+        return None
+    plain = all(isinstance(said, int | bool | None) for key, said in value.items() if key != "properties")
+    return _labels(value.get("properties") or {}, {}) if plain else None
+
+
+def _labels(value: Any, _: Mapping[str, str]) -> tuple[Access, ...] | None:
+    if not isinstance(value, dict) or not names.properties(value.keys()):
+        return None
+    return () if all(isinstance(said, str | None) for said in value.values()) else None
+
+
 def _brokers_own(key: str) -> bool:
     return key.casefold().startswith(_OWN_PROPERTIES) or key in _OWN_PROPERTY
 
@@ -160,4 +176,6 @@ _ASKED: Mapping[Reads, Callable[[Any, Mapping[str, str]], tuple[Access, ...] | N
     Reads.NAMESPACE: _namespace,
     Reads.MESSAGES: _messages,
     Reads.PROPERTIES: _properties,
+    Reads.POSITION: _position,
+    Reads.LABELS: _labels,
 }

@@ -45,6 +45,10 @@ class Reads(Enum):
     """Messages to be produced."""
     PROPERTIES = auto()
     """A topic's properties, or how many partitions it has and these: none that brokers keep for themselves."""
+    POSITION = auto()
+    """Where a new subscription begins, and its properties: likewise."""
+    LABELS = auto()
+    """A subscription's properties."""
 
 
 @dataclass(frozen=True, slots=True)

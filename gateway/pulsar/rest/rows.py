@@ -6,8 +6,8 @@ from gateway.pulsar.rest.routes import Answer, Need, Reads, Row
 
 BODY_BYTES_MAX = 64 << 10
 """Of a body that says a setting."""
-FILE_BYTES_MAX = 64 << 20
-"""Of a body with a program or a package in it."""
+FILE_BYTES_MAX = 4 << 30
+"""Of a body with a program or a package in it; ``limits.upload_bytes_max`` says less."""
 UNAUTHORIZED = 401
 """What brokers answer where a superuser's, a tenant's administrator's or a topic's own right is missing..."""
 FORBIDDEN = 403

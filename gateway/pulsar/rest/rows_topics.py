@@ -94,7 +94,7 @@ def _messages(topic: str) -> Iterator[Row]:
 
 def _subscriptions(one: str) -> Iterator[Row]:
     own, said = "authoritative", BODY_BYTES_MAX
-    yield row("PUT", one, "topic.Consume subscription.Create", f"{own} replicated", body=said)
+    yield row("PUT", one, "topic.Consume subscription.Create", f"{own} replicated", body=said, reads=Reads.POSITION)
     yield row("DELETE", one, "topic.Consume subscription.Unsubscribe", f"force {own}")
     yield row("GET", f"{one}/position/{{messagePosition}}", _READ_BY_SUBSCRIPTION, own)
     yield row("POST", f"{one}/analyzeBacklog", "topic.Consume subscription.GetStats", own, body=said)
@@ -106,7 +106,8 @@ def _subscriptions(one: str) -> Iterator[Row]:
     yield row("POST", f"{one}/skip_all", _SEEK, own)
     for what in ("properties", "replicatedSubscriptionStatus"):
         yield row("GET", f"{one}/{what}", "topic.Consume subscription.GetStats", own)
-    yield row("PUT", f"{one}/properties", "topic.Consume subscription.Update", own, body=said)
+    labels = "topic.Consume subscription.Update"
+    yield row("PUT", f"{one}/properties", labels, own, body=said, reads=Reads.LABELS)
     replicated = f"{one}/replicatedSubscriptionStatus"
     yield row("POST", replicated, "topic.Consume topic.Replicate subscription.Update", own, body=said)
 

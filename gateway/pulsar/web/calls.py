@@ -30,19 +30,19 @@ class NoCredential(Exception):
 
 
 def call(
-    context: ListenerContext, request: Request, passed: Passed, body: bytes, at: Endpoint, target: bytes,
+    context: ListenerContext, request: Request, passed: Passed, body: bytes | None, at: Endpoint, target: bytes,
     principal: Principal, token: bytes,
 ) -> Http1Call:  # fmt: skip
-    """token: the client's own. Raises NoCredential."""
+    """token: the client's own. body: None if it is to pass as it comes. Raises NoCredential."""
     headers = [(b"accept", (request.values(b"accept") or [b"*/*"])[0])]
-    if body:
+    if body or body is None:
         headers.append((b"content-type", (request.values(b"content-type") or [b"application/json"])[0]))
     software = request.values(b"user-agent")
     if software:
         headers.append((b"user-agent", software[0]))
     headers += _credential(context, principal, token)
     try:
-        return Http1Call(passed.method, target, str(at).encode(), tuple(headers), body)
+        return Http1Call(passed.method, target, str(at).encode(), tuple(headers), body, request.length)
     except ValueError:
         raise NoCredential("a credential that cannot stand in a header") from None
 

@@ -18,6 +18,8 @@ class Stage(Enum):
     DECIDING = auto()
     BODY = auto()
     """Its body is awaited."""
+    SENDING = auto()
+    """Its body passes to a broker as it comes."""
     ASKED = auto()
     """A broker has it."""
     ANSWERING = auto()
@@ -35,8 +37,13 @@ class Exchange:
     stage: Stage = Stage.LOGIN
     waited: bool = False
     """For a key that its token needs."""
-    body: bytearray = field(default_factory=bytearray)
+    body: bytearray | bytes = field(default_factory=bytearray)
+    """What has come of it, unless it passes as it comes; when it is whole it does not change any more."""
     body_max: int = 0
+    streams: bool = False
+    """Its body passes as it comes: nothing of it is kept, so that it goes once, to one broker."""
+    sent: int = 0
+    """Octets of such a body that went."""
     complete: bool = False
     """It has come whole."""
     gone: bool = False
@@ -62,4 +69,6 @@ class Exchange:
     status: int = 0
     shaped: bytearray | None = None
     """The answer's body, where it is not passed unread."""
+    expected: int | None = None
+    """How long that will be; None: nobody has said."""
     content: tuple[tuple[bytes, bytes], ...] = ()

@@ -18,9 +18,9 @@ HTTP_FORGED = reason(
 )
 HTTP_BODY_TOO_LARGE = reason(
     "http-body-too-large",
-    cause="A request's body was longer than its route takes.",
+    cause="A request's body was longer than its route takes, or a program than limits.upload_bytes_max.",
     client_sees="HTTP 413.",
-    remedy="See the route in the REST table (docs/pulsar.md); no client library sends as much.",
+    remedy="Raise limits.upload_bytes_max for a larger program or package; no client library sends as much elsewhere.",
 )
 HTTP_REQUEST_TIMEOUT = reason(
     "http-request-timeout",

@@ -1,4 +1,4 @@
-"""The request at work: decided, its body collected, sent to a broker, answered.
+"""The request at work: decided, its body collected or passed on, sent to a broker, answered.
 
 One at a time. A broker's connection is kept for the next request if it may be; it is let go, with whatever would still
 come by it, as soon as anything about it is odd. A request that no broker has seen yet is sent to the next address; one
@@ -26,11 +26,14 @@ from gateway.pulsar.web.exchange import Exchange, Stage
 from gateway.pulsar.web_brokers import WebBrokers
 
 BODY_BYTES_MAX = 1 << 20
-"""Of a request's body, whatever its route takes: it is held whole until it is decided."""
+"""Of a request's body that is held whole before anything is sent. A longer one, where its route takes a program or a
+package, passes as it comes; then no redirect can be followed, and nothing is sent twice."""
+HELD_STEP = 64 << 10
+"""Of what nobody has said the length of, so much more is reserved at a time."""
 DISCARDED_BYTES_MAX = 64 << 10
 """Of a refused request's body that is read past, so that the connection can go on; with more to come it ends."""
 SHAPED_BYTES_MAX = 16 << 20
-"""Of an answer that is filtered or rewritten."""
+"""Of an answer that is filtered or rewritten; less where ``limits.frame_bytes_max`` is."""
 ANSWER_SECONDS_MAX = 70.0
 """Until a broker has answered; longer than its own longest."""
 PLENTY = 1 << 20
@@ -38,6 +41,7 @@ PLENTY = 1 << 20
 LAST_OCTETS = 16
 """Taken though the client's window is used up: with them an answer ends whose client owes nothing more."""
 _SAFE = frozenset({"GET", "HEAD"})
+_AT_BROKER = frozenset({Stage.SENDING, Stage.ASKED, Stage.ANSWERING})
 
 
 class Serving:
@@ -68,6 +72,8 @@ class Serving:
         """Octets of the broker's below which nothing more would be taken."""
         self._token = b""
         self._moves = False
+        self._body_max = min(BODY_BYTES_MAX, context.limits.frame_bytes_max)
+        self._shaped_max = min(SHAPED_BYTES_MAX, context.limits.frame_bytes_max)
 
     @property
     def _web(self) -> WebBrokers:
@@ -101,9 +107,15 @@ class Serving:
             if exchange.gone:
                 self._over(exchange)
             elif len(exchange.body) > exchange.body_max:
-                self.refuse(exchange, 413, None)
+                self._too_large(exchange)
             elif exchange.complete:
                 self._whole(exchange, now)
+        elif exchange.stage is Stage.SENDING:
+            if exchange.gone:
+                self._part()
+                self._over(exchange)
+            elif exchange.complete:
+                self._sent(exchange, now)
         elif exchange.stage is Stage.SHOWN and not self._server.owed(exchange.stream):
             self._over(exchange)
 
@@ -129,12 +141,17 @@ class Serving:
             if exchange.by_body:
                 self._send(exchange, now)
                 return
-        self._want_body(exchange, min(found.body_max, BODY_BYTES_MAX))
+            length = exchange.request.length
+            long = not exchange.complete and (length is None or length > self._body_max)
+            if long and found.body_max > BODY_BYTES_MAX:
+                self._begin_sending(exchange, min(found.body_max, self._context.limits.upload_bytes_max), now)
+                return
+        self._want_body(exchange, min(found.body_max, self._body_max))
 
     def _want_body(self, exchange: Exchange, most: int) -> None:
         exchange.body_max = most
         if exchange.request.length is not None and exchange.request.length > most:
-            self.refuse(exchange, 413, None)
+            self._too_large(exchange)
             return
         exchange.stage = Stage.BODY
         self._moves = True
@@ -143,13 +160,68 @@ class Serving:
 
     def body(self, exchange: Exchange, octets: bytes) -> None:
         """More of a request's body has come."""
-        if exchange.refusal is None:
+        if exchange.refusal is None and not exchange.streams:
             exchange.body += octets
-        if exchange.stage is Stage.BODY:
+        if exchange.stage in (Stage.BODY, Stage.SENDING):
             self._server.taken(exchange.stream, len(octets))
+
+    def holds(self, exchange: Exchange | None) -> int:
+        """Octets of this request, and of its answer, that are held or will be."""
+        if exchange is None:
+            return 0
+        held = len(exchange.body)
+        if exchange.stage is Stage.BODY and exchange.refusal is None:
+            said = exchange.request.length
+            held = max(held, said if said is not None else min(exchange.body_max, _next_step(held)))
+        if exchange.passed is not None and exchange.passed.body is not None:
+            held += len(exchange.passed.body)
+        if exchange.shaped is not None:
+            most = exchange.expected if exchange.expected is not None else _next_step(len(exchange.shaped))
+            held += max(len(exchange.shaped), min(most, self._shaped_max))
+        return held + self._server.owed(exchange.stream)
+
+    def _begin_sending(self, exchange: Exchange, most: int, now: float) -> None:
+        """The body goes to a broker as it comes, on a connection of its own."""
+        exchange.body_max = most
+        if exchange.request.length is not None and exchange.request.length > most:
+            self._too_large(exchange)
+            return
+        early, exchange.body = bytes(exchange.body), b""
+        exchange.streams = True
+        self._kept = False
+        if not self._dispatch(exchange, None, Stage.SENDING, now):
+            return
+        self._moves = True
+        self._server.welcome(exchange.stream)
+        if early:
+            self.more(exchange, early, now)
+
+    def more(self, exchange: Exchange, octets: bytes, now: float) -> None:
+        """More of a body that goes to a broker as it comes; not a single octet after its principal's rights ended."""
+        assert exchange.call is not None
+        assert self._account is not None
+        exchange.sent += len(octets)
+        self._server.taken(exchange.stream, len(octets))
+        if exchange.sent > exchange.body_max:
+            self._part()
+            self._too_large(exchange)
+        elif self._allowed_now(exchange, now):
+            self._account.produce(len(octets), now)
+            exchange.until = now + self._context.limits.frame_timeout
+            self._effects.to_upstream += exchange.call.more(octets)
+        else:
+            self._part()
+
+    def _sent(self, exchange: Exchange, now: float) -> None:
+        """All of it has gone."""
+        assert exchange.call is not None
+        self._effects.to_upstream += exchange.call.whole()
+        exchange.stage = Stage.ASKED
+        exchange.until = now + ANSWER_SECONDS_MAX
 
     def _whole(self, exchange: Exchange, now: float) -> None:
         assert self._account is not None
+        exchange.body = bytes(exchange.body)
         if exchange.refusal is not None:
             self._reply(exchange, *exchange.refusal)
             return
@@ -198,6 +270,11 @@ class Serving:
         exchange.stage = Stage.BODY
         self._moves = True
 
+    def _too_large(self, exchange: Exchange) -> None:
+        code = reasons.HTTP_BODY_TOO_LARGE.code
+        self._context.meters.cell(meters.FAILURES, self._context.backend.name, code).value += 1
+        self.refuse(exchange, 413, None)
+
     def _reply(self, exchange: Exchange, status: int, body: bytes, *, last: bool = False) -> None:
         response = answers.own(401)[0] if status == 401 else Response(status, (answers.JSON,))
         self._tell(exchange, response, body, last=last)
@@ -245,32 +322,41 @@ class Serving:
         if not self._allowed_now(exchange, now):
             return
         assert exchange.passed is not None
+        body = exchange.passed.body if exchange.passed.body is not None else bytes(exchange.body)
+        self._dispatch(exchange, body, Stage.ASKED, now)
+
+    def _dispatch(self, exchange: Exchange, body: bytes | None, stage: Stage, now: float) -> bool:
+        """Begin a call. False: there is nothing to show the broker, which is answered."""
+        assert exchange.passed is not None
         assert self.view is not None
         wanted = exchange.at or (self.at if self._open and self._kept else None) or self._web.any()
         try:
-            body = exchange.passed.body if exchange.passed.body is not None else bytes(exchange.body)
             exchange.call = calls.call(
                 self._context, exchange.request, exchange.passed, body, wanted, exchange.target,
                 self.view.identity.principal, self._token,
             )  # fmt: skip
         except calls.NoCredential as missing:
             self._fail(exchange, 503, pulsar_reasons.BACKEND_NOT_READY, str(missing))
-            return
+            return False
         exchange.fresh = not (self._open and self._kept and self.at == wanted)
         if exchange.fresh:
             self._part()
             self.reached = False
         self.at, self._open, self._kept = wanted, True, False
         exchange.tries += 1
-        exchange.stage = Stage.ASKED
-        exchange.until = now + ANSWER_SECONDS_MAX
+        exchange.stage = stage
+        sending = stage is Stage.SENDING
+        exchange.until = now + (self._context.limits.frame_timeout if sending else ANSWER_SECONDS_MAX)
         self.wanted = 1
-        self._effects.to_upstream.append(exchange.call.octets)
+        self._effects.to_upstream += exchange.call.parts
+        exchange.call.parts = []
+        return True
 
     def _part(self) -> None:
         """Let the broker's connection go."""
         if self._open:
             self._effects.part_upstream = True
+            self._effects.to_upstream.clear()  # it was for that one
         self._open = self._kept = False
 
     def lost(self, exchange: Exchange | None, reason: Reason, detail: str, now: float) -> None:
@@ -278,9 +364,9 @@ class Serving:
         reached, self.reached = self.reached, False
         self._open = self._kept = False
         self.wanted = 1
-        if exchange is None or exchange.call is None or exchange.stage not in (Stage.ASKED, Stage.ANSWERING):
+        if exchange is None or exchange.call is None or exchange.stage not in _AT_BROKER:
             return
-        unseen = not reached and exchange.at is None and exchange.tries < len(self._web.addresses)
+        unseen = not (reached or exchange.streams) and exchange.at is None and exchange.tries < len(self._web.addresses)
         again = reached and not exchange.fresh and not exchange.call.heard and exchange.request.method in _SAFE
         if exchange.stage is Stage.ASKED and not exchange.gone and (unseen or again):
             self._send(exchange, now)
@@ -302,7 +388,7 @@ class Serving:
         return position
 
     def _take(self, exchange: Exchange | None, data: memoryview, now: float) -> int:
-        if exchange is None or exchange.call is None or exchange.stage not in (Stage.ASKED, Stage.ANSWERING):
+        if exchange is None or exchange.call is None or exchange.stage not in _AT_BROKER:
             self._part()  # nothing was asked
             return len(data)
         call = exchange.call
@@ -315,14 +401,14 @@ class Serving:
                 elif isinstance(each, Body):
                     self._body(exchange, each.octets, now)
                 else:
-                    self._ended(exchange, each)
+                    self._ended(exchange, each, now)
                 if exchange.call is not call or self.done or self.close is not None:
                     break
         except BadAnswer as bad:
             self._part()
             self._fail(exchange, 502, pulsar_reasons.UPSTREAM_PROTOCOL, str(bad))
             return len(data)
-        if not taken and exchange.stage is Stage.ASKED:
+        if not taken and exchange.stage in (Stage.SENDING, Stage.ASKED):
             self.wanted = len(data) + 1
         if exchange.call is not call or not self._open:
             return len(data)  # the rest is that broker's: nothing of it may stand before another's answer
@@ -354,13 +440,16 @@ class Serving:
             told = answers.passed(response)
             exchange.content = told.headers
             if passed.shape is not None and exchange.request.method != "HEAD":
-                exchange.shaped = bytearray()
+                exchange.shaped, exchange.expected = bytearray(), answered.length
             elif not exchange.gone:
                 self._server.answer(exchange.stream, told, answered.length)
 
     def _send_on(self, exchange: Exchange, response: Response, now: float) -> None:
         found = calls.redirected(response, self._web.scheme, exchange.target)
         exchange.hops += 1
+        if exchange.streams:  # what has gone is not there to be sent again
+            self._fail(exchange, 503, reasons.HTTP_REDIRECT, "of a body that passes as it comes")
+            return
         if found is None or exchange.hops > calls.REDIRECTS_MAX or not self._web.known(found[0]):
             self._fail(exchange, 502, reasons.HTTP_REDIRECT)
             return
@@ -377,18 +466,19 @@ class Serving:
                 self._server.send(exchange.stream, octets)
             return
         exchange.shaped += octets
-        if len(exchange.shaped) > SHAPED_BYTES_MAX:
+        if len(exchange.shaped) > self._shaped_max:
             self._part()
             exchange.stage = Stage.ASKED  # nothing of it was told yet
             self._fail(exchange, 502, pulsar_reasons.UPSTREAM_FRAME_TOO_LARGE)
 
-    def _ended(self, exchange: Exchange, ended: Ended) -> None:
+    def _ended(self, exchange: Exchange, ended: Ended, now: float) -> None:
         if ended.reusable:
             self._kept = True
         else:
             self._part()
         if exchange.shaped is not None:
-            self._shape(exchange, bytes(exchange.shaped))
+            if self._allowed_now(exchange, now):  # what it shows is what may be seen now
+                self._shape(exchange, bytes(exchange.shaped))
             return
         if not exchange.gone:
             self._server.end(exchange.stream)
@@ -406,3 +496,7 @@ class Serving:
             self._fail(exchange, 502, pulsar_reasons.UPSTREAM_PROTOCOL, str(error))
             return
         self._tell(exchange, Response(exchange.status, exchange.content), told)
+
+
+def _next_step(octets: int) -> int:
+    return (octets // HELD_STEP + 1) * HELD_STEP

@@ -85,6 +85,11 @@ class WebSession:
         return self._current is None and not self._queue
 
     @property
+    def holds(self) -> int:
+        """Bodies that wait, and what is at work (core.session.Holding)."""
+        return sum(len(each.body) for each in self._queue) + self._serving.holds(self._current)
+
+    @property
     def silent(self) -> bool:
         """Nothing came from the client (core.session.Stranger)."""
         return self._log.silent
@@ -138,8 +143,10 @@ class WebSession:
         return len(data) if self._over else position
 
     def _owes(self, now: float) -> bool:
-        """Whether HTTP/2 frames are not looked at now, their principal being in debt; of HTTP/1.1 requests wait."""
-        return self._server.multiplexed and self._charging is not None and self._charging.hold_back(now)
+        """Whether nothing is looked at now, the principal being in debt: HTTP/2 frames, and a body that passes as it
+        comes. Of HTTP/1.1 requests wait."""
+        sending = self._current is not None and self._current.stage is Stage.SENDING
+        return (sending or self._server.multiplexed) and self._charging is not None and self._charging.hold_back(now)
 
     def _pace(self, left: int, now: float) -> None:
         """Frames are taken few at a time (h2 and hpack are slow), and what they take is the principal's."""
@@ -159,7 +166,10 @@ class WebSession:
         if exchange is None:
             return
         if isinstance(each, Data):
-            self._serving.body(exchange, each.octets)
+            if exchange.stage is Stage.SENDING:
+                self._serving.more(exchange, each.octets, now)
+            else:
+                self._serving.body(exchange, each.octets)
         elif isinstance(each, Complete):
             exchange.complete = True
         elif isinstance(each, Gone):
@@ -180,7 +190,7 @@ class WebSession:
         if self._server.multiplexed:
             return self._asking and self._identity is None  # nobody is there yet whom frames could be charged to
         current = self._current
-        return current is not None and (self._asking or current.stage is not Stage.BODY)
+        return current is not None and (self._asking or current.stage not in (Stage.BODY, Stage.SENDING))
 
     # ---- one request after another ------------------------------------------------------------------------------
 
@@ -395,7 +405,7 @@ class WebSession:
         if current.stage is Stage.ASKED:
             close = Close(web_reasons.HTTP_ANSWER_TIMEOUT, current.route)
             self._serving.reply(current, 504, close)
-        elif current.stage in (Stage.LOGIN, Stage.DECIDING, Stage.BODY):
+        elif current.stage in (Stage.LOGIN, Stage.DECIDING, Stage.BODY, Stage.SENDING):
             close = Close(web_reasons.HTTP_REQUEST_TIMEOUT, "body")
             self._serving.reply(current, 408, close)
         else:
