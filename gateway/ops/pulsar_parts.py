@@ -66,6 +66,7 @@ def use(cluster: PulsarBackend, backend: Backend) -> None:
     cluster.bootstrap = tuple(_endpoint(each) for each in backend.bootstrap)
     cluster.plaintext = backend.insecure_plaintext
     cluster.web = web_brokers(backend)
+    cluster.web_reached = cluster.web_reached and cluster.web is not None
     cluster.names.endings = endings(_hosts(backend))
 
 

@@ -35,6 +35,8 @@ class PulsarBackend:
         self.web = web
         """Their HTTP interface, None where no listener may offer it."""
         self.reached = False
+        self.web_reached = False
+        """Some address of the HTTP interface answered."""
         self._next = 0
 
     @property

@@ -21,7 +21,7 @@ from tests.real.gateway import GatewayProcess
 from tests.real.jars import java
 from tests.real.names import python_with_names
 from tests.real.pulsar.broker import HOST, PROXY_ROLE, SYSTEM_NAMESPACE, PulsarBroker
-from tests.real.pulsar.cluster import Member, two_brokers
+from tests.real.pulsar.cluster import COORDINATORS, Member, two_brokers
 from tests.real.pulsar.go import asked, go
 from tests.real.pulsar.resolver import Resolver
 from tests.real.pulsar.site import POLICY, QUIET_MS, ROLE, Site, add_web, gateway_for, receive, unique
@@ -251,25 +251,31 @@ def test_python_looks_up_by_http_and_meets_both_brokers(pair: Pair, tmp_path: Pa
 
 @pytest.mark.parametrize("by", ["pulsar+ssl", "https"])
 def test_java_transactions_go_on_while_bundles_move(pair: Pair, by: str) -> None:
-    """Moved are the topics that a transaction takes from and gives to, their namespace's log of what was aborted, and
-    the transactions' coordinator; looked up by the binary protocol, and by HTTP."""
+    """Moved are the topics that a transaction takes from and gives to and their namespace's log of what was aborted,
+    while transactions run; and between two of them their coordinator. Looked up by the binary protocol, and by HTTP."""
     site, second = pair
-    topics = of_each(site, second)
+    topics = list(of_each(site, second).values())
     port = site.gateway.ports["web"][0] if by == "https" else site.gateway.port()
-    moved = [
-        (NAMESPACE, each) for each in (*topics.values(), f"persistent://{NAMESPACE}/__transaction_buffer_snapshot")
-    ]
-    moved.append((SYSTEM_NAMESPACE, f"persistent://{SYSTEM_NAMESPACE}/transaction_coordinator_assign-partition-0"))
     command = [java(), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{site.broker.home}/lib/*"]
     command += [str(Path(__file__).parent / "MovingTransactions.java"), f"{by}://localhost:{port}", site.token()]
+
+    def move_on(topic: str, namespace: str = NAMESPACE) -> None:
+        here = owner(site.broker, topic) == site.broker.port
+        move(site.broker, topic, second if here else site.broker, namespace)
+
     with (
         Resolver() as resolver,
-        Running([*command, site.gateway.ca_file, *topics.values(), str(resolver.port)], site.gateway.folder) as program,
+        Running([*command, site.gateway.ca_file, *topics, str(resolver.port)], site.gateway.folder) as program,
     ):
-        for namespace, topic in moved:
+        for topic in (*topics, f"persistent://{NAMESPACE}/__transaction_buffer_snapshot"):
+            program.begin(2 * ROUNDS)
             program.rounds(ROUNDS)
-            there = owner(site.broker, topic)
-            move(site.broker, topic, second if there == site.broker.port else site.broker, namespace)
+            move_on(topic)
+            program.rounds(ROUNDS)
+        for number in range(COORDINATORS):
+            name = f"transaction_coordinator_assign-partition-{number}"
+            move_on(f"persistent://{SYSTEM_NAMESPACE}/{name}", SYSTEM_NAMESPACE)
+        program.begin(ROUNDS)
         program.rounds(ROUNDS)
         said = program.ended()
     assert said.startswith("kept "), said
@@ -277,7 +283,7 @@ def test_java_transactions_go_on_while_bundles_move(pair: Pair, by: str) -> None
 
 
 class Running:
-    """A program that says of each round that it is done, until its input ends."""
+    """A program that is told how many rounds to make, and says of each that it is done."""
 
     def __init__(self, command: list[str], folder: Path) -> None:
         self._log = folder / f"{unique('program')}.log"
@@ -295,6 +301,12 @@ class Running:
         with self._process:
             self._process.kill()
         self._errors.close()
+
+    def begin(self, many: int) -> None:
+        """Have it make so many more."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{many}\n")
+        self._process.stdin.flush()
 
     def rounds(self, many: int) -> None:
         """Until so many more are done."""
