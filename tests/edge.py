@@ -19,6 +19,7 @@ from typing import Any
 
 from gateway.core import settings
 from gateway.core.audit import AuditEvent
+from gateway.core.clock import Clock
 from gateway.core.identity import Principal
 from gateway.core.meters import Meters
 from gateway.core.reasons import Reason
@@ -265,6 +266,7 @@ async def running(
     brokers: int = 1,
     change: dict[str, Any] | None = None,
     factory_of: Callable[[int | None], None] = lambda node_id: None,
+    clock: Clock | None = None,
     **limits: Any,
 ) -> AsyncIterator[Running]:
     ca = ca or make_ca(tmp)
@@ -284,7 +286,7 @@ async def running(
     context = server_context(listener.tls, *listener.host_names(), sni=listener.sni, alpn=listener.alpn)
     setup = ListenerSetup(listener, context, factory_for, dial, ready)
     limits.setdefault("shutdown_timeout", 2.0)
-    server = Server([setup], settings.Limits(**limits), events.append, meters, SystemClock(), answer)
+    server = Server([setup], settings.Limits(**limits), events.append, meters, clock or SystemClock(), answer)
     server.bind()
     server.start()
     try:

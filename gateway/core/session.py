@@ -67,6 +67,12 @@ class Peer:
     """The private-link endpoint that the balancer named, "" for none."""
     alpn: str = ""
     """The protocol that was agreed upon in the handshake (RFC 7301), "" for none."""
+    greeted: float | None = None
+    """Monotonic time of the end of its handshake; None: now."""
+
+    def login_until(self, now: float, seconds: float) -> float:
+        """When its time to log in is over: it runs from the handshake, however late the first word comes."""
+        return (now if self.greeted is None else self.greeted) + seconds
 
 
 class Ask:

@@ -7,7 +7,8 @@ nothing is held for it but the socket; until its first word has come there is no
 and a stranger who only shakes hands, cost little more than TLS itself. A client that has shown a certificate has said
 who it is, and is not waited for.
 
-Times: `handshake_timeout` until the handshake is complete, then `authentication_timeout` until the first word.
+Times: `handshake_timeout` until the handshake is complete, then `authentication_timeout` until the first word. The
+login's time is the rest of that one (`Peer.login_until`): a stranger has the sum of the two, whatever he does.
 """
 
 from __future__ import annotations

@@ -24,10 +24,12 @@ from cryptography.hazmat.bindings._rust import _openssl
 from OpenSSL import SSL
 
 from gateway.core.session import Part
+from gateway.edge import alerts
 from gateway.edge.streams import RECORD, StreamBarren, StreamCut, StreamEnded, StreamLost
+from gateway.edge.tickets import ServerContext, begin
 from gateway.edge.tls import error_words
 
-FORM = 6
+FORM = 7
 """Counts the changes after which a compiled form that was built before may not be used any more (edge.shortcut's as
 well)."""
 CIPHERTEXT = 128 * 1024
@@ -52,8 +54,10 @@ GROWN_MAX = 64
 
 FUNCTIONS = (
     "BIO_free", "BIO_get_mem_data", "BIO_new", "BIO_new_mem_buf", "BIO_read", "BIO_s_mem", "BIO_set_mem_eof_return",
-    "BIO_write", "ERR_clear_error", "ERR_peek_error", "SSL_do_handshake", "SSL_get_error", "SSL_pending", "SSL_read",
-    "SSL_set_bio", "SSL_set_info_callback", "SSL_shutdown", "SSL_write",
+    "BIO_write", "ERR_clear_error", "ERR_peek_error", "SSL_CTX_set_tlsext_servername_callback", "SSL_clear_mode",
+    "SSL_do_handshake", "SSL_free", "SSL_get0_group_name", "SSL_get_error", "SSL_get_servername", "SSL_get_session",
+    "SSL_new", "SSL_pending", "SSL_read", "SSL_set_SSL_CTX", "SSL_set_accept_state", "SSL_set_bio",
+    "SSL_set_info_callback", "SSL_set_options", "SSL_shutdown", "SSL_version", "SSL_write",
 )  # fmt: skip
 """What is called of OpenSSL, by its own names. A binding without one of them stops the gateway at import, not later."""
 _lib: Any = _openssl.lib
@@ -121,6 +125,23 @@ class HandshakeChannel(Channel, Protocol):
         """Say close_notify, once, and flush."""
         ...
 
+    @property
+    def tls(self) -> SSL.Connection:
+        """What pyOpenSSL knows of it."""
+        ...
+
+    def version(self) -> int:
+        """TLS's own number, once it is agreed upon."""
+        ...
+
+    def server_name(self) -> bytes:
+        """What the client asked for (SNI), b"" for nothing."""
+        ...
+
+    def group(self) -> str:
+        """The key exchange group, "" before it is agreed upon."""
+        ...
+
 
 class PlainChannel:
     """Bare TCP."""
@@ -164,7 +185,7 @@ class TlsChannel:
     """TLS over OpenSSL's memory. `tls` was made without a socket, and is spoken to by nobody else in between."""
 
     def __init__(self, tls: SSL.Connection, sock: socket.socket) -> None:
-        self._tls = tls
+        self.tls = tls
         self._ssl, self._into, self._out = tls._ssl, tls._into_ssl, tls._from_ssl
         tls._into_ssl = tls._from_ssl = None  # they are replaced below; pyOpenSSL must not use them again
         self._sock: socket.socket | None = sock
@@ -180,6 +201,15 @@ class TlsChannel:
         """Why nothing can be sent any more."""
         self._grown = False
         self._greeted = False
+
+    def version(self) -> int:
+        return self.tls.get_protocol_version()
+
+    def server_name(self) -> bytes:
+        return self.tls.get_servername() or b""
+
+    def group(self) -> str:
+        return self.tls.get_group_name() or ""
 
     # ---- the handshake ----------------------------------------------------------------------------------------
 
@@ -207,7 +237,7 @@ class TlsChannel:
         if got == 1:
             self._greeted = True
         elif _lib.SSL_get_error(self._ssl, got) != _WANT_READ:
-            self._tls._raise_ssl_error(self._ssl, got)
+            self.tls._raise_ssl_error(self._ssl, got)
         self._settle()
 
     # ---- reading ----------------------------------------------------------------------------------------------
@@ -279,7 +309,7 @@ class TlsChannel:
                 if code == _ZERO_RETURN:
                     self._end = StreamEnded()
                 elif code != _WANT_READ:
-                    self._end = end_of(self._tls, got)
+                    self._end = end_of(self.tls, got)
                 else:
                     self._without_content()
         self._opened += filled
@@ -331,7 +361,7 @@ class TlsChannel:
             if got <= 0:
                 if _lib.SSL_get_error(self._ssl, got) in _WANTS:
                     break
-                raise lost(end_of(self._tls, got))
+                raise lost(end_of(self.tls, got))
             taken += got
             if got > SMALL and not self._grown:
                 keep_memory_of(self)
@@ -386,6 +416,28 @@ class TlsChannel:
         if self._grown:
             forget_memory_of(self)
             self._grown = False
+
+
+def server_channel(context: ServerContext, sock: socket.socket) -> TlsChannel:
+    """A client's TLS at a `quiet` listener, its alerts watched."""
+    tls = begin(context)
+    tls.set_accept_state()
+    alerts.watch(tls)
+    return TlsChannel(tls, sock)
+
+
+def owned(at: int) -> object:
+    """The `SSL*` that is there, as pyOpenSSL holds one: freed when this goes."""
+    return _ffi.gc(_ffi.cast("SSL *", at), _lib.SSL_free)
+
+
+def connection(context: SSL.Context, ssl: object) -> SSL.Connection:
+    """pyOpenSSL's Connection around an `SSL*` that it did not make. None of its callbacks finds it: contexts that have
+    some begin with a Connection of its own making."""
+    made = SSL.Connection.__new__(SSL.Connection)
+    made._ssl, made._context = ssl, context
+    made._app_data = made._socket = made._into_ssl = made._from_ssl = None
+    return made
 
 
 class _Grown(Protocol):

@@ -1,6 +1,9 @@
+import socket
+
 from OpenSSL import SSL
 
 from gateway.edge import channels
+from gateway.edge.tickets import ServerContext
 
 FORM: int
 
@@ -15,3 +18,5 @@ class Alerts:
 class Channel: ...
 class PlainChannel(channels.PlainChannel): ...
 class TlsChannel(channels.TlsChannel): ...
+
+def server_channel(context: ServerContext, sock: socket.socket) -> TlsChannel: ...

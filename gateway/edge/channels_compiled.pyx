@@ -2,14 +2,18 @@
 
 It drives the `SSL*` and the memory BIOs that pyOpenSSL made, by the addresses of the functions that pyOpenSSL's binding
 has (`channels.FUNCTIONS`), so that it works on whatever OpenSSL the `cryptography` wheel brought, without headers. Every
-piece of memory is a pointer and a length, and nothing is written behind either. Contexts, their callbacks (which run
-Python within `SSL_do_handshake`), failures and the goodbye stay with pyOpenSSL. What is sealed or opened in one call is bounded, so the interpreter's lock is kept.
+piece of memory is a pointer and a length, and nothing is written behind either. Contexts, the callbacks that run Python
+within `SSL_do_handshake`, and what failures mean stay with pyOpenSSL. What is sealed or opened in one call is bounded,
+so the interpreter's lock is kept.
+
+Where a listener's handshakes ask nobody (`tickets.ServerContext.quiet`) the `SSL*` is made here (`server_channel`), and
+pyOpenSSL's Connection around it only for whoever asks for it.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython cimport no_gc_clear
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint64_t, uintptr_t
 
 import os
 
@@ -19,7 +23,7 @@ from gateway.edge import channels
 from gateway.edge.streams import RECORD as _RECORD
 from gateway.edge.streams import StreamBarren, StreamCut, StreamEnded, StreamLost
 
-FORM = 6
+FORM = 7
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *data, size_t size, int flags)
@@ -35,6 +39,10 @@ cdef enum:
     DONE = 0
     TO_READ = 1
     TO_WRITE = 2
+    AUTO_RETRY = 4
+    TLS_1_2 = 0x0303
+    NO_TICKET = 0x4000
+    HOST_NAME = 0
 
 cdef Py_ssize_t RECORD = _RECORD
 cdef Py_ssize_t CIPHERTEXT = min(channels.CIPHERTEXT, CIPHERTEXT_MAX)
@@ -63,13 +71,24 @@ cdef long (*BIO_set_mem_eof_return)(Bio, int)
 cdef int (*BIO_write)(Bio, void *, int)
 cdef void (*ERR_clear_error)()
 cdef unsigned long (*ERR_peek_error)()
+cdef long (*SSL_clear_mode)(Ssl, long)
+cdef void (*SSL_CTX_set_tlsext_servername_callback)(void *, int (*)(void *, int *, void *) noexcept)
 cdef int (*SSL_do_handshake)(Ssl)
+cdef void (*SSL_free)(Ssl)
+cdef const char *(*SSL_get0_group_name)(Ssl)
 cdef int (*SSL_get_error)(Ssl, int)
+cdef const char *(*SSL_get_servername)(Ssl, int)
+cdef void *(*SSL_get_session)(Ssl)
+cdef Ssl (*SSL_new)(void *)
 cdef int (*SSL_pending)(Ssl)
 cdef int (*SSL_read)(Ssl, void *, int)
+cdef void (*SSL_set_accept_state)(Ssl)
 cdef void (*SSL_set_bio)(Ssl, Bio, Bio)
+cdef void *(*SSL_set_SSL_CTX)(Ssl, void *)
+cdef uint64_t (*SSL_set_options)(Ssl, uint64_t) noexcept nogil
 cdef void (*SSL_set_info_callback)(Ssl, void (*)(const void *, int, int) noexcept)
 cdef int (*SSL_shutdown)(Ssl)
+cdef int (*SSL_version)(Ssl) noexcept nogil
 cdef int (*SSL_write)(Ssl, void *, int)
 
 
@@ -88,13 +107,26 @@ BIO_set_mem_eof_return = <long (*)(Bio, int)> _address("BIO_set_mem_eof_return")
 BIO_write = <int (*)(Bio, void *, int)> _address("BIO_write")
 ERR_clear_error = <void (*)()> _address("ERR_clear_error")
 ERR_peek_error = <unsigned long (*)()> _address("ERR_peek_error")
+SSL_clear_mode = <long (*)(Ssl, long)> _address("SSL_clear_mode")
+SSL_CTX_set_tlsext_servername_callback = <void (*)(void *, int (*)(void *, int *, void *) noexcept)> _address(
+    "SSL_CTX_set_tlsext_servername_callback"
+)
 SSL_do_handshake = <int (*)(Ssl)> _address("SSL_do_handshake")
+SSL_free = <void (*)(Ssl)> _address("SSL_free")
+SSL_get0_group_name = <const char *(*)(Ssl)> _address("SSL_get0_group_name")
 SSL_get_error = <int (*)(Ssl, int)> _address("SSL_get_error")
+SSL_get_servername = <const char *(*)(Ssl, int)> _address("SSL_get_servername")
+SSL_get_session = <void *(*)(Ssl)> _address("SSL_get_session")
+SSL_new = <Ssl (*)(void *)> _address("SSL_new")
 SSL_pending = <int (*)(Ssl)> _address("SSL_pending")
 SSL_read = <int (*)(Ssl, void *, int)> _address("SSL_read")
+SSL_set_accept_state = <void (*)(Ssl)> _address("SSL_set_accept_state")
 SSL_set_bio = <void (*)(Ssl, Bio, Bio)> _address("SSL_set_bio")
+SSL_set_SSL_CTX = <void *(*)(Ssl, void *)> _address("SSL_set_SSL_CTX")
+SSL_set_options = <uint64_t (*)(Ssl, uint64_t) noexcept nogil> _address("SSL_set_options")
 SSL_set_info_callback = <void (*)(Ssl, void (*)(const void *, int, int) noexcept)> _address("SSL_set_info_callback")
 SSL_shutdown = <int (*)(Ssl)> _address("SSL_shutdown")
+SSL_version = <int (*)(Ssl) noexcept nogil> _address("SSL_version")
 SSL_write = <int (*)(Ssl, void *, int)> _address("SSL_write")
 
 
@@ -210,10 +242,12 @@ cdef class PlainChannel(Channel):
 cdef class TlsChannel(Channel):
     """TLS over OpenSSL's memory."""
 
-    cdef object tls
-    """pyOpenSSL's Connection."""
+    cdef object connection
+    """pyOpenSSL's Connection; None where nobody has asked for it yet."""
     cdef object owner
-    """What frees `ssl` and both BIOs when it goes: held itself, and (no_gc_clear) until this goes."""
+    """What frees `ssl` and both BIOs when it goes: held itself, and (no_gc_clear) until this goes. None: this does."""
+    cdef object context
+    """Of the listener, whose callbacks it keeps; None where pyOpenSSL's Connection does."""
     cdef Ssl ssl
     cdef Bio into
     cdef Bio out
@@ -229,7 +263,7 @@ cdef class TlsChannel(Channel):
 
     def __init__(self, tls, sock) -> None:
         ffi = channels._ffi
-        self.tls = tls
+        self.connection = tls
         self.owner = tls._ssl
         self.ssl = <Ssl> <uintptr_t> int(ffi.cast("uintptr_t", self.owner))
         self.into = <Bio> <uintptr_t> int(ffi.cast("uintptr_t", tls._into_ssl))
@@ -237,6 +271,31 @@ cdef class TlsChannel(Channel):
         tls._into_ssl = tls._from_ssl = None
         self.fd = sock.fileno()
         channels.one_by_one(self.owner)
+
+    def __dealloc__(self) -> None:
+        if self.owner is None and self.ssl != NULL:
+            SSL_free(self.ssl)
+
+    @property
+    def tls(self):
+        if self.connection is None:
+            self.owner = channels.owned(<uintptr_t> self.ssl)
+            self.connection = channels.connection(self.context, self.owner)
+        return self.connection
+
+    def version(self) -> int:
+        return SSL_version(self.ssl)
+
+    def server_name(self) -> bytes:
+        cdef const char *name = SSL_get_servername(self.ssl, HOST_NAME)
+        return b"" if name == NULL else <bytes> name
+
+    def group(self) -> str:
+        cdef const char *name
+        if SSL_get_session(self.ssl) == NULL:  # without one OpenSSL looks for the name where nothing is
+            return ""
+        name = SSL_get0_group_name(self.ssl)
+        return "" if name == NULL else (<bytes> name).decode("ascii", "replace")
 
     # ---- the handshake ----------------------------------------------------------------------------------------
 
@@ -263,8 +322,13 @@ cdef class TlsChannel(Channel):
         if got == 1:
             self.greeted = True
         elif SSL_get_error(self.ssl, got) != WANT_READ:
-            self.tls._raise_ssl_error(self.owner, got)
+            self._fail(got)
         self._settle()
+        return 0
+
+    cdef int _fail(self, int got) except -1:
+        tls = self.tls
+        tls._raise_ssl_error(self.owner, got)
         return 0
 
     # ---- reading ----------------------------------------------------------------------------------------------
@@ -436,3 +500,44 @@ cdef class TlsChannel(Channel):
         if self.grown:
             channels.forget_memory_of(self)
             self.grown = False
+
+
+cdef int _keep_ticket_back(void *ssl, int *alert, void *argument) noexcept nogil:
+    """names.none_of_old."""
+    if SSL_version(ssl) == TLS_1_2:
+        SSL_set_options(ssl, NO_TICKET)
+    return 0
+
+
+cdef void *_context(context) except NULL:
+    """Its address, once found; from then on tickets of TLS 1.2 are kept back without Python."""
+    if not context.at:
+        context.at = int(channels._ffi.cast("uintptr_t", context._context))
+        if context.versions:
+            SSL_CTX_set_tlsext_servername_callback(<void *> <uintptr_t> context.at, _keep_ticket_back)
+    return <void *> <uintptr_t> context.at
+
+
+def server_channel(context, sock) -> TlsChannel:
+    cdef TlsChannel made = TlsChannel.__new__(TlsChannel)
+    cdef void *own = _context(context)
+    cdef void *first = _context(context.first())
+    cdef Ssl ssl = SSL_new(first)
+    if ssl == NULL:
+        raise MemoryError
+    made.ssl = ssl
+    made.context = context
+    made.into = BIO_new(BIO_s_mem())
+    made.out = BIO_new(BIO_s_mem())
+    if made.into == NULL or made.out == NULL:
+        BIO_free(made.into)
+        BIO_free(made.out)
+        raise MemoryError
+    SSL_set_bio(ssl, made.into, made.out)
+    if first != own and SSL_set_SSL_CTX(ssl, own) == NULL:
+        raise MemoryError
+    SSL_clear_mode(ssl, AUTO_RETRY)
+    SSL_set_accept_state(ssl)
+    SSL_set_info_callback(ssl, _note)
+    made.fd = sock.fileno()
+    return made

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +24,7 @@ from gateway.edge import alerts as interpreted
 from gateway.edge import channels
 from gateway.edge.shortcut import Shortcut
 from gateway.edge.streams import StreamEnded
+from gateway.edge.tickets import ServerContext
 
 if TYPE_CHECKING:
     from gateway.edge.channels import HandshakeChannel
@@ -33,6 +35,10 @@ OPENSSL = (0x30000000, 0x50000000)
 """OpenSSL's version numbers, from and below."""
 CHECK_STEPS_MAX = 100
 _LARGE = 200_000
+
+
+ServerChannel = Callable[[ServerContext, socket.socket], "HandshakeChannel"]
+"""A client's TLS at a listener whose context is `quiet`."""
 
 
 class Alerts(Protocol):
@@ -51,6 +57,7 @@ class Form:
     plain_channel: type[channels.PlainChannel]
     shortcut: type[Shortcut]
     alerts: Alerts
+    server_channel: ServerChannel
 
 
 def _compiled() -> Form:
@@ -61,11 +68,13 @@ def _compiled() -> Form:
     if any(getattr(found, "FORM", None) != channels.FORM for found in (channels_compiled, shortcut_compiled)):
         raise NotUsable("it was built from another version: run 'python setup.py build_ext --inplace' again")
     check(channels_compiled.TlsChannel)
+    check(channels_compiled.TlsChannel, channels_compiled.server_channel)
     return Form(
         channels_compiled.TlsChannel,
         channels_compiled.PlainChannel,
         shortcut_compiled.Shortcut,
         channels_compiled.Alerts(),
+        channels_compiled.server_channel,
     )
 
 
@@ -79,17 +88,23 @@ def check_versions(release: str, number: int, words: bytes) -> None:
         raise NotUsable(f"the TLS library is {words.decode('ascii', 'replace')}, not OpenSSL 3 or 4")
 
 
-def check(channel: type[HandshakeChannel]) -> None:
-    """Have two connections speak to each other over it. Raises NotUsable."""
+def check(channel: type[HandshakeChannel], server_channel: ServerChannel | None = None) -> None:
+    """Have two connections speak to each other over it; the server's is made by `server_channel`, where that is given.
+    Raises NotUsable."""
     context = _context()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for sock in (ours, theirs):
             sock.setblocking(False)
-        server, client = SSL.Connection(context), SSL.Connection(context)
-        server.set_accept_state()
+        client = SSL.Connection(context)
         client.set_connect_state()
-        ends = channel(server, ours), channel(client, theirs)  # type: ignore[call-arg]
+        if server_channel is None:
+            server = SSL.Connection(context)
+            server.set_accept_state()
+            serving = channel(server, ours)  # type: ignore[call-arg]
+        else:
+            serving = server_channel(context, ours)
+        ends = serving, channel(client, theirs)  # type: ignore[call-arg]
         try:
             _greet(ends)
             _exchange(ends[0], ends[1])
@@ -97,6 +112,8 @@ def check(channel: type[HandshakeChannel]) -> None:
             client.shutdown()
             ends[1].flush()
             _await_end(ends[0])
+            if ends[0].version() != ends[0].tls.get_protocol_version() or ends[0].group() != client.get_group_name():
+                raise ValueError
         except (SSL.Error, OSError, RuntimeError, ValueError) as error:
             raise NotUsable(f"its check at the start failed ({type(error).__name__})") from None
         finally:
@@ -104,13 +121,13 @@ def check(channel: type[HandshakeChannel]) -> None:
                 end.close()
 
 
-def _context() -> SSL.Context:
+def _context() -> ServerContext:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([])
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    context = SSL.Context(SSL.TLS_METHOD)
+    context = ServerContext(SSL.TLS_METHOD)
     context.clear_mode(SSL_MODE_ENABLE_PARTIAL_WRITE)
     context.use_certificate(builder.sign(key, hashes.SHA256()))
     context.use_privatekey(key)
@@ -155,5 +172,10 @@ def _await_end(channel: HandshakeChannel) -> None:
     raise ValueError
 
 
-FORM = choose("tls-engine", _compiled, Form(channels.TlsChannel, channels.PlainChannel, Shortcut, interpreted))
+FORM = choose(
+    "tls-engine",
+    _compiled,
+    Form(channels.TlsChannel, channels.PlainChannel, Shortcut, interpreted, channels.server_channel),
+)
 tls_channel, plain_channel, shortcut, alerts = FORM.tls_channel, FORM.plain_channel, FORM.shortcut, FORM.alerts
+server_channel = FORM.server_channel

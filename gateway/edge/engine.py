@@ -18,8 +18,8 @@ from gateway.core.identity import Certificate
 from gateway.core.reasons import Reason
 from gateway.core.session import Part
 from gateway.edge import reasons, tickets
-from gateway.edge.compiled import alerts, tls_channel
-from gateway.edge.names import server_name
+from gateway.edge.compiled import alerts, server_channel, tls_channel
+from gateway.edge.names import readable
 from gateway.edge.streams import SocketStream, Stream
 from gateway.edge.tls import ClientVerdict, error_words
 
@@ -82,14 +82,17 @@ class SocketTls(SocketStream):
         super().__init__(loop, sock, ready)
         self._context = context
         """Kept though a server name may choose another: the handshake's callbacks are this one's."""
-        self._asks = context.get_verify_mode() != SSL.VERIFY_NONE
-        """A client certificate was asked for."""
-        self._tls = tickets.begin(context)
-        self._tls.set_accept_state()
+        self._verdict: ClientVerdict | None = None
+        """What the callbacks have found; None where there are none."""
+        if isinstance(context, tickets.ServerContext) and context.quiet:
+            self.channel = server_channel(context, sock)
+            return
+        tls = tickets.begin(context)
+        tls.set_accept_state()
         self._verdict = ClientVerdict()
-        self._tls.set_app_data(self._verdict)
-        alerts.watch(self._tls)
-        self.channel = tls_channel(self._tls, sock)
+        tls.set_app_data(self._verdict)
+        alerts.watch(tls)
+        self.channel = tls_channel(tls, sock)
 
     def handshake(self) -> Want:
         """Raises HandshakeFailed, with the alert sent if there is one."""
@@ -103,9 +106,9 @@ class SocketTls(SocketStream):
 
     def _failure(self, error: SSL.Error) -> HandshakeFailed:
         verdict = self._verdict
-        if verdict.unknown_name is not None:
+        if verdict is not None and verdict.unknown_name is not None:
             return HandshakeFailed(reasons.SERVER_NAME_UNKNOWN, verdict.unknown_name or "the client gave none")
-        if verdict.error:
+        if verdict is not None and verdict.error:
             return HandshakeFailed(reasons.CLIENT_CERTIFICATE_REFUSED, verdict.error)
         if isinstance(error, SSL.SysCallError | SSL.ZeroReturnError):
             return HandshakeFailed(reasons.CLIENT_GAVE_UP, "")
@@ -121,20 +124,21 @@ class SocketTls(SocketStream):
             return HandshakeFailed(reasons.CLIENT_CERTIFICATE_MISSING, "")
         if sent == _HANDSHAKE_FAILURE:
             # TLS 1.2 has this one alert for both: nothing was agreed upon, or it was and the certificate is missing.
-            if self._tls.get_group_name() is None:
+            if not self.channel.group():
                 return HandshakeFailed(reasons.NO_SHARED_CIPHER, words)
-            if self._tls.get_context().get_verify_mode() & SSL.VERIFY_FAIL_IF_NO_PEER_CERT:
+            if self.channel.tls.get_context().get_verify_mode() & SSL.VERIFY_FAIL_IF_NO_PEER_CERT:
                 return HandshakeFailed(reasons.CLIENT_CERTIFICATE_MISSING, "")
         if sent == _PROTOCOL_VERSION:
             return HandshakeFailed(reasons.TLS_VERSION, words)
         return HandshakeFailed(reasons.HANDSHAKE_FAILED, f"alert {sent} was sent; {words}" if sent >= 0 else words)
 
     def certificate(self) -> Certificate | None:
-        if not self._asks:
+        if self._verdict is None or self._context.get_verify_mode() == SSL.VERIFY_NONE:
             return None
-        chain = self._tls.get_verified_chain(as_cryptography=True)
+        tls = self.channel.tls
+        chain = tls.get_verified_chain(as_cryptography=True)
         if not chain:
-            if self._tls.get_peer_certificate(as_cryptography=True) is not None:
+            if tls.get_peer_certificate(as_cryptography=True) is not None:
                 raise HandshakeFailed(reasons.CLIENT_CERTIFICATE_REFUSED, "the certificate has no verified chain")
             return None
         try:
@@ -144,20 +148,21 @@ class SocketTls(SocketStream):
 
     @property
     def server_name(self) -> str:
-        return server_name(self._tls)
+        return readable(self.channel.server_name())
 
     @property
     def version(self) -> str:
-        number = self._tls.get_protocol_version()
-        return _VERSIONS.get(number) or self._tls.get_protocol_version_name()
+        return _VERSIONS.get(self.channel.version()) or self.channel.tls.get_protocol_version_name()
 
     @property
     def alpn(self) -> str:
-        return self._tls.get_alpn_proto_negotiated().decode("ascii")
+        if self._verdict is None:
+            return ""
+        return self.channel.tls.get_alpn_proto_negotiated().decode("ascii")
 
     @property
     def group(self) -> str:
-        return self._tls.get_group_name() or ""
+        return self.channel.group()
 
     @property
     def unsent(self) -> int:

@@ -89,7 +89,7 @@ def choose_by_name(context: SSL.Context, chooser: Chooser) -> None:
         try:
             _keep_ticket_back(ssl)
             connection = _connections[ssl]
-            name = server_name(connection)
+            name = readable(connection.get_servername() or b"")
             number = chooser.choose(name)
             if number is None:
                 cast(NameVerdict, connection.get_app_data()).unknown_name = name
@@ -104,8 +104,8 @@ def choose_by_name(context: SSL.Context, chooser: Chooser) -> None:
     _call_back(context, called)
 
 
-def server_name(connection: SSL.Connection) -> str:
-    return (connection.get_servername() or b"").decode("ascii", "replace")[:SERVER_NAME_MAX]
+def readable(server_name: bytes) -> str:
+    return server_name.decode("ascii", "replace")[:SERVER_NAME_MAX]
 
 
 def covered(names: Collection[str], name: str) -> bool:

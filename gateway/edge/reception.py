@@ -146,7 +146,8 @@ class Reception:
         line.certificate = certificate
         name = stream.server_name
         at = (line.connection, line.address, way.bound.port)
-        peer = Peer(*at, certificate, name, stream.version, line.through, line.endpoint, stream.alpn)
+        told = (line.through, line.endpoint, stream.alpn)
+        peer = Peer(*at, certificate, name, stream.version, *told, greeted=way.greeted_at)
         try:
             session = front.factory(way.bound, name)(peer)
         except Exception as error:
@@ -222,9 +223,11 @@ class Reception:
 class Way:
     """One connection's way: whom its arrival and its pump tell (arrival.Host)."""
 
-    __slots__ = ("_reception", "bound", "front", "line")
+    __slots__ = ("_reception", "bound", "front", "greeted_at", "line")
 
     line: Open
+    greeted_at: float
+    """Monotonic time of the end of its handshake."""
 
     def __init__(self, reception: Reception, front: Front, bound: BoundPort) -> None:
         self._reception = reception
@@ -238,6 +241,7 @@ class Way:
         return self._reception.move(self.line, header)
 
     def greeted(self, stream: ServerTls) -> None:
+        self.greeted_at = self._reception.process.clock.monotonic()
         self._reception.shook_hands(self.front, stream)
 
     def arrived(self, stream: ServerTls, certificate: Certificate | None, octets: int) -> None:

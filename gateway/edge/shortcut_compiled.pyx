@@ -6,7 +6,7 @@ from gateway.edge.channels_compiled cimport Channel
 
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 6
+FORM = 7
 
 
 cdef class Shortcut:

@@ -35,20 +35,20 @@ Versions = tuple[str, ...]
 class Tickets:
     """The stems of one gateway. `make` makes one; `clock` is monotonic, and the same in all processes."""
 
-    def __init__(self, make: Callable[[Versions], SSL.Context], clock: Callable[[], float]) -> None:
+    def __init__(self, make: Callable[[Versions], ServerContext], clock: Callable[[], float]) -> None:
         self._make = make
         self._clock = clock
         self._begun = clock()
-        self._ahead: dict[Versions, dict[int, SSL.Context]] = {}
+        self._ahead: dict[Versions, dict[int, ServerContext]] = {}
         """By day."""
-        self._held: dict[Versions, tuple[int, SSL.Context]] = {}
+        self._held: dict[Versions, tuple[int, ServerContext]] = {}
 
     def make_ahead(self, wanted: Iterable[Versions], days: int = DAYS_AHEAD) -> None:
         """Before workers are forked: what all of them will have."""
         for versions in wanted:
             self._ahead[versions] = {day: self._make(versions) for day in range(days)}
 
-    def stem(self, versions: Versions) -> SSL.Context:
+    def stem(self, versions: Versions) -> ServerContext:
         """The stem of the day."""
         day = self._day()
         held = self._held.get(versions)
@@ -74,7 +74,15 @@ class ServerContext(SSL.Context):
     with one (`give`); without, its tickets are of its own keys."""
 
     versions: Versions = ()
-    stem: Callable[[], SSL.Context] | None = None
+    stem: Callable[[], ServerContext] | None = None
+    quiet = False
+    """Its handshakes ask nobody here: no certificates of clients, one of its own, no protocol to agree upon."""
+    at = 0
+    """Its address, as the compiled engine has found it."""
+
+    def first(self) -> ServerContext:
+        """What a connection begins with."""
+        return self if self.stem is None else self.stem()
 
 
 def give(context: SSL.Context, tickets: Tickets) -> None:

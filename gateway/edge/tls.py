@@ -81,10 +81,12 @@ def server_context(
     _check_names(leaves, settings, names)
     if sni is not None or len(contexts) > 1:
         choose_by_name(contexts[0], Chooser(contexts, [names_of(leaf) for leaf in leaves], sni))
+    elif not alpn and settings.client_certificate == "none":
+        contexts[0].quiet = True
     return contexts[0]
 
 
-def stem(versions: Versions) -> SSL.Context:
+def stem(versions: Versions) -> ServerContext:
     """What connections of listeners with these versions begin with, see edge.tickets."""
     context = _context(versions)
     context.set_timeout(TICKET_SECONDS)

@@ -43,7 +43,7 @@ class Admission:
         self.mechanism = ""
         """How the principal was proven last; "" before it was."""
         self.frame_bytes_max = context.limits.frame_bytes_before_authentication_max
-        self.ends_at = context.clock.monotonic() + context.limits.authentication_timeout
+        self.ends_at = peer.login_until(context.clock.monotonic(), context.limits.authentication_timeout)
 
     @property
     def by_certificate(self) -> bool:

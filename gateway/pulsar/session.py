@@ -78,7 +78,7 @@ class PulsarSession:
         self._relay: Relay | None = None
         self._charging: Charging | None = None
         self._decisions = count(1)
-        self._ends_at = now + context.limits.authentication_timeout
+        self._ends_at = peer.login_until(now, context.limits.authentication_timeout)
         self._challenge_at = NEVER
         self._challenged = False
         self._refusal: tuple[bytes, Close] | None = None

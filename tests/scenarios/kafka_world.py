@@ -196,8 +196,9 @@ class World:
         self.between: Callable[[], None] = lambda: None
         self.connect()
 
-    def connect(self) -> None:
-        peer = Peer("c1", ip_address("192.0.2.7"), 51000, self.certificate, "gw.test", "TLSv1.3")
+    def connect(self, greeted: float | None = None) -> None:
+        """Another connection; `greeted`: when its handshake was over."""
+        peer = Peer("c1", ip_address("192.0.2.7"), 51000, self.certificate, "gw.test", "TLSv1.3", greeted=greeted)
         self.session = KafkaSession(peer, self.context)
 
     # What the pump does

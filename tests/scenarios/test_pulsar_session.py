@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core import session_reasons
 from gateway.core.failed_logins import FailedLogins
 from gateway.core.identity import Certificate
 from gateway.core.limits import Quotas
@@ -109,6 +110,16 @@ def test_a_failed_login_is_told_later_and_a_good_one_never_waits() -> None:
     told_in = [line.fields["told_in"] for line in world.lines("refused")]
     assert told_in == sorted(set(told_in))
     world.login()
+
+
+def test_the_time_to_log_in_begins_at_the_handshake_however_late_the_first_word_comes() -> None:
+    world = PulsarWorld()
+    world.connect(greeted=world.clock.monotonic() - world.limits.authentication_timeout + 5.0)
+    world.advance(4.9)
+    assert world.ended is None
+    world.advance(0.2)
+    assert world.ended is not None
+    assert world.ended.reason is session_reasons.AUTHENTICATION_TIMEOUT
 
 
 def test_who_says_nothing_has_no_lines() -> None:

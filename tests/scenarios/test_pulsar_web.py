@@ -189,6 +189,16 @@ def test_who_does_not_say_who_it_is_is_let_go() -> None:
     assert seen.close.reason is reasons.AUTHENTICATION_TIMEOUT
 
 
+def test_the_time_to_log_in_begins_at_the_handshake_however_late_the_first_word_comes() -> None:
+    world = WebWorld()
+    world.connect(greeted=world.clock.monotonic() - world.limits.authentication_timeout + 5.0)
+    world.send(b"GET /op")
+    assert world.advance(4.9).close is None
+    seen = world.advance(0.2)
+    assert seen.close is not None
+    assert seen.close.reason is reasons.AUTHENTICATION_TIMEOUT
+
+
 def test_connections_count_for_the_principal() -> None:
     world = WebWorld(quota=replace(PLENTY, connections=1))
     world.ask()

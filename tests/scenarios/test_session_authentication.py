@@ -454,6 +454,17 @@ def test_nothing_is_answered_before_a_broker_was_reached() -> None:
     assert world.ended.reason is reasons.BACKEND_NOT_READY
 
 
+def test_the_time_to_log_in_begins_at_the_handshake_however_late_the_first_word_comes() -> None:
+    world = World(limits=Limits(authentication_timeout=20.0))
+    world.connect(greeted=world.clock.monotonic() - 15.0)
+    world.send(versions(1))
+    world.advance(4.9)
+    assert world.ended is None
+    world.advance(0.2)
+    assert world.ended is not None
+    assert world.ended.reason is reasons.AUTHENTICATION_TIMEOUT
+
+
 def test_the_deadline_is_configured() -> None:
     world = World(limits=Limits(authentication_timeout=3.0))
     world.advance(3.1)

@@ -22,7 +22,8 @@ class Limits(Model):
     handshake_timeout: Duration = 10.0
     """From the accepted connection to the end of the TLS handshake."""
     authentication_timeout: Duration = 20.0
-    """From the end of the TLS handshake to a successful authentication."""
+    """From the end of the TLS handshake to a successful authentication, however much of it passes before the client's
+    first word. So a stranger holds a place for the sum of these two at most."""
     failed_login_delay_max: Duration = 5.0
     """The longest that the refusal of a failed login is held back; it begins with 100 ms and grows with each failure
     from the same address or in the same issuer's name. A valid login never waits."""

@@ -65,7 +65,7 @@ class WebSession:
         self._charging: Charging | None = None
         self._decisions = count(1)
         self._over = False
-        self._ends_at = now + context.limits.authentication_timeout
+        self._ends_at = peer.login_until(now, context.limits.authentication_timeout)
         self._head_since = 0.0
         self._resume_at = NEVER
         self._refusal: tuple[Exchange, Failed] | None = None

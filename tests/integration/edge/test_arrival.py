@@ -15,6 +15,7 @@ from OpenSSL import SSL
 
 from gateway.core.session import Close
 from gateway.edge import meters as named
+from gateway.edge.clock import SystemClock
 from gateway.edge.reasons import CLIENT_DISCONNECTED
 from tests.certificates import make_ca
 from tests.edge import EchoSession, FakeSession, Running, frame, running, until
@@ -433,3 +434,27 @@ async def test_damaged_records_end_that_connection_alone(tmp_path: Path) -> None
             await bystander.send(frame(b"still here"))
             assert await bystander.receive() == b"still here"
         await bystander.close()
+
+
+class AheadClock(SystemClock):
+    """The system's clock, put forward by hand."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
+async def test_a_session_is_told_when_its_handshake_was_over(tmp_path: Path) -> None:
+    """Its time to log in runs from there: who waits with the first word gets no other time for the rest."""
+    clock = AheadClock()
+    async with running(tmp_path, EchoSession, clock=clock) as gateway:
+        client = await gateway.connect()
+        await until(lambda: any(meter is named.HANDSHAKES for meter, _, _ in gateway.meters.series()))
+        clock.ahead = 15.0
+        before = clock.monotonic()
+        await client.send(frame(b"late"))
+        assert await client.receive() == b"late"
+        greeted = gateway.sessions[0].peer.greeted
+        assert before - 20.0 < greeted < before - 14.0
+        await client.close()

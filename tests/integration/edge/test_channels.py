@@ -38,7 +38,6 @@ class Pair:
     """A channel of ours, and a client of the standard library at the other end."""
 
     form: str
-    tls: SSL.Connection
     channel: channels.TlsChannel
     ours: socket.socket
     client: ssl.SSLSocket
@@ -66,24 +65,30 @@ def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["1.2", "1.3"])
+@pytest.fixture(params=["1.2", "1.3", "1.3, by pyOpenSSL"])
 def pair(form: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
-    made = make_pair(form, tmp_path, request.param)
+    version, _, making = request.param.partition(", ")
+    made = make_pair(form, tmp_path, version, quiet=not making)
     yield made
     made.close()
 
 
-def make_pair(form: str, folder: Path, version: str = "1.3", early: bytes = b"") -> Pair:
-    """After the handshake; `early`: sent by the client together with the handshake's last message."""
+def make_pair(form: str, folder: Path, version: str = "1.3", early: bytes = b"", *, quiet: bool = True) -> Pair:
+    """After the handshake; `early`: sent by the client together with the handshake's last message. `quiet`: as at
+    listeners whose handshakes ask nobody."""
     ca = make_ca(folder)
     certificate, key = ca.server()
     context = server_context(ListenerTls(certificate=str(certificate), key=str(key), versions=(version,)), "localhost")
     ours, theirs = socket.socketpair()
     for sock in (ours, theirs):
         sock.setblocking(False)
-    tls = SSL.Connection(context)
-    tls.set_accept_state()
-    channel = module(form).TlsChannel(tls, ours)
+    assert context.quiet
+    if quiet:
+        channel = module(form).server_channel(context, ours)
+    else:
+        tls = SSL.Connection(context)
+        tls.set_accept_state()
+        channel = module(form).TlsChannel(tls, ours)
     theirs_context = ssl.create_default_context(cafile=str(ca.path))
     theirs_context.keylog_filename = str(folder / "secrets")
     client = theirs_context.wrap_socket(theirs, server_hostname="localhost", do_handshake_on_connect=False)
@@ -97,7 +102,7 @@ def make_pair(form: str, folder: Path, version: str = "1.3", early: bytes = b"")
         except ssl.SSLWantReadError:
             pass
         assert channel.shake() != channels.TO_WRITE
-    return Pair(form, tls, channel, ours, client)
+    return Pair(form, channel, ours, client)
 
 
 def test_octets_both_ways(pair: Pair) -> None:
@@ -112,6 +117,18 @@ def test_octets_both_ways(pair: Pair) -> None:
         assert received == data
     assert pair.read() == b""
     assert not pair.channel.buffered()
+
+
+def test_what_was_agreed_upon_is_told_with_pyopenssl_and_without(pair: Pair) -> None:
+    channel = pair.channel
+    told = channel.version(), channel.server_name(), channel.group()
+    assert told[1] == b"localhost"
+    assert told[2]
+    tls = channel.tls
+    assert tls is channel.tls
+    assert told == (tls.get_protocol_version(), tls.get_servername(), tls.get_group_name())
+    pair.client.send(b"and goes on")
+    assert pair.read() == b"and goes on"
 
 
 def test_a_room_smaller_than_a_record_leaves_the_rest_inside(pair: Pair) -> None:
@@ -377,9 +394,9 @@ def test_the_library_does_not_keep_memory_that_was_given_back(pair: Pair) -> Non
     """Both of OpenSSL's buffers are replaced in time; the freed ones must not be reached through pyOpenSSL."""
     assert pair.channel.shrink()
     with pytest.raises(TypeError):
-        pair.tls.bio_read(10)
+        pair.channel.tls.bio_read(10)
     with pytest.raises(TypeError):
-        pair.tls.bio_write(b"x")
+        pair.channel.tls.bio_write(b"x")
     assert pair.channel.write(b"y" * 100) == 100
     assert pair.client.recv(200) == b"y" * 100
 
@@ -387,7 +404,7 @@ def test_the_library_does_not_keep_memory_that_was_given_back(pair: Pair) -> Non
 def test_the_channel_keeps_openssls_memory_alive(pair: Pair) -> None:
     """Whatever becomes of pyOpenSSL's Connection, as when the collector takes it apart."""
     pair.client.send(b"x" * 1000)
-    vars(pair.tls)["_ssl"] = None
+    vars(pair.channel.tls)["_ssl"] = None
     gc.collect()
     assert pair.read() == b"x" * 1000
     assert pair.channel.write(b"y" * 100) == 100
@@ -424,6 +441,7 @@ def test_bare_tcp(form: str) -> None:
 
 def test_both_forms_pass_the_check_at_the_start(form: str) -> None:
     compiled.check(module(form).TlsChannel)
+    compiled.check(module(form).TlsChannel, module(form).server_channel)
 
 
 def test_a_form_that_reads_wrongly_does_not_pass() -> None:
