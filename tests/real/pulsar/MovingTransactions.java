@@ -63,7 +63,10 @@ class MovingTransactions {
                 seen.add(message.getValue());
             }
         }
-        System.out.println("kept " + kept.size() + ", seen " + seen.size() + ", same " + kept.equals(seen));
+        Set<String> lost = new TreeSet<>(kept);
+        lost.removeAll(seen);
+        seen.removeAll(kept);
+        System.out.println("kept " + kept.size() + ", never seen " + lost + ", seen though aborted " + seen);
         System.exit(0);
     }
 

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 from urllib.parse import quote
 
+import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.certificates import make_ca
@@ -91,8 +92,9 @@ class PulsarFailed(AssertionError):
 class PulsarBroker:
     """One standalone in a folder of its own: broker, bookie and ZooKeeper."""
 
-    def __init__(self, folder: Path, *, memory: str = "") -> None:
-        """`memory`: how its JVM is set, where it is to be fast and not small."""
+    def __init__(self, folder: Path, *, memory: str = "", functions: bool = False) -> None:
+        """`memory`: how its JVM is set, where it is to be fast and not small. `functions`: with a worker for them."""
+        self._functions = functions
         self._memory = memory or "-Xms256m -Xmx256m -XX:MaxDirectMemorySize=512m -XX:TieredStopAtLevel=1"
         self.folder = folder
         self.home = pulsar_home()
@@ -130,10 +132,26 @@ class PulsarBroker:
     def _command(self) -> list[str]:
         data = self.folder / "data"
         return [
-            "standalone", "-c", str(self.folder / "broker.conf"), "-nfw", "-nss", "-a", HOST,
+            "standalone", "-c", str(self.folder / "broker.conf"), *self._functions_worker(), "-nss", "-a", HOST,
             "--zookeeper-dir", str(data / "metadata"), "--zookeeper-port", str(self.metadata_port),
             "--bookkeeper-dir", str(data / "bookkeeper"), "--bookkeeper-port", str(self._bookie_port),
         ]  # fmt: skip
+
+    def _functions_worker(self) -> list[str]:
+        """Functions run as threads of the broker's own process; packages are files."""
+        if not self._functions:
+            return ["-nfw"]
+        settings = yaml.safe_load((self.home / "conf" / "functions_worker.yml").read_text())
+        settings |= {
+            "downloadDirectory": str(self.folder / "functions-downloads"),
+            "functionRuntimeFactoryClassName": "org.apache.pulsar.functions.runtime.thread.ThreadRuntimeFactory",
+            "functionRuntimeFactoryConfigs": {"threadGroupName": "functions"},
+            "connectorsDirectory": str(self.folder / "connectors"),
+            "functionsDirectory": str(self.folder / "functions"),
+        }
+        file = self.folder / "functions_worker.yml"
+        file.write_text(yaml.safe_dump(settings))
+        return ["-fwc", str(file)]
 
     # --- life
 
@@ -312,4 +330,12 @@ class PulsarBroker:
         (self.folder / "broker.conf").write_text("\n".join(made) + "\n")
 
     def _more(self) -> dict[str, str]:
-        return {}
+        if not self._functions:
+            return {}
+        storage = "org.apache.pulsar.packages.management.storage.filesystem.FileSystemPackagesStorageProvider"
+        return {
+            "functionsWorkerEnabled": "true",
+            "enablePackagesManagement": "true",
+            "packagesManagementStorageProvider": storage,
+            "STORAGE_PATH": str(self.folder / "packages"),
+        }
