@@ -84,13 +84,13 @@ class WebWorld(PulsarWorld):
         self.client = Http2Client()
         super().__init__(allowed, **more)
 
-    def connect(self, greeted: float | None = None) -> None:
-        super().connect(greeted)
+    def connect(self, server_name: str = "gw.test", *, greeted: float | None = None) -> None:
+        super().connect(server_name, greeted=greeted)
         self.backend.web = WebBrokers([WEB1, WEB2], self.patterns, plaintext=False)
         self.pulsar.binary = self.pulsar.listener
         self.client = Http2Client()
         address = ip_address("192.0.2.7")
-        peer = Peer("c1", address, 51000, self.certificate, "gw.test", "TLSv1.3", alpn=self.alpn, greeted=greeted)
+        peer = Peer("c1", address, 51000, self.certificate, server_name, "TLSv1.3", alpn=self.alpn, greeted=greeted)
         self.session = WebSession(peer, self.pulsar)  # type: ignore[assignment]
 
     def _take(self) -> Seen:
