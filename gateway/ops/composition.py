@@ -49,7 +49,6 @@ from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
 from gateway.pulsar.asks import BrokerWanted
 from gateway.pulsar.backend import PulsarBackend
-from gateway.pulsar.control import PulsarControl
 
 BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least")
 READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge", over_workers="least")
@@ -121,7 +120,7 @@ class Gateway:
         self.configuration = configuration
         self.given = given
         self.settings = settings = configuration.settings
-        compiled_pieces.check(settings.require_compiled)
+        compiled_pieces.check(settings)
         self.clock = SystemClock()
         self.started_at = self.clock.wall()
         self.meters = Meters()
@@ -280,7 +279,7 @@ class Gateway:
         state, upstream = self.backends[backend.name], self.upstreams[backend.name]
         control: Control
         if isinstance(state, PulsarBackend):
-            control = PulsarControl(state, lambda: upstream.account, backend)
+            control = pulsar.control(state, lambda: upstream.account, backend)
         else:
             control = KafkaControl(state, backend)
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)
