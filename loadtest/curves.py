@@ -1,12 +1,12 @@
 """Scale curves: what a request, a partition, an octet or a login costs the gateway as one thing grows a thousandfold.
 
-    python -m loadtest.curves [--curves C,C] [--rounds N] [--seconds S] [--workers 1,2] [--short] [--into FOLDER]
+    python -m loadtest.curves [--only C,C] [--add] [--rounds N] [--seconds S] [--workers 1,2] [--short] [--into FOLDER]
 
 Behind the gateway is a stand-in that answers at once, since no real broker has a hundred thousand topics on this
 machine. CPU is the gateway's own. A curve is flat if no point costs more than 1.25 times the cheapest before it; the
 others are listed as bends, with what is known of their cause. Points are measured round by round, and the median
-counts. With several workers only those curves are measured that say `both`: a worker has nothing else to do with more
-of the other things than one process has.
+counts; each is stored at once, and `--add` goes on from what is stored. With several workers only those curves are
+measured that say `both`: a worker has nothing else to do with more of the other things than one process has.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from loadtest import about, client, plot
 from loadtest.curve_sites import Rig, Site, opened
 from loadtest.processes import end_as_by_ctrl_c
 from loadtest.work import Door, LoadFailed, Window, Work
+from tests.real.gateway import GatewayFailed
 
 FLAT = 1.25
 RESULTS = Path(__file__).parent / "results"
@@ -70,9 +71,9 @@ CURVES = (
     Curve("connections-idle", "one busy connection beside idle ones", "connections", "request",
           _CONNECTIONS, lambda n: replace(_RAW, connections=1, idle=n - 1)),
     Curve("connections-busy", "all connections busy, one request in flight on each", "connections", "request",
-          _CONNECTIONS, lambda n: replace(_RAW, connections=n), both=True),
+          _CONNECTIONS, lambda n: replace(_RAW, connections=n, first=2 * n, least=2 * n), both=True),
     Curve("topics", "requests that go round all topics of the cluster", "topics", "request",
-          _TENS, lambda n: replace(_RAW, topics=n, connections=2), lambda n: Site(topics=n), both=True,
+          _TENS, lambda n: replace(_RAW, topics=n, connections=2, first=2 * n), lambda n: Site(topics=n), both=True,
           cause="a connection keeps verdicts for 2,000 topics (VERDICTS_MAX), which bounds its memory; one that goes "
           "round more meets each of them as if for the first time, and takes the whole way instead of the short one"),
     Curve("rules", "rules in the roles of the client", "rules", "request",
@@ -111,31 +112,44 @@ def bends(medians: dict[int, float]) -> list[tuple[int, float]]:
     return found
 
 
-def measure(curve: Curve, options: argparse.Namespace, workers: int, say: Callable[[str], None]) -> Measured:
-    """One curve. A point that fails is left out, and that is said."""
-    measured = Measured()
+def measure(
+    curve: Curve, options: argparse.Namespace, workers: int, measured: Measured, keep: Callable[[], None]
+) -> None:
+    """One curve, as far as it was not measured before. A point that fails is left out, and that is said."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="curves-") as folder, ExitStack() as stack:
+            _measure(curve, options, workers, measured, keep, Path(folder), stack)
+    except GatewayFailed as error:  # at its end; what was measured before is good
+        measured.failures.append(f"{curve.name}, at the end: {str(error)[:200]}")
+
+
+def _measure(
+    curve: Curve, options: argparse.Namespace, workers: int, measured: Measured, keep: Callable[[], None],
+    folder: Path, stack: ExitStack,
+) -> None:  # fmt: skip
     points = curve.points[:2] if options.short else curve.points
-    with tempfile.TemporaryDirectory(prefix="curves-") as folder, ExitStack() as stack:
-        rigs: dict[Site, Rig] = {}
-        for number in range(options.rounds):
-            for point in points:
-                site = replace(curve.site(point), workers=workers)
-                try:
-                    if site not in rigs:
-                        rigs[site] = stack.enter_context(opened(Path(folder) / f"site-{len(rigs)}", site))
-                    rig = rigs[site]
-                    work = replace(
+    rigs: dict[Site, Rig] = {}
+    for number in range(options.rounds):
+        for point in points:
+            if len(measured.costs.get(point, ())) > number:
+                continue
+            site = replace(curve.site(point), workers=workers)
+            try:
+                if site not in rigs:
+                    rigs[site] = stack.enter_context(opened(folder / f"site-{len(rigs)}", site))
+                rig = rigs[site]
+                work = replace(
                         curve.work(point), door=rig.door, tokens=rig.tokens, seconds=options.seconds,
                         warm_up=options.seconds / 3,
                     )  # fmt: skip
-                    cost = curve.cost(work, client.run(work))
-                except (LoadFailed, TimeoutError, AssertionError, RuntimeError, OSError) as error:
-                    measured.failures.append(f"{curve.name} at {point:,}, round {number + 1}: {str(error)[-200:]}")
-                    say(measured.failures[-1])
-                    continue
-                measured.costs.setdefault(point, []).append(cost)
-                say(f"{curve.name:18} {point:>12,}  {cost:10.2f} {PER[curve.per]}")
-    return measured
+                cost = curve.cost(work, client.run(work))
+            except (LoadFailed, TimeoutError, AssertionError, RuntimeError, OSError) as error:
+                measured.failures.append(f"{curve.name} at {point:,}, round {number + 1}: {str(error)[-200:]}")
+                print(measured.failures[-1], flush=True)
+                continue
+            measured.costs.setdefault(point, []).append(cost)
+            print(f"{curve.name:18} {point:>12,}  {cost:10.2f} {PER[curve.per]}", flush=True)
+            keep()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,17 +162,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stored: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     stored |= {"machine": about.machine(), "versions": about.versions()}
     for curve in CURVES:
-        if curve.name not in options.curves:
+        if curve.name not in options.only:
             continue
-        found = {}
+        found = stored.setdefault("curves", {}).setdefault(curve.name, {})
+        if not options.add:
+            found.clear()
         for workers in options.workers if curve.both else options.workers[:1]:
-            measured = measure(curve, options, workers, lambda line: print(line, flush=True))
-            found[str(workers)] = {"costs": measured.costs, "failures": measured.failures}
-        stored.setdefault("curves", {})[curve.name] = json.loads(json.dumps(found))
-        file.write_text(json.dumps(stored, indent=1) + "\n")
-        draw(folder, curve, stored["curves"][curve.name])
-    page = write(stored)
-    (folder / "curves.md").write_text(page)
+            each = found.setdefault(str(workers), {"costs": {}, "failures": []})
+            measured = Measured({int(point): costs for point, costs in each["costs"].items()})
+
+            def keep(each: dict[str, Any] = each, measured: Measured = measured) -> None:
+                each["costs"] = {str(point): measured.costs[point] for point in sorted(measured.costs)}
+                each["failures"] = measured.failures
+                file.write_text(json.dumps(stored, indent=1) + "\n")
+
+            measure(curve, options, workers, measured, keep)
+            keep()
+        draw(folder, curve, found)
+        page = write(stored)
+        (folder / "curves.md").write_text(page)
     print(page)
     failed = any(each["failures"] for found in stored["curves"].values() for each in found.values())
     return 1 if options.short and failed else 0
@@ -181,7 +203,7 @@ def write(stored: dict[str, Any]) -> str:
     parts = [
         "# Scale curves\n\nMade by `python -m loadtest.curves` (loadtest/README.md). The gateway with everything on, a "
         f"stand-in for the broker behind. A bend is a point that costs more than {FLAT} times the cheapest before it; "
-        "docs/decisions/0016-how-we-measure.md explains those that are known.\n"
+        "where one is seen its cause is told (docs/decisions/0029-flat-curves.md has more).\n"
     ]
     for curve in CURVES:
         for workers, each in stored.get("curves", {}).get(curve.name, {}).items():
@@ -212,16 +234,15 @@ def _medians(each: dict[str, Any]) -> dict[int, float]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [curve.name for curve in CURVES]
     parser = argparse.ArgumentParser(description="What one request costs as one thing grows.")
-    parser.add_argument(
-        "--curves", type=lambda text: text.split(","), default=names, help=f"some of {', '.join(names)}"
-    )
+    parser.add_argument("--only", type=lambda text: text.split(","), default=names, help=f"some of {', '.join(names)}")
+    parser.add_argument("--add", action="store_true", help="measure only the rounds that are not stored yet")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a window")
     parser.add_argument("--workers", type=lambda text: [int(each) for each in text.split(",")], default=[1, 2])
     parser.add_argument("--short", action="store_true", help="two points of each curve, to show that it runs")
     parser.add_argument("--into", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    if unknown := set(options.curves) - set(names):
+    if unknown := set(options.only) - set(names):
         parser.error(f"{', '.join(unknown)}: not among {', '.join(names)}")
     if options.short and options.into == RESULTS:
         parser.error("--short needs --into: its figures are not to be kept as results")

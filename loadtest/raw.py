@@ -9,6 +9,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 
 from loadtest import frames
@@ -21,6 +22,8 @@ from loadtest.wire import Connection, client_context
 from loadtest.work import LoadFailed, Window, Work
 
 STALL_SECONDS_MAX = 20.0
+CONNECTING = 8
+"""Connections that are made at a time."""
 
 
 class Line:
@@ -149,8 +152,10 @@ def _connected(
         stack.enter_context(opened(work.door, context, requests[0], check, work.idle))
         lines: dict[int, Line] = {}
         poll = stack.enter_context(select.epoll())
-        for number in range(work.connections):
-            connection = stack.enter_context(closing(Connection(work.door, context)))
+        with ThreadPoolExecutor(min(CONNECTING, work.connections)) as pool:
+            made = list(pool.map(lambda _: Connection(work.door, context), range(work.connections)))
+        for number, connection in enumerate(made):
+            stack.enter_context(closing(connection))
             connection.detach()
             lines[connection.socket.fileno()] = Line(connection, requests, number, check)
             poll.register(connection.socket, select.EPOLLIN)
@@ -185,7 +190,7 @@ def _run(work: Work, requests: Sequence[bytearray], check: Callable[[bytes], Non
             if now - moved > STALL_SECONDS_MAX:
                 raise LoadFailed(f"no answer for {STALL_SECONDS_MAX} s after {count}")
             if begun is None:
-                if now - started >= work.warm_up:
+                if now - started >= work.warm_up and count >= work.first:
                     begun = (now, _cpu(work), count, octets)
-            elif now - begun[0] >= work.seconds and count > begun[2]:
+            elif now - begun[0] >= work.seconds and count >= begun[2] + work.least:
                 return Window(count - begun[2], octets - begun[3], _cpu(work) - begun[1], now - begun[0])

@@ -45,6 +45,10 @@ class Work:
     """Partitions in one raw request."""
     topics: int = 0
     """Topics of the stand-in that raw requests go round; 0: `topic` alone."""
+    first: int = 0
+    """Answers that must have come before the window of raw requests begins, however long that takes."""
+    least: int = 1
+    """Answers that must come within it, however long it gets."""
     idle: int = 0
     """More connections that have sent one request and then nothing."""
     tokens: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
-"""TLS 1.3 records in a client's place, by the secrets it logged: what no TLS library sends by itself (RFC 8446, 4.6.3).
+"""TLS 1.3 records in a peer's place, by the secrets it logged: what no TLS library sends by itself (RFC 8446, 4.6.3).
 
-Used by tests of key updates. The client must not have sent anything of its own behind its handshake.
+Used by tests of key updates. A client must not have sent anything of its own behind its handshake.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ _HANDSHAKE, _DATA = 22, 23
 
 
 class Sealing:
-    """TLS_AES_128_GCM_SHA256, which is the gateway's first choice. `secrets`: the log of one connection."""
+    """TLS_AES_128_GCM_SHA256, which is the gateway's first choice. `secrets`: the log of one connection. `sent`:
+    records (a server's tickets) that went under its first secret before."""
 
-    def __init__(self, secrets: Path) -> None:
+    def __init__(self, secrets: Path, whose: str = "CLIENT_TRAFFIC_SECRET_0", sent: int = 0) -> None:
         lines = [line.split() for line in secrets.read_text().splitlines()]
-        (self._secret,) = (bytes.fromhex(line[2]) for line in lines if line[0] == "CLIENT_TRAFFIC_SECRET_0")
+        (self._secret,) = (bytes.fromhex(line[2]) for line in lines if line[0] == whose)
         self._begin()
+        self._number = sent
 
     def data(self, content: bytes) -> bytes:
         return self._seal(_DATA, content)

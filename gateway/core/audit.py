@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -39,29 +39,38 @@ Audit = Callable[[AuditEvent], None]
 
 
 ALLOWED_KEYS_MAX = 20_000
-"""Distinct (principal, operation, resource) sums held between two flushes; the rest is summed as ``*other*``."""
+"""Distinct (principal, operation, resource) sums held at one time; the rest is summed as ``*other*``."""
 
 
 ALLOWED_KEYS_OF_PRINCIPAL_MAX = 2_000
 """Of these, one principal's: whoever names thousands of resources must not hide what the others do."""
 
 
-class AllowedTally:
-    """Allowed access, summed between two flushes instead of written one by one. One per process."""
+Sum = tuple[Principal, str, str, str, str, str]
+"""(principal, system, backend, operation, kind, resource)"""
 
-    __slots__ = ("_counts", "_sums", "generation")
+
+class AllowedTally:
+    """Allowed access, summed between two flushes instead of written one by one. One per process.
+
+    What is added to stays the same from flush to flush, so that nobody has to look it up anew. Only where somebody
+    was left without a sum of his own, and others had one that they did not use, are all sums given up (`generation`).
+    """
+
+    __slots__ = ("_counts", "_crowded", "_sums", "generation")
 
     def __init__(self) -> None:
         self.generation = 0
         self._counts: dict[Principal, int] = {}
-        self._sums: dict[tuple[Principal, str, str, str, str, str], list[int]] = {}
+        self._sums: dict[Sum, list[int]] = {}
+        self._crowded = False
 
     def entry(
         self, principal: Principal, system: str, backend: str, operation: str, kind: str, resource: str
     ) -> list[int]:
         """The live [requests, bytes] pair of a key, for callers that add to it themselves.
 
-        `drain` takes the pairs away: a caller that keeps one compares `generation` and fetches it again.
+        `drain` may give the pairs up: a caller that keeps one compares `generation` and fetches it again.
         """
         key = (principal, system, backend, operation, kind, resource)
         pair = self._sums.get(key)
@@ -69,6 +78,7 @@ class AllowedTally:
             full = len(self._sums) >= ALLOWED_KEYS_MAX
             count = self._counts.get(principal, 0)
             if full or count >= ALLOWED_KEYS_OF_PRINCIPAL_MAX:
+                self._crowded = True
                 key = (principal, system, backend, operation, kind, "*other*")
                 if full and key not in self._sums:
                     key = (Principal("jwt", "*other*", "*other*"), system, backend, operation, kind, "*other*")
@@ -92,24 +102,34 @@ class AllowedTally:
         pair[0] += requests
         pair[1] += octets
 
-    def drain(self, at: float) -> list[AuditEvent]:
-        """One ``allowed`` event per key with anything in it, and start anew."""
-        sums, self._sums = self._sums, {}
-        self._counts.clear()
-        self.generation += 1
-        return [
-            AuditEvent(
-                "allowed",
-                at,
-                "",
-                principal,
-                MappingProxyType(
-                    {
-                        "system": system, "backend": backend, "operation": operation, "kind": kind,
-                        "resource": resource, "requests": pair[0], "bytes": pair[1],
-                    }
-                ),
-            )
-            for (principal, system, backend, operation, kind, resource), pair in sums.items()
-            if pair[0] or pair[1]
-        ]  # fmt: skip
+    def drain(self, at: float) -> Iterator[AuditEvent]:
+        """One ``allowed`` event per key with anything in it. All sums begin at nothing again, now.
+
+        The events are made as they are taken, which may be on another thread.
+        """
+        taken = [(key, pair[0], pair[1]) for key, pair in self._sums.items() if pair[0] or pair[1]]
+        if self._crowded and len(taken) < len(self._sums):
+            self._sums = {}
+            self._counts.clear()
+            self._crowded = False
+            self.generation += 1
+        else:
+            for pair in self._sums.values():
+                pair[0] = pair[1] = 0
+        return (_allowed(at, *each) for each in taken)
+
+
+def _allowed(at: float, key: Sum, requests: int, octets: int) -> AuditEvent:
+    principal, system, backend, operation, kind, resource = key
+    return AuditEvent(
+        "allowed",
+        at,
+        "",
+        principal,
+        MappingProxyType(
+            {
+                "system": system, "backend": backend, "operation": operation, "kind": kind,
+                "resource": resource, "requests": requests, "bytes": octets,
+            }
+        ),
+    )  # fmt: skip

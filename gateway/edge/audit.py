@@ -20,8 +20,9 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from types import MappingProxyType
 from typing import Protocol
 
@@ -60,7 +61,7 @@ class AuditSink:
         self._tally = tally
         self._clock = clock
         self._queue: deque[AuditEvent] = deque()
-        self._allowed: deque[list[AuditEvent]] = deque()
+        self._allowed: deque[Iterator[AuditEvent]] = deque()
         self._dropped = 0
         self._told_dropped = 0
         self._lock = threading.Lock()
@@ -159,11 +160,10 @@ class AuditSink:
         while self._queue and len(batch) < BATCH_MAX:
             batch.append(self._queue.popleft())
         while self._allowed and len(batch) < BATCH_MAX:
-            # A list leaves the deque when it is empty, so that no second one is drained before.
-            events = self._allowed[0]
-            batch.extend(events[: BATCH_MAX - len(batch)])
-            del events[:BATCH_MAX]
-            if not events:
+            # Sums leave the deque when nothing is left of them, so that no second ones are drained before.
+            before = len(batch)
+            batch.extend(islice(self._allowed[0], BATCH_MAX - before))
+            if len(batch) == before:
                 self._allowed.popleft()
         return batch
 

@@ -327,7 +327,9 @@ class TlsChannel:
             if self._opened >= ASIDES_PER:
                 self._asides = self._opened = 0
             self._asides += 1
-        if self._asides > ASIDES_MAX or self._fruitless > FRUITLESS_MAX:
+        elif self._fruitless > FRUITLESS_MAX:  # all of it was looked at
+            self._asides = ASIDES_MAX + 1
+        if self._asides > ASIDES_MAX:
             self._end = StreamBarren("records without content")
 
     def _answer(self) -> None:

@@ -409,7 +409,9 @@ cdef class TlsChannel(Channel):
             if self.opened >= ASIDES_PER:
                 self.asides = self.opened = 0
             self.asides += 1
-        if self.asides > ASIDES_MAX or self.fruitless > FRUITLESS_MAX:
+        elif self.fruitless > FRUITLESS_MAX:
+            self.asides = ASIDES_MAX + 1
+        if self.asides > ASIDES_MAX:
             self.end = StreamBarren("records without content")
         return 0
 

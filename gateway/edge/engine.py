@@ -1,7 +1,8 @@
 """The TLS engine: one client's TLS. The handshake is pyOpenSSL's, the octets are moved by a channel (edge.channels).
 
 `ServerTls` is all that the rest of the edge knows of it, a `streams.Stream` with a handshake in front. What a failure
-means is left to pyOpenSSL. Which form of the channel is used, compiled or interpreted, edge.compiled says.
+means is left to pyOpenSSL. Which form of the channel is used, compiled or interpreted, edge.compiled says. A broker's
+TLS is built on the same `TlsStream` (edge.broker_tls).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from gateway.core.identity import Certificate
 from gateway.core.reasons import Reason
 from gateway.core.session import Part
 from gateway.edge import reasons, tickets
+from gateway.edge.channels import HandshakeChannel
 from gateway.edge.compiled import alerts, server_channel, tls_channel
 from gateway.edge.names import readable
 from gateway.edge.streams import SocketStream, Stream
 from gateway.edge.tls import ClientVerdict, error_words
 
 Want = Literal["done", "read", "write"]
-_WANTS: tuple[Want, ...] = ("done", "read", "write")
+WANTS: tuple[Want, ...] = ("done", "read", "write")
 """By what `HandshakeChannel.shake` gives."""
 
 
@@ -69,8 +71,37 @@ class ServerTls(Stream, Protocol):
         ...
 
 
-class SocketTls(SocketStream):
-    """ServerTls by pyOpenSSL, with a channel that moves the octets."""
+class TlsStream(SocketStream):
+    """TLS by pyOpenSSL, with a channel that moves the octets: what both directions share."""
+
+    channel: HandshakeChannel
+
+    @property
+    def unsent(self) -> int:
+        return self.channel.unsent
+
+    def read_into(self, room: memoryview) -> int:
+        return self.channel.read_into(room)
+
+    def buffered(self) -> bool:
+        return self.channel.buffered()
+
+    def write(self, data: Part) -> int:
+        return self.channel.write(data)
+
+    def goodbye(self) -> bool:
+        return self.channel.goodbye()
+
+    def finish(self) -> bool:
+        return self.channel.goodbye() and super().finish()
+
+    def close(self, reset: bool = False) -> None:
+        self.channel.close()
+        super().close(reset)
+
+
+class SocketTls(TlsStream):
+    """ServerTls: a client's."""
 
     def __init__(
         self,
@@ -98,7 +129,7 @@ class SocketTls(SocketStream):
         """Raises HandshakeFailed, with the alert sent if there is one."""
         alerts.forget()
         try:
-            return _WANTS[self.channel.shake()]
+            return WANTS[self.channel.shake()]
         except SSL.Error as error:
             failure = self._failure(error)
             self.channel.flush()
@@ -163,29 +194,6 @@ class SocketTls(SocketStream):
     @property
     def group(self) -> str:
         return self.channel.group()
-
-    @property
-    def unsent(self) -> int:
-        return self.channel.unsent
-
-    def read_into(self, room: memoryview) -> int:
-        return self.channel.read_into(room)
-
-    def buffered(self) -> bool:
-        return self.channel.buffered()
-
-    def write(self, data: Part) -> int:
-        return self.channel.write(data)
-
-    def goodbye(self) -> bool:
-        return self.channel.goodbye()
-
-    def finish(self) -> bool:
-        return self.channel.goodbye() and super().finish()
-
-    def close(self, reset: bool = False) -> None:
-        self.channel.close()
-        super().close(reset)
 
 
 _VERSIONS = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}

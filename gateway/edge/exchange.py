@@ -62,10 +62,11 @@ class FrameExchange:
 
     async def _send(self, stream: Stream, data: bytes) -> None:
         rest = memoryview(data)
-        while rest:
-            rest = rest[stream.write(rest) :]
-            if rest:
-                await self._wait(stream, writing=True)
+        while True:
+            rest = rest[stream.write(rest) :]  # b"" sends on what the stream has taken
+            if not rest and not stream.unsent:
+                return
+            await self._wait(stream, writing=True)
 
     async def _receive(self, stream: Stream) -> bytes:
         received = self._received

@@ -1,4 +1,4 @@
-"""An open byte stream as the pump sees it, whatever carries it: TLS by pyOpenSSL, TLS by `ssl`, or plain TCP.
+"""An open byte stream as the pump sees it, whatever carries it: TLS, or plain TCP.
 
 The pump pulls: it reads into memory of its own choice until nothing is left, writes until no more is taken, and says
 which of the two it waits for; the stream calls back when that may go on. The interface hides where readiness comes
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 import struct
 from collections.abc import Callable
 from typing import Protocol
@@ -21,7 +20,6 @@ from gateway.core.session import NEVER, Part
 
 RECORD = 16 * 1024
 """Octets of the largest TLS record: more are never read in one call."""
-LOOKS_LEFT_OUT = 15
 
 
 class StreamEnded(Exception):
@@ -168,75 +166,6 @@ class SocketStream:
             abort(self._sock)
         else:
             self._sock.close()
-
-
-class SslStream(SocketStream):
-    """TLS as a client, by the standard library: to brokers. The handshake is complete, the name verified."""
-
-    _sock: ssl.SSLSocket
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: ssl.SSLSocket) -> None:
-        super().__init__(loop, sock)
-        self._looks_left_out = 0
-
-    # To find out that nothing is behind a TLS record costs about as much as to read it. A client that waits for each
-    # answer has never more than one there: after such a reading the next `LOOKS_LEFT_OUT` end with their short record.
-    # If there was another one nevertheless, the socket's next event tells, and one that finds several looks again.
-
-    def _looks_further(self) -> bool:
-        """Whether to look behind a short record."""
-        if self._looks_left_out:
-            self._looks_left_out -= 1
-            return False
-        return True
-
-    def _looked(self, records: int) -> None:
-        """Nothing is there now, behind so many records."""
-        if records == 1:
-            self._looks_left_out = LOOKS_LEFT_OUT
-
-    def read_into(self, room: memoryview) -> int:
-        filled = records = 0
-        size = len(room)
-        while filled < size:
-            try:
-                octets = self._sock.recv_into(room[filled:])
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                self._looked(records)
-                return filled
-            except OSError as error:
-                if filled:
-                    return filled  # OpenSSL says the same again at the next call
-                raise StreamLost(error.strerror or type(error).__name__) from None
-            if not octets:
-                if filled:
-                    return filled
-                raise StreamEnded
-            filled += octets
-            records += 1
-            if octets < RECORD and not self._looks_further():
-                return filled
-        return filled
-
-    def buffered(self) -> bool:
-        return self._sock.pending() > 0
-
-    def write(self, data: Part) -> int:
-        try:
-            return self._sock.send(data)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return 0
-        except OSError as error:
-            raise StreamLost(error.strerror or type(error).__name__) from None
-
-    def finish(self) -> bool:
-        """Send close_notify, as far as that goes without waiting; brokers take a FIN as well."""
-        with contextlib.suppress(OSError, ValueError):
-            self._sock.unwrap()
-        return super().finish()
-
-    def drop(self, room: memoryview) -> bool:
-        return True
 
 
 def shut_writing(sock: socket.socket) -> None:

@@ -112,17 +112,21 @@ def _give_tickets(context: ServerContext, settings: ListenerTls, sni: SniNames |
 
 def _context(versions: Sequence[str]) -> ServerContext:
     context = ServerContext(SSL.TLS_SERVER_METHOD)
+    strict(context, versions)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_SINGLE_ECDH_USE)
+    return context
+
+
+def strict(context: SSL.Context, versions: Sequence[str]) -> None:
+    """What contexts of both directions share: versions, suites, and how the channels want it."""
     context.set_min_proto_version(min(_VERSIONS[version] for version in versions))
     context.set_max_proto_version(max(_VERSIONS[version] for version in versions))
-    context.set_options(
-        SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_SINGLE_ECDH_USE
-    )
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     context.set_cipher_list(SUITES_12)
     context.set_tls13_ciphersuites(SUITES_13)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    return context
 
 
 def _agree(ours: list[bytes], _: SSL.Connection, theirs: list[bytes]) -> Any:

@@ -17,6 +17,7 @@ from gateway.core.slices import breathe, paced
 from gateway.kafka.plan import ZERO_ID, TopicId
 from gateway.kafka.remembered import Remembered
 from gateway.kafka.table import OFFERED
+from gateway.kafka.verdicts import VerdictMemory
 
 TOPICS_MAX = 200_000
 """Topics remembered; the oldest give way, and are asked for again when they are met."""
@@ -111,6 +112,7 @@ class BackendState:
         """As long as it is not known, a topic might be created by asking for it."""
         self.topics = TopicDirectory()
         self.metadata = Remembered(self.topics)
+        self.verdicts = VerdictMemory()
         self.offered: VersionRanges = MappingProxyType({})
         self.supported_features: Mapping[str, tuple[int, int]] = MappingProxyType({})
         self.finalized_features: Mapping[str, tuple[int, int]] = MappingProxyType({})

@@ -48,10 +48,11 @@ from gateway.kafka.primitives import Malformed
 from gateway.kafka.remembered import REQUEST_OCTETS_MAX as _REQUEST_OCTETS_MAX
 from gateway.kafka.scan import FetchScan, ProduceScan
 from gateway.kafka.short_way import FRAMES_MAX as _FRAMES_MAX
+from gateway.kafka.short_way import LOOKS_MAX as _LOOKS_MAX
 from gateway.kafka.short_way import STREAMED_FROM as _STREAMED_FROM
 from gateway.kafka.short_way import STREAMED_FRONT as _STREAMED_FRONT
 
-FORM = 4  # as short_way.FORM; changed by hand, so that what was built before is noticed
+FORM = 5  # as short_way.FORM; changed by hand, so that what was built before is noticed
 
 cdef enum:
     PRODUCE = 0
@@ -64,6 +65,7 @@ cdef enum:
 
 cdef int64_t FETCHES_MAX = _FETCHES_MAX
 cdef int64_t LARGE = _LARGE
+cdef int64_t LOOKS_MAX = _LOOKS_MAX
 cdef int64_t LOOKAHEAD = _LOOKAHEAD
 cdef int64_t REQUEST_OCTETS_MAX = _REQUEST_OCTETS_MAX
 cdef int64_t TAIL_OCTETS_MAX = _TAIL_OCTETS_MAX
@@ -551,7 +553,7 @@ cdef class ShortWay:
     cdef array _requests, _produce, _consume, _pace, _used
     cdef dict _write_names, _write_ids, _read_names, _read_ids
     cdef FetchAnswer _fetched
-    cdef int64_t _frame_bytes_max, _in_flight_max, _generation, _generation_seen
+    cdef int64_t _frame_bytes_max, _in_flight_max, _generation, _generation_seen, _looks
     cdef double _ends_at, _valid_until, _now
     cdef bint _open, _free, _parked
     cdef int _produce_first, _produce_last, _fetch_first, _fetch_last
@@ -588,8 +590,6 @@ cdef class ShortWay:
             self._cells = traffic.cells
             self._again = traffic.again
             self._produce_cell = self._fetch_cell = None
-            self._write_names, self._write_ids = fast.write_names, fast.write_ids
-            self._read_names, self._read_ids = fast.read_names, fast.read_ids
             self._fetched = FetchAnswer(fast.reads)
         self._ends_at = ends_at
         self.learn()
@@ -599,7 +599,9 @@ cdef class ShortWay:
 
     cdef int learn(self) except -1:
         """What the session saw last."""
-        traffic = self._traffic
+        traffic, fast = self._traffic, self._fast
+        self._write_names, self._write_ids = fast.write_names, fast.write_ids
+        self._read_names, self._read_ids = fast.read_names, fast.read_ids
         self._policy = traffic.policy
         self._generation_seen = traffic.tally_generation
         self._valid_until = traffic.valid_until
@@ -694,6 +696,7 @@ cdef class ShortWay:
         cdef object pair
         room = min(self._in_flight_max - held, FRAMES_MAX)
         fetches = FETCHES_MAX - <int64_t>self._queue.fetches
+        self._looks = LOOKS_MAX
         while end - position >= PREFIX and taken < FRAMES_MAX and count < room and fetched < fetches:
             size = int32_at(data + position)
             if not HEADER_OCTETS_MIN <= size <= self._frame_bytes_max:
@@ -745,7 +748,10 @@ cdef class ShortWay:
         cdef Cursor c
         cdef Produce produce
         cdef Fetch fetch
+        cdef bint by_id
         cdef dict verdicts
+        cdef bytes topic
+        cdef object asked
         cdef PyObject* pair
         cdef Octets flag
         if api_key == PRODUCE:
@@ -771,19 +777,24 @@ cdef class ShortWay:
             looked = topics.count
             if c.bad or not looked or produce.transactional or produce.transactional_id_size >= 0 or produce.tagged:
                 return -1
-            verdicts = self._write_ids if version >= PRODUCE_TOPIC_IDS else self._write_names
+            by_id = version >= PRODUCE_TOPIC_IDS
+            verdicts = self._write_ids if by_id else self._write_names
         else:
             scan_fetch_body(&c, version, &topics, &fetch)
             looked = topics.count - fetch.forgotten
             if c.bad or fetch.replica_id != -1 or fetch.tagged:
                 return -1
-            verdicts = self._read_ids if version >= FETCH_TOPIC_IDS else self._read_names
+            by_id = version >= FETCH_TOPIC_IDS
+            verdicts = self._read_ids if by_id else self._read_names
         if looked > SUMS_MAX - summed[0]:
             return -1
         for at in range(looked):
-            pair = PyDict_GetItemWithError(
-                verdicts, PyBytes_FromStringAndSize(<char*>topics.of[at].name, topics.of[at].size)
-            )
+            topic = PyBytes_FromStringAndSize(<char*>topics.of[at].name, topics.of[at].size)
+            pair = PyDict_GetItemWithError(verdicts, topic)
+            if pair == NULL and self._looks:
+                self._looks -= 1
+                asked = self._fast.look(topic, by_id, api_key == PRODUCE)
+                pair = <PyObject*>asked if isinstance(asked, list) else NULL
             if pair == NULL:
                 return -1
             hold(summed[0], pair, topics.of[at].octets)

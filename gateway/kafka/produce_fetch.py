@@ -1,9 +1,9 @@
 """The fast path: Produce and Fetch whose topics were all allowed before go on as the bytes they are.
 
-Each connection remembers its verdicts by the topic's raw bytes, names and ids apart. A verdict is the live
-[requests, bytes] pair of the audit's sums, so that a hit costs one lookup. Only allows are remembered: whatever is
-denied, unknown or unusual (transactional, a replica's fetch, tagged fields) is left to the engine. A new revision, a
-re-authentication or a flush of the sums starts anew (`renew`).
+Verdicts are remembered by the topic's raw bytes, names and ids apart, and shared by all who have the same rights
+(kafka.verdicts). Only allows are: whatever is denied, unknown or unusual (transactional, a replica's fetch, tagged
+fields) is left to the engine. A new revision, other claims after a re-authentication, or sums that the audit has given
+up lead to other verdicts (`renew`).
 
 Answers are walked too: broker addresses stand in a tag at their end, and an incremental fetch session (KIP-227)
 keeps sending topics that the request no longer names.
@@ -11,56 +11,69 @@ keeps sending topics that the request no longer names.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
+from gateway.core.audit import AllowedTally
 from gateway.core.slices import paced
 from gateway.kafka.errors import TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID
 from gateway.kafka.hot import scan_fetch, scan_produce
 from gateway.kafka.plan import ZERO_ID
 from gateway.kafka.scan import FetchWalk, ProduceScan
 from gateway.kafka.steps import FETCH_TOPIC_IDS, NO_REPLICA, PRODUCE_TOPIC_IDS
+from gateway.kafka.verdicts import LOOKS_MAX, Table, VerdictMemory
 from gateway.kafka.view import SessionView
 
-VERDICTS_MAX = 2000
-"""Remembered per connection, direction and kind of key; when full it starts anew."""
-LOOKS_MAX = 256
-"""Topics of one request that rights are asked for here; one with more is the engine's, which decides it in slices."""
 NAME_BYTES_MAX = 249
 """Of any topic that can exist; longer names are not remembered, since they would only fill memory."""
 
-Verdicts = dict[bytes, list[int]]
 Octets = list[tuple[list[int], int]]
 """Sums of the audit, and what is to be added to them."""
 
 
 class FastPath:
-    """One connection's verdicts."""
+    """One connection's way to the verdicts."""
 
-    __slots__ = ("_seen", "_view", "collected", "generation", "read_ids", "read_names", "write_ids", "write_names")
+    __slots__ = (
+        "_memory", "_tally", "_verdicts", "_view", "collected", "generation", "read_ids", "read_names", "write_ids",
+        "write_names",
+    )  # fmt: skip
 
-    def __init__(self, view: SessionView) -> None:
+    def __init__(self, view: SessionView, memory: VerdictMemory, tally: AllowedTally) -> None:
         self._view = view
+        self._memory = memory
+        self._tally = tally
         self.generation = 0
-        """Counts the calls of `renew`."""
-        self._seen: set[str] = set()
+        """Counts the changes: what was found before may hold no longer."""
         self.collected = False
-        """Answers to Fetch are to be collected whole: a topic that this connection has read may not be read any more,
-        and may stand in the middle of any answer of its fetch session."""
-        self.write_names: Verdicts = {}
-        self.write_ids: Verdicts = {}
-        self.read_names: Verdicts = {}
-        self.read_ids: Verdicts = {}
+        """Answers to Fetch are to be collected whole: a topic that was read may not be read any more, and may stand in
+        the middle of any answer of a fetch session."""
+        self._take()
+
+    def _take(self) -> None:
+        """The verdicts of the rights that hold now. They may be others than before."""
+        verdicts = self._memory.of(self._view.rights, self._view.principal, self._tally.generation)
+        self._verdicts = verdicts
+        self.write_names, self.write_ids = verdicts.write_names, verdicts.write_ids
+        self.read_names, self.read_ids = verdicts.read_names, verdicts.read_ids
 
     def renew(self) -> None:
-        """A new generation: every verdict is asked for again."""
+        """The audit has given its sums up: every verdict is asked for again."""
         self.generation += 1
-        self.write_names.clear()
-        self.write_ids.clear()
-        self.read_names.clear()
-        self.read_ids.clear()
+        self._take()
 
     def rights_changed(self) -> None:
         """Other rights, or another policy."""
+        before = self._verdicts
         self.renew()
-        self.collected = not all(self._view.allowed_quietly("topic", "Read", name) for name in self._seen)
+        if self._verdicts is not before:
+            self._verdicts.come_after(before, partial(self._view.allowed_quietly, "topic", "Read"))
+            self.collected = self._verdicts.withdrawn
+
+    def forget(self, unknown: Sequence[bytes]) -> None:
+        """A broker does not know these topic ids any more."""
+        self.generation += 1
+        self._verdicts.forget_ids(unknown)
 
     def reads(self, topic: bytes, by_id: bool) -> list[int] | int:
         """The audit's [requests, bytes] of a topic that may be read, else the error a broker answers instead."""
@@ -69,6 +82,14 @@ class FastPath:
             return verdicts[topic]
         known = not by_id or self._view.topics.name(topic) is not None
         return TOPIC_AUTHORIZATION_FAILED if known else UNKNOWN_TOPIC_ID
+
+    def look(self, topic: bytes, by_id: bool, writing: bool) -> list[int] | None:
+        """The audit's [requests, bytes] of a topic that is met for the first time; None if it is not allowed."""
+        if writing:
+            verdicts = self.write_ids if by_id else self.write_names
+        else:
+            verdicts = self.read_ids if by_id else self.read_names
+        return verdicts[topic] if self._look(verdicts, topic, by_id, "Write" if writing else "Read") else None
 
     def withheld(self, topic: bytes, by_id: bool) -> str:
         """Audit that records of a topic were on their way that may not be read. The topic's name, "" if not known."""
@@ -139,7 +160,7 @@ class FastPath:
                 pair[1] += octets
         return good
 
-    def _all_allowed(self, verdicts: Verdicts, topics: tuple[bytes, ...], by_id: bool, operation: str) -> bool:
+    def _all_allowed(self, verdicts: Table, topics: tuple[bytes, ...], by_id: bool, operation: str) -> bool:
         looks = 0
         for topic in topics:
             if topic in verdicts:
@@ -150,7 +171,7 @@ class FastPath:
         # Making room for a late topic may have dropped an early one; then the engine decides.
         return all(topic in verdicts for topic in topics) if len(topics) > 1 else True
 
-    def _look(self, verdicts: Verdicts, topic: bytes, by_id: bool, operation: str) -> bool:
+    def _look(self, verdicts: Table, topic: bytes, by_id: bool, operation: str) -> bool:
         """Ask the rights, and remember an allow."""
         name: str | None
         if by_id:
@@ -164,9 +185,7 @@ class FastPath:
                 return False
         if name is None or not self._view.allowed_quietly("topic", operation, name):
             return False
-        if len(verdicts) >= VERDICTS_MAX:
-            verdicts.clear()
-        if operation == "Read" and len(self._seen) < VERDICTS_MAX:
-            self._seen.add(name)
-        verdicts[topic] = self._view.tally_pair(operation, "topic", name)
+        if operation == "Read":
+            self._verdicts.read(name)
+        self._memory.remember(self._verdicts, verdicts, topic, self._view.tally_pair(operation, "topic", name))
         return True

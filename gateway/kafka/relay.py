@@ -218,4 +218,4 @@ class Relay:
     def forget(self, unknown: Sequence[bytes]) -> None:
         """A broker does not know these topic ids any more."""
         self._backend.forget_topics(unknown)  # which asks for a refresh, too
-        self._fast.renew()
+        self._fast.forget(unknown)

@@ -1,12 +1,12 @@
 """The short way of what was decided before: Produce, Fetch and Metadata, and their answers.
 
 Implements core.session.ShortWay for a Kafka session, without a message built or a plan made: a frame's end, its
-header, its topics looked up in the connection's verdicts (Metadata whole, in what kafka.remembered keeps), a place
-among the expected answers, and what is counted and charged. Whatever is unusual is left to the session's general way,
-which decides the same about every frame, and puts into the verdicts what is found here afterwards: tests drive both
-with the same octets. Left to it, among others: other APIs, tagged fields, transactions, a replica's fetch, a topic
-that is not among the verdicts, Metadata that is not forwarded as it came, whatever a quota has not enough left for, an
-answer behind which one of the gateway's own is due, an error code that asks for more.
+header, its topics looked up in the connection's verdicts, or asked for once (Metadata whole, in what kafka.remembered
+keeps), a place among the expected answers, and what is counted and charged. Whatever is unusual is left to the
+session's general way, which decides the same about every frame: tests drive both with the same octets. Left to it,
+among others: other APIs, tagged fields, transactions, a replica's fetch, a topic that is not allowed, Metadata that is
+not forwarded as it came, whatever a quota has not enough left for, an answer behind which one of the gateway's own is
+due, an error code that asks for more.
 
 Requests are taken whole, some at a time, all or none of them charged. A large Fetch answer is taken as it comes
 (kafka.fetch_answer): in the middle of one the session asks `failed`, and `end_of_answer` for what is not sent as it
@@ -45,12 +45,13 @@ from gateway.kafka.steps import (
     PRODUCE_FLEXIBLE,
     PRODUCE_TOPIC_IDS,
 )
+from gateway.kafka.verdicts import LOOKS_MAX
 from gateway.kafka.walk import walk_produce_response
 
 Verdicts = dict[bytes, list[int]]
 Sums = list[tuple[list[int], int]]
 
-FORM = 4
+FORM = 5
 """Counts the changes after which a compiled form that was built before may not be used any more."""
 PREFIX = 4
 HEADER_OCTETS_MIN = 10
@@ -87,6 +88,7 @@ class Remembered(Protocol):
     collected: bool
 
     def reads(self, topic: bytes, by_id: bool) -> list[int] | int: ...
+    def look(self, topic: bytes, by_id: bool, writing: bool) -> list[int] | None: ...
 
 
 class Repeated(Protocol):
@@ -143,6 +145,7 @@ class ShortWay:
         self._generation = -1
         self._ends_at = 0.0
         self._open = self._free = self._parked = False
+        self._looks = 0
         self._fetched = FetchAnswer(lambda topic, by_id: UNKNOWN_TOPIC_ID)
         self.streaming = False
         """A part of an answer went on, and its end is still to come."""
@@ -200,6 +203,7 @@ class ShortWay:
         apis: list[int] = []
         room = min(self._in_flight_max - len(self._places), FRAMES_MAX)
         fetches = FETCHES_MAX - self._queue.fetches
+        self._looks = LOOKS_MAX
         while end - position >= PREFIX and len(apis) < FRAMES_MAX and len(places) < room and fetches > 0:
             (size,) = _INT32(data, position)
             if not HEADER_OCTETS_MIN <= size <= self._frame_bytes_max:
@@ -307,8 +311,8 @@ class ShortWay:
         unusual = scan.has_transactional_batch or scan.transactional_id is not None or scan.tagged
         if unusual or not scan.topics:
             return None
-        verdicts = traffic.fast.write_ids if version >= PRODUCE_TOPIC_IDS else traffic.fast.write_names
-        if not _all_found(verdicts, scan.topics, scan.topic_octets, sums):
+        by_id = version >= PRODUCE_TOPIC_IDS
+        if not self._all_found(traffic.fast, by_id, True, scan.topics, scan.topic_octets, sums):
             return None
         return walked_place(correlation_id, PRODUCE, version) if scan.acks else 0
 
@@ -322,12 +326,36 @@ class ShortWay:
         sums: Sums,
     ) -> int | None:
         scan = scan_fetch(frame, offset, version)
-        verdicts = traffic.fast.read_ids if version >= FETCH_TOPIC_IDS else traffic.fast.read_names
         if scan.replica_id != NO_REPLICA or scan.tagged:
             return None
-        if not _all_found(verdicts, scan.topics, (0,) * len(scan.topics), sums):
+        by_id = version >= FETCH_TOPIC_IDS
+        if not self._all_found(traffic.fast, by_id, False, scan.topics, (0,) * len(scan.topics), sums):
             return None
         return walked_place(correlation_id, FETCH, version)
+
+    def _all_found(
+        self,
+        fast: Remembered,
+        by_id: bool,
+        writing: bool,
+        topics: tuple[bytes, ...],
+        octets: tuple[int, ...],
+        sums: Sums,
+    ) -> bool:
+        """Whether all topics are allowed; what is to be added to their sums."""
+        if writing:
+            verdicts = fast.write_ids if by_id else fast.write_names
+        else:
+            verdicts = fast.read_ids if by_id else fast.read_names
+        for topic, each in zip(topics, octets, strict=True):
+            pair = verdicts.get(topic)
+            if pair is None and self._looks:
+                self._looks -= 1
+                pair = fast.look(topic, by_id, writing)
+            if pair is None:
+                return False
+            sums.append((pair, each))
+        return True
 
     # From the broker
 
@@ -493,20 +521,6 @@ class ShortWay:
         """The answer that was due went on."""
         self._queue.passed()
         self._host.parked = self._parked or self._queue.full
-
-
-def _all_found(
-    verdicts: Verdicts,
-    topics: tuple[bytes, ...],
-    octets: tuple[int, ...],
-    sums: Sums,
-) -> bool:
-    for topic, each in zip(topics, octets, strict=True):
-        pair = verdicts.get(topic)
-        if pair is None:
-            return False
-        sums.append((pair, each))
-    return True
 
 
 def produced_may_go_on(frame: memoryview, version: int) -> bool:

@@ -76,7 +76,7 @@ class Traffic:
         self.view = SessionView(context, peer, identity, rights, account, decisions)
         self.valid_until = min(identity.expires_at, rights.valid_until)
         """Wall time from which on the identity or its rights are to be looked at again."""
-        self.fast = FastPath(self.view)
+        self.fast = FastPath(self.view, context.backend.verdicts, context.tally)
         self.again = Again(context, self.view, self.fast)
         self.tally_generation = context.tally.generation
         self.cells: dict[int, Cell] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core import audit
 from gateway.core.meters import Cell
 from gateway.core.rights import Quota
 from gateway.core.settings import Limits
@@ -295,8 +296,10 @@ def script(seed: int, large: bool) -> list[Step]:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("block", range(6))
-def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int) -> None:
+def test_all_ways_do_the_same(form: hot.Form, large: bool, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     by_pump = 0
+    if block % 2:  # the audit has fewer sums than are wanted, and gives them up now and then
+        monkeypatch.setattr(audit, "ALLOWED_KEYS_OF_PRINCIPAL_MAX", 3)
     for seed in range(block * 4, block * 4 + 4):
         worlds = []
         quota = TIGHT if seed % 3 == 0 else PLENTY

@@ -15,7 +15,6 @@ from gateway.core.session import Endpoint, Unavailable
 from gateway.core.settings import Limits
 from gateway.kafka import authorize, codec, reasons
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted
-from gateway.kafka.produce_fetch import VERDICTS_MAX
 from tests.scenarios.kafka_world import (
     ALL_TOPICS,
     GONE,
@@ -494,22 +493,6 @@ def test_a_binding_that_ends_holds_no_longer() -> None:
     world.clock.now += 11
     world.send(produce(6, "a"))
     assert policy.asked > asked
-
-
-def test_verdicts_are_bounded() -> None:
-    world = logged_in((("topic", "Write", "*"),))
-    for start in range(0, VERDICTS_MAX + 500, 500):
-        frame = produce(4, *(f"t{number}" for number in range(start, start + 500)))
-        assert world.send(frame).up == frame
-    tables = world.session._admission.traffic.fast  # type: ignore[union-attr]
-    assert len(tables.write_names) <= VERDICTS_MAX
-
-
-def test_one_request_with_more_topics_than_verdicts() -> None:
-    world = logged_in((("topic", "Write", "*"),))
-    seen = world.send(produce(4, *(f"t{number}" for number in range(VERDICTS_MAX + 10))))
-    assert len(seen.requests) == 1
-    assert world.ended is None
 
 
 # Other APIs

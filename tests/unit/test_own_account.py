@@ -380,14 +380,14 @@ async def test_a_changed_certificate_is_used_and_a_bad_one_is_not(tmp_path: Path
     tls = BackendTls(ca=str(ca.path), certificate=str(certificate), key=str(key))
     dialer = Dialer(Backend(name="b", bootstrap=("one:1",), tls=tls))
     assert set(dialer.files) == {str(ca.path), str(certificate), str(key)}
-    before = dialer._context
+    before = dialer._trust
     put(second, first_key)
     await dialer.reload()
-    assert dialer._context is before
+    assert dialer._trust is before
     assert "upstream-certificate-unusable" in dialer.trouble
     put(second, second_key)
     await dialer.reload()
-    assert dialer._context is not before
+    assert dialer._trust is not before
     assert dialer.trouble == ""
     os.chmod(key, 0o644)
     with pytest.raises(StartRefused) as caught:

@@ -256,6 +256,18 @@ def test_a_few_key_updates_are_nothing_special(form: str, tmp_path: Path) -> Non
     pair.close()
 
 
+def test_a_key_update_before_much_content(form: str, tmp_path: Path) -> None:
+    """What lies behind it is not yet looked at, and no reason to end anybody. (Brokers' tickets come so as well.)"""
+    pair = make_pair(form, tmp_path)
+    seals, raw = sealing(pair, tmp_path)
+    with raw:
+        content = os.urandom(16_384)
+        sealed = seals.update() + b"".join(seals.data(content) for _ in range(5))
+        assert raw.send(sealed) == len(sealed) > channels.FRUITLESS_MAX + 16_384
+        assert pair.read_all(len(content) * 5) == content * 5
+    pair.close()
+
+
 def test_key_updates_without_end_are_ended_before_they_are_all_read(form: str, tmp_path: Path) -> None:
     pair = make_pair(form, tmp_path)
     seals, raw = sealing(pair, tmp_path)
