@@ -33,7 +33,8 @@ from tests.real.names import with_names  # noqa: E402 - run as a script, so the 
 OUT = ROOT / "build" / "test"
 BIN = Path(sys.executable).parent
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
-JOBS = int(os.environ.get("JOBS", os.cpu_count() or 2))
+JOBS = int(os.environ.get("JOBS", (os.cpu_count() or 2) * 3 // 2))
+"""Steps at a time: more than there are cores, since those with real brokers wait for half of their time."""
 STEP_SECONDS_MAX = 3000
 LOG_LINES_SHOWN = 60
 COVERAGE_DATA = OUT / "coverage.data"
@@ -108,23 +109,34 @@ def pytest(name: str, *arguments: str, coverage: bool = False, environment: dict
 
 
 def real_suites() -> list[Step]:
-    """The suites that start real brokers, each step with brokers of its own; the long ones first."""
-    suites = []
-    files = sorted(file for file in (ROOT / "tests/real").glob("test_*.py") if file.name not in PROOFS)
-    for shard in range(min(REAL_SHARDS, len(files))):
-        names = [str(file.relative_to(ROOT)) for file in files[shard::REAL_SHARDS]]
-        suites.append(pytest(f"real-{shard + 1}", *names, environment=with_names()))
-    suites.append(pytest("pulsar", "tests/real/pulsar"))
-    proofs = [f"tests/real/{name}" for name in PROOFS]
-    suites.append(pytest("proofs", *proofs, environment=with_names()))
-    suites.append(pytest("equivalence", "tests/equivalence"))
-    return suites
+    """The suites that start real brokers, each step with brokers of its own, shared by the files in it."""
+    named = {file for files in REAL.values() for file in files}
+    found = sorted(file.name for file in (ROOT / "tests/real").glob("test_*.py"))
+    files = {"brokers": tuple(file for file in found if file not in named), **REAL}
+    return [
+        pytest(step, *(f"tests/real/{file}" for file in files[step] if file in found), environment=with_names())
+        for step in files
+    ]
 
 
-PROOFS = ("test_million.py", "test_account_on_three.py", "test_secrets.py")
-"""Suites of tests/real with a step of their own: they share three brokers, or take long."""
-REAL_SHARDS = 2
-"""Processes that share the files of tests/real between them; each starts its own brokers."""
+REAL: dict[str, tuple[str, ...]] = {
+    "door": (
+        "test_attacks.py", "test_backends.py", "test_bad_input.py", "test_certificates.py", "test_demo.py",
+        "test_keys.py", "test_open_files.py", "test_policy_changes.py", "test_refusals.py", "test_sessions.py",
+        "test_tls_scan.py",
+    ),
+    "clients": (
+        "test_addresses.py", "test_aiokafka.py", "test_confluent.py", "test_ipv6.py", "test_java.py",
+        "test_kafka_python.py", "test_kafkajs.py", "test_ports.py",
+    ),
+    "loads": ("test_loadtest.py", "test_hostile.py"),
+    "proofs": ("test_million.py", "test_account_on_three.py", "test_secrets.py"),
+}  # fmt: skip
+"""The steps of tests/real, by the brokers their files share: `door` has one broker, `clients` one and three. All other
+files are in `brokers`: each starts what it needs."""
+
+UNMEASURED = ("tests/fuzz", "tests/scenarios", "tests/property/test_kafka_slices.py")
+"""Run without counting covered lines, which doubles their time; the unit and property tests alone are judged by it."""
 
 
 def steps(which: str) -> list[Step]:
@@ -132,9 +144,15 @@ def steps(which: str) -> list[Step]:
     if which == "quick":
         folders = [name for name in ("tests/unit", "tests/scenarios") if any((ROOT / name).glob("test_*.py"))]
         return [CHECKS[0], pytest("unit", *folders, "--timeout=30"), *CHECKS[1:]]
-    elsewhere = ("tests/real", "tests/equivalence", "tests/integration")
-    others = pytest("tests", *(f"--ignore={folder}" for folder in elsewhere), coverage=True)
-    return [others, *real_suites(), pytest("integration", "tests/integration"), *CHECKS]
+    elsewhere = ("tests/real", "tests/equivalence", "tests/integration", *UNMEASURED)
+    measured = pytest("tests", "tests", *(f"--ignore={folder}" for folder in elsewhere), coverage=True)
+    pulsar = pytest("pulsar", "tests/real/pulsar")
+    integration = pytest("integration", "tests/integration")
+    unmeasured = pytest("unmeasured", *UNMEASURED)
+    equivalence = pytest("equivalence", "tests/equivalence")
+    brokers, door, clients, loads, proofs = real_suites()
+    long = (brokers, door, measured, clients, loads, pulsar, integration)
+    return [*long, proofs, unmeasured, equivalence, *CHECKS]
 
 
 _running: dict[str, subprocess.Popen[bytes]] = {}

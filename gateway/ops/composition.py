@@ -279,7 +279,7 @@ class Gateway:
         state, upstream = self.backends[backend.name], self.upstreams[backend.name]
         control: Control
         if isinstance(state, PulsarBackend):
-            control = pulsar.control(state, lambda: upstream.account, backend)
+            control = pulsar.control(state, lambda: upstream.account, backend, upstream.dial_web)
         else:
             control = KafkaControl(state, backend)
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)
@@ -355,6 +355,12 @@ class Gateway:
             f"backend {name}: no broker was reached yet" + self.controls[name].last_error_words()
             for name, state in self.backends.items()
             if name in listened and not state.ready
+        ]
+        by_web = {listener.backend for listener in self.settings.listeners if listener.protocol == "pulsar-http"}
+        found += [
+            f"backend {name}: its web service was not reached yet" + self.controls[name].last_error_words()
+            for name in sorted(by_web)
+            if isinstance(state := self.backends[name], PulsarBackend) and not state.web_reached
         ]
         for name in sorted(listened):
             found += self.upstreams[name].missing()

@@ -81,6 +81,24 @@ def test_the_last_line_says_how_many_passed_and_failed(
     assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 1 failed"
 
 
+def test_every_file_of_tests_is_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(run.__file__).parents[1]
+    monkeypatch.setattr(run, "ROOT", root)
+    asked: list[Path] = []
+    for step in run.steps("all"):
+        if step.tests:
+            words = [word for word in step.command if word.startswith(("tests", "--ignore="))]
+            within = {file for word in words for file in files_below(root / word) if not word.startswith("--")}
+            asked += within - {file for word in words for file in files_below(root / word.removeprefix("--ignore="))
+                               if word.startswith("--")}  # fmt: skip
+    assert sorted(asked) == sorted(files_below(root / "tests"))
+    assert all((root / "tests/real" / file).exists() for files in run.REAL.values() for file in files)
+
+
+def files_below(path: Path) -> list[Path]:
+    return [path] if path.is_file() else list(path.rglob("test_*.py"))
+
+
 def test_wrong_use_is_told() -> None:
     done = subprocess.run([sys.executable, run.__file__, "some"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
