@@ -8,12 +8,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIRE_ALL ?= 0
 export REQUIRE_ALL
 
-.PHONY: help demo test quick docs lock audit sbom wheel bench bench-pulsar hostile million clean
+.PHONY: help demo test quick sanitize docs lock audit sbom wheel bench bench-pulsar hostile million clean
 
 help:
 	@echo "make demo         the gateway, a broker and a client, shown step by step"
 	@echo "make test         every check and every test, real brokers included"
 	@echo "make quick        lint, types, unit tests and scenarios; under a minute, no network"
+	@echo "make sanitize     the compiled pieces and the tests that drive them, built with ASan and UBSan; a few minutes"
 	@echo "make docs         write the pages and schemas that are made from the code"
 	@echo "make bench        beside other proxies: bytes, requests, handshakes per CPU second, latency, memory; 25 min"
 	@echo "make bench-pulsar beside Apache Pulsar's own proxy: bytes, messages per CPU second, latency, memory; 12 min"
@@ -33,6 +34,9 @@ test: $(VENV)/.test
 
 quick: $(VENV)/.test
 	@$(BIN)/python tests/run.py quick
+
+sanitize: $(VENV)/.test
+	@$(BIN)/python -m tests.sanitize
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m loadtest.bench $(BENCH)

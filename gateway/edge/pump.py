@@ -295,7 +295,7 @@ class Pump:
             side.keep(rest, now, True, self._budget_granted)
 
     def _client_gathered(self) -> None:
-        """More of an incomplete frame was read: it is whole now, or there is more to read."""
+        """More of an incomplete frame was read: enough to look at it, or there is more to read."""
         self._client.look_for_more()
         self._step(_nothing)
 

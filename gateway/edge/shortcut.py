@@ -7,7 +7,7 @@ anything has changed that the pump watches, the pump is told what went and does 
 what is right: this one only leaves out what would find nothing to do.
 
 While a frame is `gathering`, of which a part is kept and room is there for the rest, what comes is read into that room,
-and nothing else is done until the frame is whole.
+and nothing else is done until as many octets are there as the pump said.
 
 `shortcut_compiled.pyx` is the same in C, and calls the channels without Python in between. `edge.compiled` chooses.
 """
@@ -63,7 +63,7 @@ class Shortcut:
         """`show`: the session's short way of this direction. `instead`: where it leaves what is written in place of
         what it took; a list that stays empty where it never does. `inbox`: what is kept of this direction. `general`:
         the pump's own step. `went`: told what was read, how much of it the short way let through, and how much of that
-        the other side took. `gathered`: a frame is whole, or more is there. `ended`: how reading ended. `failed`: an
+        the other side took. `gathered`: so many are there, or more may be. `ended`: how reading ended. `failed`: an
         error of ours."""
         self._session = session
         self._effects: Effects = session.effects
@@ -86,7 +86,8 @@ class Shortcut:
         self.calm = False
         """Set by the pump after each of its steps."""
         self.gathering = 0
-        """Octets of the frame of which the inbox holds a part, and for which it has room; 0: read as ever. Likewise."""
+        """Octets up to which the frame is read of which the inbox holds a part, and has room for; 0: read as ever.
+        Likewise."""
         self.parked = False
         """What the session said at that time."""
         self.waiting = False

@@ -15,7 +15,7 @@ from gateway.core.session import Part, Session
 from gateway.edge import reasons
 from gateway.edge.buffers import Inbox, Outbox
 from gateway.edge.process import Process
-from gateway.edge.streams import Stream, StreamBarren, StreamCut, StreamEnded, StreamLost
+from gateway.edge.streams import AT_ONCE_FROM, Stream, StreamBarren, StreamCut, StreamEnded, StreamLost
 
 HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
@@ -182,6 +182,7 @@ class Side(ABC):
         if reading is not self.reading:
             self.reading = reading
             stream.watch_reading(reading)
+        stream.expect(self.missing())
         writing = self.outbox.pending > 0
         if writing is not self.writing:
             self.writing = writing
@@ -192,13 +193,21 @@ class Side(ABC):
         """Nothing of what came from it is kept, and nothing more is to be read without an event."""
         return not (self.inbox.filled or self.stalled or self.more)
 
+    def missing(self) -> int:
+        """Octets that the session waits for beside those that are kept; 0 if none are."""
+        filled = self.inbox.filled
+        return max(self.wanted() - filled, 0) if filled else 0
+
     def gathering(self) -> int:
-        """Octets of the incomplete frame that is kept, if it has room and only has to be read on; else 0."""
+        """Up to how many octets the incomplete frame that is kept only has to be read on, if it has room; else 0. Of a
+        large one that is not its whole: its stream is told when little is missing (`watch`)."""
         inbox = self.inbox
         wanted = self.wanted()
         if not self.reading or self.more or self.stalled or inbox.waiting_since or not 0 < inbox.filled < wanted:
             return 0
-        return wanted if inbox.has_room(wanted) else 0
+        if not inbox.has_room(wanted):
+            return 0
+        return wanted if self.missing() < AT_ONCE_FROM else wanted - AT_ONCE_FROM + 1
 
     def look_for_more(self) -> None:
         """The pump did not read it last: what the stream holds inside is announced by no event."""

@@ -20,6 +20,11 @@ from gateway.core.session import NEVER, Part
 
 RECORD = 16 * 1024
 """Octets of the largest TLS record: more are never read in one call."""
+AT_ONCE = 64 * 1024
+"""Octets for which it is worth to be called once they are there together (SO_RCVLOWAT), where more are to come anyhow:
+a large frame comes in records of 16 KiB, and each would be a turn of the loop."""
+AT_ONCE_FROM = AT_ONCE + 2 * RECORD
+"""So many are to come, then: a part of a record may lie inside the TLS library already, and is not announced again."""
 
 
 class StreamEnded(Exception):
@@ -61,6 +66,11 @@ class Stream(Protocol):
 
     def watch_writing(self, on: bool) -> None:
         """Call `writable` while something could be written, or stop that."""
+        ...
+
+    def expect(self, octets: int) -> None:
+        """So many octets are missing before anything can be done with them: from AT_ONCE_FROM on `readable` need not be
+        called before AT_ONCE of them are there, or the end. What is said holds until something else is."""
         ...
 
     def read_into(self, room: memoryview) -> int:
@@ -105,7 +115,7 @@ class SocketStream:
         self._fd = sock.fileno()
         self._readable = self._writable = ready or _nobody
         self.reading = ready is not None
-        self._writing = False
+        self._writing = self._expecting = False
         self.proven_until = NEVER
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
@@ -131,6 +141,12 @@ class SocketStream:
                 self._loop.add_writer(self._fd, self._writable)
             else:
                 self._loop.remove_writer(self._fd)
+
+    def expect(self, octets: int) -> None:
+        many = octets >= AT_ONCE_FROM
+        if many is not self._expecting and self._fd >= 0:
+            self._expecting = many
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, AT_ONCE if many else 1)
 
     @property
     def unsent(self) -> int:

@@ -29,6 +29,7 @@ from gateway.edge.admission import Others
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import Control, ControlDriver
+from gateway.edge.http_exchange import HttpAsking
 from gateway.edge.keys import KeyKeeper, NextIssuers
 from gateway.edge.server import Server
 from gateway.edge.tickets import Tickets, give
@@ -280,7 +281,8 @@ class Gateway:
         state, upstream = self.backends[backend.name], self.upstreams[backend.name]
         control: Control
         if isinstance(state, PulsarBackend):
-            control = PulsarControl(state, lambda: upstream.account, backend)
+            asking = HttpAsking(upstream.dial_web, backend.request_timeout)
+            control = PulsarControl(state, lambda: upstream.account, backend, asking)
         else:
             control = KafkaControl(state, backend)
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)
@@ -356,6 +358,12 @@ class Gateway:
             f"backend {name}: no broker was reached yet" + self.controls[name].last_error_words()
             for name, state in self.backends.items()
             if name in listened and not state.ready
+        ]
+        by_web = {listener.backend for listener in self.settings.listeners if listener.protocol == "pulsar-http"}
+        found += [
+            f"backend {name}: its web service was not reached yet" + self.controls[name].last_error_words()
+            for name in sorted(by_web)
+            if isinstance(state := self.backends[name], PulsarBackend) and not state.web_reached
         ]
         for name in sorted(listened):
             found += self.upstreams[name].missing()

@@ -17,7 +17,7 @@ from gateway.core.session import Endpoint, Peer, Session
 from gateway.core.settings import Backend, Limits, Listener
 from gateway.core.tokens import Validator
 from gateway.pulsar.backend import PulsarBackend, by_certificate, tokens_passed
-from gateway.pulsar.broker_names import BrokerNames
+from gateway.pulsar.broker_names import BrokerNames, endings
 from gateway.pulsar.context import ListenerContext
 from gateway.pulsar.session import PulsarSession
 from gateway.pulsar.web.session import WebSession
@@ -51,13 +51,14 @@ def state(backend: Backend, clock: Clock) -> PulsarBackend:
     """What is known of a cluster before any broker of it was reached."""
     brokers = [_endpoint(each) for each in backend.bootstrap]
     names = BrokerNames(NAMES_KEY, backend.name, clock)
+    names.endings = endings(_hosts(backend))
     return PulsarBackend(backend.name, brokers, names, backend.insecure_plaintext, web_brokers(backend))
 
 
-def binary_port(listener: Listener, beside: Iterable[Listener]) -> int:
-    """Where clients of its backend come by the binary protocol, the port as they see it; 0 for nowhere."""
-    found = (each for each in beside if each.protocol == "pulsar" and each.backend == listener.backend)
-    return next((each.advertised_port or each.port for each in found), 0)
+def binary(listener: Listener, beside: Iterable[Listener]) -> Listener | None:
+    """Where clients of its backend come by the binary protocol: best the one with a name for each broker."""
+    found = [each for each in beside if each.protocol == "pulsar" and each.backend == listener.backend]
+    return next((each for each in found if each.broker_names is not None), found[0] if found else None)
 
 
 def use(cluster: PulsarBackend, backend: Backend) -> None:
@@ -65,6 +66,15 @@ def use(cluster: PulsarBackend, backend: Backend) -> None:
     cluster.bootstrap = tuple(_endpoint(each) for each in backend.bootstrap)
     cluster.plaintext = backend.insecure_plaintext
     cluster.web = web_brokers(backend)
+    cluster.web_reached = cluster.web_reached and cluster.web is not None
+    cluster.names.endings = endings(_hosts(backend))
+
+
+def _hosts(backend: Backend) -> list[str]:
+    """All that the operator says of where brokers are."""
+    web = backend.web
+    told = (*backend.bootstrap, *(web.addresses + web.brokers if web is not None else ()))
+    return [_endpoint(each).host for each in told]
 
 
 def web_brokers(backend: Backend) -> WebBrokers | None:

@@ -21,8 +21,11 @@ from gateway.edge import deadlines, ending
 from gateway.edge.process import DialFailed
 from gateway.edge.reasons import CLIENT_DISCONNECTED, UPSTREAM_UNREACHABLE
 from gateway.edge.server import Server
+from gateway.edge.side import ClientSide, Side
+from gateway.edge.streams import AT_ONCE_FROM, RECORD
 from tests.edge import (
     ALICE,
+    Client,
     EchoSession,
     FakeSession,
     RelaySession,
@@ -770,3 +773,72 @@ async def test_parts_are_joined_in_order(tmp_path: Path) -> None:
                 assert await client.receive() == payload
             await sending
             await client.close()
+
+
+# ---- large frames -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Readings:
+    """How often clients were read."""
+
+    count: int = 0
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> Readings:
+    made = Readings()
+    read = Side.read
+
+    def counted(side: Side, scratch: memoryview, most: int) -> tuple[int, memoryview]:
+        made.count += isinstance(side, ClientSide)
+        return read(side, scratch, most)
+
+    monkeypatch.setattr(Side, "read", counted)
+    return made
+
+
+async def in_pieces(client: Client, data: bytes, size: int) -> None:
+    """Each a TLS record, with turns of the loop for whoever wants to read it."""
+    for at in range(0, len(data), size):
+        await client.send(data[at : at + size])
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+async def test_a_large_frame_is_read_by_many_records_at_once(tmp_path: Path, readings: Readings) -> None:
+    data = os.urandom(MIB)
+    async with running(tmp_path, EchoSession) as gateway:
+        client = await gateway.connect()
+        await in_pieces(client, frame(data), 4000)  # 263 records
+        assert await client.receive() == data
+        assert readings.count < 90
+        before = readings.count
+        await in_pieces(client, frame(data[:20_000]), 4000)  # and a small one as it comes
+        assert await client.receive() == data[:20_000]
+        assert readings.count >= before + 3
+        await client.close()
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+async def test_frames_about_the_size_of_what_is_awaited_at_once_come_whole(tmp_path: Path, version: str) -> None:
+    """Whatever lies in the TLS library, or comes with the next frame: nothing is awaited that does not come."""
+    sizes = [size + few for size in (AT_ONCE_FROM, AT_ONCE_FROM + RECORD) for few in (-5, 0, 7)]
+    async with running(tmp_path, EchoSession, tls={"versions": (version,)}) as gateway:
+        client = await gateway.connect()
+        for size in sizes:
+            for piece in (5000, RECORD):
+                first, second = os.urandom(size), os.urandom(10)
+                await in_pieces(client, frame(first) + frame(second), piece)
+                assert await client.receive() == first
+                assert await client.receive() == second
+        await client.close()
+
+
+async def test_a_client_that_goes_in_the_middle_of_a_large_frame_is_noticed(tmp_path: Path) -> None:
+    async with running(tmp_path, EchoSession) as gateway:
+        client = await gateway.connect()
+        await in_pieces(client, frame(os.urandom(MIB))[: MIB // 2 + 77], 5000)
+        client.writer.transport.abort()
+        reason, _ = await gateway.end_of()
+        assert reason is CLIENT_DISCONNECTED
