@@ -58,6 +58,17 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
         compare.main([str(tmp_path / "nowhere.json"), str(tmp_path / "old")])
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "garbage"])
+def test_what_is_no_result_of_the_bench_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    with pytest.raises(SystemExit):
+        compare.main([str(file), str(file)])
+    assert "other.json is no result of `make bench`" in capsys.readouterr().err
+
+
 def test_rows_that_only_one_result_has_are_not_compared() -> None:
     assert compare.changes(results(0.5), Results()) == []
     assert compare.changes(Results(), results(0.5)) == []
