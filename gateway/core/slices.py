@@ -37,7 +37,7 @@ T_part = TypeVar("T_part", bytes, bytearray, memoryview)
 
 SLICE_SECONDS = 0.002
 """What one slice may take; the elements between two looks at the clock come on top."""
-ELEMENTS = 32
+ELEMENTS = 16
 """Elements between two looks at the clock; a denied one takes up to 50 microseconds."""
 LOOKS = 16
 """What a slice may take where there is no clock: so many times `ELEMENTS`."""
@@ -49,9 +49,9 @@ WALKS_OF_PRINCIPAL_MAX = 2
 """Of them, one principal's."""
 SORTED_AT_ONCE = 1_000
 JOINED_AT_ONCE = 4_096
-OCTETS_AT_ONCE = 1 << 20
-"""Octets that are copied between two looks at the clock; a third of a millisecond's work, or a whole one's where the
-memory is new."""
+OCTETS_AT_ONCE = 512 * 1024
+"""Octets that are copied between two looks at the clock: a fifth of a millisecond's work, or a whole one's where memory
+is new and the machine busy."""
 NEVER_IN_FULL = 1 << 30
 """As the collector's third threshold."""
 

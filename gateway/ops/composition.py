@@ -29,7 +29,6 @@ from gateway.edge.admission import Others
 from gateway.edge.audit import AuditSink, Turns
 from gateway.edge.clock import SystemClock
 from gateway.edge.control import Control, ControlDriver
-from gateway.edge.http_exchange import HttpAsking
 from gateway.edge.keys import KeyKeeper, NextIssuers
 from gateway.edge.server import Server
 from gateway.edge.tickets import Tickets, give
@@ -50,7 +49,6 @@ from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
 from gateway.pulsar.asks import BrokerWanted
 from gateway.pulsar.backend import PulsarBackend
-from gateway.pulsar.control import PulsarControl
 
 BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least")
 READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge", over_workers="least")
@@ -122,7 +120,7 @@ class Gateway:
         self.configuration = configuration
         self.given = given
         self.settings = settings = configuration.settings
-        compiled_pieces.check(settings.require_compiled)
+        compiled_pieces.check(settings)
         self.clock = SystemClock()
         self.started_at = self.clock.wall()
         self.meters = Meters()
@@ -281,8 +279,7 @@ class Gateway:
         state, upstream = self.backends[backend.name], self.upstreams[backend.name]
         control: Control
         if isinstance(state, PulsarBackend):
-            asking = HttpAsking(upstream.dial_web, backend.request_timeout)
-            control = PulsarControl(state, lambda: upstream.account, backend, asking)
+            control = pulsar.control(state, lambda: upstream.account, backend, upstream.dial_web)
         else:
             control = KafkaControl(state, backend)
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)

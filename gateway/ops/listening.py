@@ -116,7 +116,7 @@ class Listening:
         if context is None:
             context = self._contexts[node_id] = self._context(node_id)
         if isinstance(context, PulsarContext):
-            return partial(pulsar_parts.session, context=context)
+            return pulsar_parts.sessions(context)
         return partial(KafkaSession, context=context)
 
     def _context(self, node_id: int | None) -> KafkaContext | PulsarContext:

@@ -1,9 +1,14 @@
-"""The parts of a Pulsar backend and its listeners, put together. Called by composition."""
+"""The parts of a Pulsar backend and its listeners, put together. Called by composition.
+
+The protocol's own rooms are imported where they are first needed; compiled_pieces does so ahead for every configuration
+that has a Pulsar backend.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from gateway.core.accounts import UpstreamAccount
@@ -13,14 +18,14 @@ from gateway.core.failed_logins import FailedLogins
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
-from gateway.core.session import Endpoint, Peer, Session
+from gateway.core.session import Endpoint, SessionFactory
 from gateway.core.settings import Backend, Limits, Listener
 from gateway.core.tokens import Validator
+from gateway.edge.control import Control
+from gateway.edge.process import Dial
 from gateway.pulsar.backend import PulsarBackend, by_certificate, tokens_passed
 from gateway.pulsar.broker_names import BrokerNames, endings
 from gateway.pulsar.context import ListenerContext
-from gateway.pulsar.session import PulsarSession
-from gateway.pulsar.web.session import WebSession
 from gateway.pulsar.web_brokers import WebBrokers
 
 NAMES_KEY = secrets.token_bytes(32)
@@ -101,9 +106,22 @@ def _reached_by(listener: Listener, backend: Backend) -> Backend:
     return backend.of_web if listener.protocol == "pulsar-http" else backend
 
 
-def session(peer: Peer, context: ListenerContext) -> Session:
-    """A connection's, by what its listener speaks."""
-    return WebSession(peer, context) if context.listener.protocol == "pulsar-http" else PulsarSession(peer, context)
+def sessions(context: ListenerContext) -> SessionFactory:
+    """What makes a connection's session, by what its listener speaks."""
+    from gateway.pulsar.session import PulsarSession
+    from gateway.pulsar.web.session import WebSession
+
+    return partial(WebSession if context.listener.protocol == "pulsar-http" else PulsarSession, context=context)
+
+
+def control(
+    state: PulsarBackend, account: Callable[[], UpstreamAccount | None], backend: Backend, dial_web: Dial
+) -> Control:
+    """The conversation in which its brokers are found."""
+    from gateway.edge.http_exchange import HttpAsking
+    from gateway.pulsar.control import PulsarControl
+
+    return PulsarControl(state, account, backend, HttpAsking(dial_web, backend.request_timeout))
 
 
 def context(

@@ -39,7 +39,7 @@ from gateway.edge.reasons import StartRefused
 from gateway.edge.server import Ports
 from gateway.edge.tickets import give
 from gateway.kafka.reasons import PRINCIPAL_IS_GATEWAY_ACCOUNT
-from gateway.ops import differences, pulsar_parts
+from gateway.ops import compiled_pieces, differences, pulsar_parts
 from gateway.ops.certificate_reload import ListenerRefused, Loaded, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.config_changes import in_force, moved_listeners, renamed_systems
@@ -100,6 +100,7 @@ async def prepare(gateway: Gateway, new: Configuration) -> Prepared:
     settings = found.settings
     async with contextlib.AsyncExitStack() as undo:
         try:
+            await asyncio.to_thread(compiled_pieces.check, settings)
             certificates = await asyncio.to_thread(gateway.certificates.prepare, settings.listeners)
             ways, fresh = await _ways(gateway, new, settings, undo)
             issuers = await gateway.keys.prepare(settings.issuers)
