@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-INSTRUMENTED = ("gateway", "h11", "h2", "hpack", "hyperframe")
+INSTRUMENTED = ("tests.fuzz.targets", "gateway", "h11", "h2", "hpack", "hyperframe")
 TARGETS = (
     "kafka-messages", "kafka-hot", "kafka-stream", "pulsar-command", "pulsar-runs", "pulsar-client", "pulsar-broker",
     "http1-request", "http2-frames", "http-answer", "hpack", "web-client", "web-target", "token", "proxy-header",
