@@ -82,10 +82,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("before", type=Path, help="bench.json, or its folder")
     parser.add_argument("after", type=Path, help="likewise")
     options = parser.parse_args(arguments)
+    both = []
     for path in (options.before, options.after):
         if not path.exists():
             parser.error(f"{path} is not there")
-    before, after = Results.load(options.before), Results.load(options.after)
+        try:
+            both.append(Results.load(path))
+        except (KeyError, TypeError, ValueError):
+            parser.error(f"{path} is no result of `make bench`")
+    before, after = both
     found = changes(before, after)
     for name, results in (("before", before), ("after", after)):
         print(f"{name}: {results.about.get('versions', {}).get('gateway', '?')}")

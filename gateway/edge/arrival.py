@@ -211,7 +211,8 @@ class Arrival:
             return
         self._lobby.handshakes.end(self)
         self._lobby.first_words.begin(self)
-        self._first_word()
+        if tls.buffered():  # it came behind the handshake; what comes later the loop tells
+            self._first_word()
 
     def _first_word(self) -> None:
         """Read what the client says first; it may have come behind its handshake."""

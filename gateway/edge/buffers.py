@@ -171,7 +171,8 @@ class Outbox:
         self.sent = sent
         """Sums what was taken."""
         self._owner = owner
-        self._parts: deque[tuple[memoryview, Loan]] = deque()
+        self._parts: deque[tuple[memoryview, Loan]] | None = None
+        """None while there are none: an empty deque takes 0.6 KiB."""
         self.stream: Stream | None = None
         """None while it is being dialled."""
         self._waiting = 0
@@ -228,6 +229,8 @@ class Outbox:
                 rest = memoryview(bytes(rest))
             loan = Loan(self._budget.charge(self._owner(), length))
         loan.begin()
+        if self._parts is None:
+            self._parts = deque()
         self._parts.append((rest, loan))
         self._waiting += length
 
@@ -235,22 +238,25 @@ class Outbox:
         """Write on, until nothing is pending or nothing more is taken. Raises StreamLost."""
         if self.stream is not None and self.stream.unsent:
             self._write(b"")
-        while self._parts:
-            rest, loan = self._parts[0]
+        parts = self._parts
+        while parts:
+            rest, loan = parts[0]
             taken = self._write(rest)
             self._waiting -= taken
             if taken < len(rest):
-                self._parts[0] = (rest[taken:], loan)
+                parts[0] = (rest[taken:], loan)
                 break
-            self._parts.popleft()
+            parts.popleft()
             loan.end()
+        if not parts:
+            self._parts = None
         self._charge_sealed()
 
     def clear(self) -> None:
         """Drop what is pending."""
-        for _, loan in self._parts:
+        parts, self._parts = self._parts, None
+        for _, loan in parts or ():
             loan.end()
-        self._parts.clear()
         self._waiting = 0
         if self._sealed is not None:
             self._sealed.release()

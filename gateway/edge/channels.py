@@ -29,7 +29,7 @@ from gateway.edge.streams import RECORD, StreamBarren, StreamCut, StreamEnded, S
 from gateway.edge.tickets import ServerContext, begin
 from gateway.edge.tls import error_words
 
-FORM = 7
+FORM = 8
 """Counts the changes after which a compiled form that was built before may not be used any more (edge.shortcut's as
 well)."""
 CIPHERTEXT = 128 * 1024
@@ -312,6 +312,8 @@ class TlsChannel:
                     self._end = end_of(self.tls, got)
                 else:
                     self._without_content()
+        if filled and not self._opened and not self._grown:
+            self.shrink()  # of what the handshake has sent
         self._opened += filled
         if self._held or self._end is not None:
             self._settle()

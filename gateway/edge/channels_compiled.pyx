@@ -23,7 +23,7 @@ from gateway.edge import channels
 from gateway.edge.streams import RECORD as _RECORD
 from gateway.edge.streams import StreamBarren, StreamCut, StreamEnded, StreamLost
 
-FORM = 7
+FORM = 8
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *data, size_t size, int flags)
@@ -393,6 +393,8 @@ cdef class TlsChannel(Channel):
                     self.end = channels.end_of(self.tls, got)
                 else:
                     self._without_content()
+        if filled and not self.opened and not self.grown:
+            self.shrink()
         self.opened += filled
         if self.inside or self.end is not None:
             self._settle()

@@ -74,6 +74,8 @@ class ServerTls(Stream, Protocol):
 class TlsStream(SocketStream):
     """TLS by pyOpenSSL, with a channel that moves the octets: what both directions share."""
 
+    __slots__ = ("channel",)
+
     channel: HandshakeChannel
 
     @property
@@ -102,6 +104,8 @@ class TlsStream(SocketStream):
 
 class SocketTls(TlsStream):
     """ServerTls: a client's."""
+
+    __slots__ = ("_context", "_verdict")
 
     def __init__(
         self,

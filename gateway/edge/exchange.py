@@ -11,6 +11,7 @@ import asyncio
 import struct
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from gateway.core.exchange import Exchange, ExchangeFailed
 from gateway.core.session import NEVER, Endpoint
@@ -24,6 +25,7 @@ READ_BYTES = 64 * 1024
 """Room grows by as much as comes, never by what a length only announces."""
 RENEWAL_SECONDS_MIN = 1.1
 _LENGTH = struct.Struct(">I")
+Answer = TypeVar("Answer")
 
 
 class FrameExchange:
@@ -39,6 +41,9 @@ class FrameExchange:
 
     async def call(self, frame: bytes) -> bytes:
         """Raises ExchangeFailed."""
+        return await self._exchanged(_LENGTH.pack(len(frame)) + frame, self._receive)
+
+    async def _exchanged(self, data: bytes, receive: Callable[[Stream], Awaitable[Answer]]) -> Answer:
         stream = self._stream
         if stream is None:
             raise ExchangeFailed(f"{self._endpoint}: the connection was closed")
@@ -46,8 +51,8 @@ class FrameExchange:
             raise RuntimeError("one request at a time")
         try:
             async with asyncio.timeout(self._timeout):
-                await self._send(stream, _LENGTH.pack(len(frame)) + frame)
-                return await self._receive(stream)
+                await self._send(stream, data)
+                return await receive(stream)
         except TimeoutError:
             words = f"{UPSTREAM_ANSWER_TIMEOUT.code} ({self._timeout:g} s)"
         except StreamEnded:

@@ -13,6 +13,8 @@ from gateway.edge.streams import SocketStream
 class PlainStream(SocketStream):
     """Made by edge.upstream once the connection is there."""
 
+    __slots__ = ("channel",)
+
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         super().__init__(loop, sock)
         self.channel = plain_channel(sock)

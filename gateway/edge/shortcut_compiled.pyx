@@ -6,7 +6,7 @@ from gateway.edge.channels_compiled cimport Channel
 
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 7
+FORM = 8
 
 
 cdef class Shortcut:

@@ -106,6 +106,8 @@ class Stream(Protocol):
 class SocketStream:
     """What streams that watch their own non-blocking socket share."""
 
+    __slots__ = ("_expecting", "_fd", "_loop", "_readable", "_sock", "_writable", "_writing", "proven_until", "reading")
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, ready: Callable[[], None] | None = None
     ) -> None:

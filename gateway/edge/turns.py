@@ -71,19 +71,27 @@ class HandshakeTurns:
         self._waiting: deque[Stepping] = deque()
         self._counting = False
         """This turn of the loop had a step already, or somebody waits."""
-        self._end = 0.0
+        self._end: float | None = None
+        """None: the second step of this turn will set it. To ask for the processor's time is a system call, and most
+        turns have one step."""
 
     def take(self, one: Stepping) -> None:
         """One step now, or in its turn."""
         if not self._counting:
             self._counting = True
-            self._end = self._spent() + TURN_SECONDS
+            self._end = None
             self._loop.call_soon(self._turn)
-        elif self._waiting or self._spent() >= self._end:
+        elif self._waiting or self._is_over():
             one.pause()
             self._waiting.append(one)
             return
         one.turn()
+
+    def _is_over(self) -> bool:
+        now = self._spent()
+        if self._end is None:
+            self._end = now + TURN_SECONDS
+        return now >= self._end
 
     def _turn(self) -> None:
         """The loop's next turn has begun. Those that waited go first."""

@@ -44,9 +44,14 @@ class VersionsReply:
 
 def framed(api_key: int, version: int, correlation_id: int, body: Body) -> bytes:
     """An answer of the gateway's own, with header and length prefix."""
+    return b"".join(framed_parts(api_key, version, correlation_id, body))
+
+
+def framed_parts(api_key: int, version: int, correlation_id: int, body: Body) -> tuple[bytes, ...]:
+    """The same in parts, of which the first is length prefix and header."""
     header = codec.encode_response_header(api_key, version, correlation_id)
     parts = codec.encode_response_parts(api_key, version, body)
-    return b"".join((struct.pack(">i", len(header) + sum(map(len, parts))), header, *parts))
+    return (struct.pack(">i", len(header) + sum(map(len, parts))) + header, *parts)
 
 
 def respond(frame: memoryview, state: BackendState, node_id: int | None) -> VersionsReply:

@@ -13,13 +13,13 @@ not what it holds, tagged fields out of order or twice, lengths below -1, text t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from gateway.core.slices import breathe, gathered, let_go, paced, walking
+from gateway.core.slices import breathe, copied, let_go, paced, walking
 from gateway.kafka.compile_decoder import Decode, decoder, has_bytes
 from gateway.kafka.compile_encoder import Encode, Incomplete, encoder
 from gateway.kafka.compile_source import FAULTS
@@ -133,11 +133,16 @@ def decode_response(api_key: int, version: int, data: bytes | bytearray | memory
 
 def encode_request(api_key: int, version: int, body: Body) -> bytes:
     """The bytes of a request's body. Raises Unencodable."""
+    return b"".join(encode_request_parts(api_key, version, body))
+
+
+def encode_request_parts(api_key: int, version: int, body: Body) -> Sequence[bytes]:
+    """The same in parts, so that a large one is not put together. Raises Unencodable."""
     try:
         codec = _requests.get((api_key, version)) or _codec(_requests, table().requests, api_key, version)
     except Malformed as error:
         raise Unencodable(str(error)) from None
-    return b"".join(_encode(codec, body))
+    return _encode(codec, body)
 
 
 def encode_response(api_key: int, version: int, body: Body) -> bytes:
@@ -145,8 +150,8 @@ def encode_response(api_key: int, version: int, body: Body) -> bytes:
     return b"".join(encode_response_parts(api_key, version, body))
 
 
-def encode_response_parts(api_key: int, version: int, body: Body) -> list[bytes]:
-    """The same in parts, so that a large one is put together only once. Raises Unencodable."""
+def encode_response_parts(api_key: int, version: int, body: Body) -> Sequence[bytes]:
+    """The same in parts. Raises Unencodable."""
     try:
         codec = _responses.get((api_key, version)) or _codec(_responses, table().responses, api_key, version)
     except Malformed as error:
@@ -169,7 +174,7 @@ def _codec(made: dict[tuple[int, int], _Codec], messages: Mapping[int, Message],
 
 def _decode(codec: _Codec, data: bytes | bytearray | memoryview, elements_max: int) -> Body:
     # Text is sliced faster from bytes; where records or bytes are in the message the input itself is sliced.
-    source = memoryview(data) if codec.views else bytes(data)
+    source = memoryview(data) if codec.views else copied(data)
     breathe()
     try:
         body, end = codec.decoding()(source, elements_max)
@@ -187,7 +192,7 @@ def _cause(error: Exception) -> str:
     return "text that is not UTF-8" if isinstance(error, UnicodeError) else "it ends too early"
 
 
-def _encode(codec: _Codec, body: Body) -> list[bytes]:
+def _encode(codec: _Codec, body: Body) -> Sequence[bytes]:
     try:
         try:
             parts = codec.encoding()(body)
@@ -195,7 +200,7 @@ def _encode(codec: _Codec, body: Body) -> list[bytes]:
             whole = _completed(codec.shape, body, codec.label)
             parts = codec.encoding()(whole)
             let_go(whole)
-        return gathered(parts)
+        return parts
     except FAULTS as error:
         raise Unencodable(f"{codec.label}: {type(error).__name__}: a value that its field cannot hold") from None
 

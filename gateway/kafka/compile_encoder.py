@@ -11,7 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from gateway.core.slices import paced
+from gateway.core.slices import JOINED_AT_ONCE as PARTS_MAX
+from gateway.core.slices import gathered, paced
 from gateway.kafka.compile_source import Source
 from gateway.kafka.primitives import TEXT_MAX, written
 from gateway.kafka.schema.shape import FORMATS, SIZES, Form, Shape
@@ -47,7 +48,7 @@ def encoder(shape: Shape, label: str, sliced: bool) -> Encode:
     writer = _source(shape, sliced)
     extras = {
         "Incomplete": Incomplete, "extra": extra, "joined": joined, "written": written, "pack": struct.pack,
-        "paced": paced,
+        "paced": paced, "gathered": gathered,
         "OCTET": [bytes((value,)) for value in range(128)],
     }  # fmt: skip
     made: Encode = writer.build(f"encode {label}", extras, "pack")
@@ -64,9 +65,11 @@ def _source(shape: Shape, sliced: bool) -> Source:
     writer.put("def run(b):")
     writer.depth = 1
     writer.put("parts = []", "put = parts.append")
+    if sliced:  # many small parts in one list are looked through by the garbage collector, all at once
+        writer.put("runs = []")
     writing.struct(shape, "b")
     writing.flush()
-    writer.put("return parts")
+    writer.put("return parts" if not sliced else "return runs + list(gathered(parts))")
     return writer
 
 
@@ -75,6 +78,7 @@ class _Encoding:
 
     def __init__(self, sliced: bool) -> None:
         self.writer = Source()
+        self.sliced = sliced
         self.loop = "for {} in paced({}):" if sliced else "for {} in {}:"
         self.run: list[tuple[str, str]] = []
         self.sink = "put"
@@ -203,6 +207,8 @@ class _Encoding:
         writer.depth += 1
         self.value(element, item)
         self.flush()
+        if self.sliced and self.sink == "put":
+            writer.put(f"if len(parts) > {PARTS_MAX}: runs += gathered(parts); parts.clear()")
         writer.depth -= 1
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+from heapq import nsmallest
+
 from gateway.core.slices import ordered, paced
 from gateway.kafka import deciders
 from gateway.kafka.errors import (
@@ -11,13 +15,18 @@ from gateway.kafka.errors import (
     TOPIC_AUTHORIZATION_FAILED,
     UNKNOWN_TOPIC_OR_PARTITION,
 )
-from gateway.kafka.plan import Answer, Body, Plan
+from gateway.kafka.plan import Answer, Body, Plan, View
 from gateway.kafka.replies import whole
 from gateway.kafka.rows import GROUP, TOPIC, Items, Work
 
 PROTOCOL_NAMED_FROM = 5
 CONFIGS_ANSWERED_FROM = 5
 IDS_OF_OFFSETS_FROM = 10
+PAGE_MAX = 2_000
+"""Topics that one page of all is asked for: as many partitions as a broker puts into one, if not told otherwise
+(max.request.partition.size.limit)."""
+TRIES = 3
+"""To go through all topics before they are copied for it."""
 
 _ONE_KEY = Items("key", GROUP, "Describe", 0, "", name=None)
 
@@ -123,21 +132,52 @@ def all_by_name(work: Work) -> Plan | None:
     """DescribeTopicPartitions without topics means all: those that may be described are asked for by name.
 
     The broker fills a page with topics of every name and ends it with the name of the next; both would have to be
-    withheld. Asked by name its pages hold, and its cursor names, only what the principal may see.
+    withheld. Asked by name its pages hold, and its cursor names, only what the principal may see. It is asked for as
+    many topics as one page can hold; the cursor to the next of them is the gateway's (`_go_on_behind`).
     """
     if work.body["topics"]:
         return None
-    cursor, view = work.body["cursor"], work.view
-    start = "" if cursor is None else cursor["topicName"]
-    known = paced(list(view.topics.names()))
-    names = ordered([name for name in known if name >= start and view.allowed_quietly(TOPIC, "Describe", name)])
+    cursor = work.body["cursor"]
+    page = min(PAGE_MAX, max(1, work.body["responsePartitionLimit"]))
+    names = _first_of_all(work.view, "" if cursor is None else cursor["topicName"], page + 1)
     if not names:
         return Answer({"topics": []})
-    topics = [{"name": name} for name in paced(names)]
+    topics = [{"name": name} for name in paced(names[:page])]
     work.body = {**work.body, "topics": topics}
     work.change(topics=topics)
     work.steps.append(_drop_missing)
+    if len(names) > page:
+        work.steps.append(partial(_go_on_behind, names[page]))
     return None
+
+
+def _first_of_all(view: View, start: str, count: int) -> list[str]:
+    """The first topics by name, from `start` on, that may be described; there may be a quarter of a million."""
+    found: list[str] = []
+    behind = False
+    while len(found) < count:
+        some = _first_known(view, start, behind, count)
+        found += [name for name in paced(some) if view.allowed_quietly(TOPIC, "Describe", name)]
+        if len(some) < count:
+            break
+        start, behind = some[-1], True
+    return found[:count]
+
+
+def _first_known(view: View, start: str, behind: bool, count: int) -> list[str]:
+    """Whatever their rights. They are not copied for it: if some come or go between two slices, all is done again."""
+    for _ in range(TRIES):
+        with suppress(RuntimeError):  # so a dictionary says that it has changed
+            names = paced(view.topics.names())
+            return nsmallest(count, (name for name in names if name > start or (name == start and not behind)))
+    names = list(view.topics.names())
+    return nsmallest(count, (name for name in names if name > start or (name == start and not behind)))
+
+
+def _go_on_behind(name: str, work: Work, answer: Body) -> None:
+    """The broker has told of all that it was asked for: the next page begins with this topic."""
+    if answer["nextCursor"] is None:
+        answer["nextCursor"] = {"topicName": name, "partitionIndex": 0}
 
 
 def _drop_missing(work: Work, answer: Body) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from gateway.core.session import Ask, Close
+from gateway.core.session import Ask, Close, Part
 
 
 class AsItIs(Enum):
@@ -30,5 +30,7 @@ AS_IT_IS: Final = AsItIs.AS_IT_IS
 LATER: Final = Later.LATER
 UNFINISHED: Final = Unfinished.UNFINISHED
 
-Outcome = AsItIs | Later | Unfinished | bytes | Ask | Close | None
-"""bytes: it goes on changed. None: the gateway answers or drops it by itself. Ask: it waits for this to be told."""
+Pieces = tuple[Part, ...]
+"""A large message, in the pieces that go on one after another."""
+Outcome = AsItIs | Later | Unfinished | bytes | Pieces | Ask | Close | None
+"""bytes, Pieces: it goes on changed. None: the gateway answers or drops it by itself. Ask: it waits for this."""

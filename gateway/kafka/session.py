@@ -34,7 +34,7 @@ from gateway.kafka.authentication import Authentication, Step
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.hot import ShortWay
 from gateway.kafka.meters import CLIENT_BYTES, UPSTREAM_BYTES
-from gateway.kafka.outcomes import AS_IT_IS, LATER, UNFINISHED, AsItIs, Outcome, Unfinished
+from gateway.kafka.outcomes import AS_IT_IS, LATER, UNFINISHED, AsItIs, Outcome, Pieces, Unfinished
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted, TopicsToCreate
 from gateway.kafka.refusal import Refusal
 from gateway.kafka.renewal import Renewal
@@ -190,6 +190,8 @@ class KafkaSession:
                     break
                 if isinstance(outcome, bytes):
                     effects.to_upstream.append(outcome)
+                elif isinstance(outcome, tuple):
+                    effects.to_upstream.extend(outcome)
                 run = stop
             position = stop
             self._requests += 1
@@ -370,7 +372,9 @@ class KafkaSession:
             if answer is not AS_IT_IS:
                 if run < position:
                     to_client.append(data[run:position])
-                if answer:
+                if isinstance(answer, tuple):
+                    to_client.extend(answer)
+                elif answer:
                     to_client.append(answer)
                 run = stop
             position = stop
@@ -401,7 +405,7 @@ class KafkaSession:
         topic = self._admission.traffic.fast.withheld(failed.topic, failed.by_id)
         return Close(reasons.FETCHED_TOPIC_WITHDRAWN, topic)
 
-    def _answered(self, frame: memoryview, now: float) -> AsItIs | Unfinished | bytes | Close:
+    def _answered(self, frame: memoryview, now: float) -> AsItIs | Unfinished | bytes | Pieces | Close:
         """One answer in the client's form, or why the connection ends."""
         expected = self._queue.head()
         traffic = self._admission.traffic

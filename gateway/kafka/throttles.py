@@ -28,11 +28,9 @@ def milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000)) if seconds > 0 else 0
 
 
-def patch_throttle(frame: memoryview, offset: int, throttle_ms: int) -> bytes:
-    """A copy of an answer, length prefix included, with its throttle time raised. `offset` is the field's."""
-    made = bytearray(4 + len(frame))
-    struct.pack_into(">i", made, 0, len(frame))
-    made[4:] = frame
+def patch_throttle(frame: memoryview, offset: int, throttle_ms: int) -> tuple[bytes, list[memoryview]]:
+    """An answer with its throttle time raised: length prefix and all up to that field, and what comes behind.
+    `offset` is the field's."""
     (theirs,) = struct.unpack_from(">i", frame, offset)
-    struct.pack_into(">i", made, 4 + offset, max(theirs, throttle_ms))
-    return bytes(made)
+    head = struct.pack(">i", len(frame)) + frame[:offset] + struct.pack(">i", max(theirs, throttle_ms))
+    return head, [frame[offset + 4 :]]

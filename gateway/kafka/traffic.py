@@ -10,7 +10,7 @@ keeps their order, and calls.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +19,7 @@ from gateway.core.limits import Account
 from gateway.core.meters import Cell
 from gateway.core.rights import Policy, Rights
 from gateway.core.session import Ask, Close, Effects, Peer
-from gateway.core.slices import Walk, let_go, paced
+from gateway.core.slices import Copied, Walk, let_go, paced, together
 from gateway.kafka import authorize, codec, reasons
 from gateway.kafka.again import Again
 from gateway.kafka.answers import AnswerQueue, Expected
@@ -28,7 +28,7 @@ from gateway.kafka.charging import Charging
 from gateway.kafka.context import ListenerContext
 from gateway.kafka.hot import scan_produce
 from gateway.kafka.meters import OWN_ANSWERS, REQUESTS, THROTTLE_SECONDS
-from gateway.kafka.outcomes import AS_IT_IS, LATER, UNFINISHED, AsItIs, Outcome
+from gateway.kafka.outcomes import AS_IT_IS, LATER, UNFINISHED, AsItIs, Outcome, Pieces
 from gateway.kafka.plan import Answer, Body, Forward, Refuse, TopicId, TopicsToCreate, Wait
 from gateway.kafka.produce_fetch import FastPath, Octets
 from gateway.kafka.quirks import without_excess
@@ -86,6 +86,8 @@ class Traffic:
             context.backend, context.clock, context.walks, self.view, self.fast, self.again, self.charging
         )
         self._walk: Walk[Decided] | None = None
+        self._own: Copied | None = None
+        """The octets that it looks at."""
         self._begun_before = False
         """The request at hand was begun under another policy: what was denied then is not written a second time."""
         self._missing_ids: frozenset[TopicId] = frozenset()
@@ -120,7 +122,7 @@ class Traffic:
 
     def stop(self) -> None:
         """Give up what is being decided in slices."""
-        walk, self._walk = self._walk, None
+        walk, self._walk, self._own = self._walk, None, None
         if walk is not None:
             walk.stop()
             self.charging.spent(walk.spent)
@@ -137,7 +139,7 @@ class Traffic:
 
     def request(self, frame: memoryview, now: float) -> Outcome:
         """Decide one frame (without its length prefix). Raises codec.Malformed."""
-        outcome = self._begin(frame, now) if self._walk is None else self._go_on(self._walk)
+        outcome = self._begin(frame, now) if self._walk is None else self._go_on(self._walk, frame)
         if not (outcome is LATER or outcome is UNFINISHED or isinstance(outcome, Ask | Close)):
             self._settle(struct.unpack_from(">h", frame)[0], now)
         return outcome
@@ -170,19 +172,22 @@ class Traffic:
 
     def _walk_through(self, header: codec.RequestHeader, frame: memoryview, kept: int, throttle_ms: int) -> Outcome:
         """Begin to decide a request in slices, once there is a place for it."""
-        own = memoryview(bytes(frame))  # what is shown may lie elsewhere in the next slice
-        work = partial(self._decide, header, own, kept, throttle_ms)
+        own = Copied(len(frame))
+        work = partial(self._decide, header, own.view, kept, throttle_ms)
         self._walk = self._context.walks.begin(self.identity.principal, self._context.clock, work)
-        return UNFINISHED if self._walk is None else self._go_on(self._walk)
+        if self._walk is None:
+            return UNFINISHED
+        self._own = own
+        return self._go_on(self._walk, frame)
 
-    def _go_on(self, walk: Walk[Decided]) -> Outcome:
+    def _go_on(self, walk: Walk[Decided], frame: memoryview) -> Outcome:
         try:
-            if not walk.go_on():
+            if (self._own is not None and not self._own.go_on(frame)) or not walk.go_on():
                 return UNFINISHED
         except BaseException:
-            self._walk = None
+            self._walk = self._own = None
             raise
-        self._walk = None
+        self._walk = self._own = None
         self.charging.spent(walk.spent)
         return walk.outcome()
 
@@ -214,7 +219,7 @@ class Traffic:
         sent = body if plan.body is None else plan.body
         made = None
         if plan.body is not None or asked != version or changed:
-            made = _request(header, asked, codec.encode_request(api_key, asked, sent))
+            made = _request(header, asked, codec.encode_request_parts(api_key, asked, sent))
         expected = None
         if not (api_key == PRODUCE and sent["acks"] == 0):
             expected = Expected(header.correlation_id, api_key, version, asked, plan.finish, throttle_ms)
@@ -228,7 +233,9 @@ class Traffic:
             let_go(body)
         memorable = api_key == METADATA and not (again or header.tagged) and self.view.told == told
         memorable = memorable and self._context.backend.topics.changes == changes
-        memory = partial(self._remember_request, header, bytes(given), plan, made) if memorable else None
+        memory = None
+        if memorable and not isinstance(made, tuple):
+            memory = partial(self._remember_request, header, bytes(given), plan, made)
         return partial(self._forward, expected, made, sums, (produced, produced_again), memory)
 
     def _refuse(self, plan: Refuse, sums: Sums) -> Close:
@@ -242,11 +249,11 @@ class Traffic:
     def _forward(
         self,
         expected: Expected | None,
-        made: bytes | None,
+        made: bytes | Pieces | None,
         sums: Sums,
         produced: tuple[Octets, Callable[[], Octets]],
         memory: Callable[[Expected], None] | None,
-    ) -> AsItIs | bytes:
+    ) -> AsItIs | bytes | Pieces:
         """`expected`: None for a request without an answer. `made`: None for the client's own bytes."""
         counted, count_again = produced
         if sums[0] != self._context.tally.generation:  # the audit's sums were taken away since
@@ -261,7 +268,9 @@ class Traffic:
                 memory(expected)
         return AS_IT_IS if made is None else made
 
-    def _remembered_request(self, header: codec.RequestHeader, body: bytes, throttle_ms: int) -> AsItIs | bytes | None:
+    def _remembered_request(
+        self, header: codec.RequestHeader, body: bytes, throttle_ms: int
+    ) -> AsItIs | bytes | Pieces | None:
         """Metadata that was asked for in the same words before; None leaves it to the engine."""
         version = header.api_version
         asked = self.again.find(version, body)
@@ -271,7 +280,7 @@ class Traffic:
         expected = Expected(header.correlation_id, METADATA, version, asked.asked, None, throttle_ms)
         expected.remembered = asked
         self._queue.expect(expected)
-        return AS_IT_IS if asked.sent is None else _request(header, asked.asked, asked.sent)
+        return AS_IT_IS if asked.sent is None else _request(header, asked.asked, [asked.sent])
 
     def _remember_request(
         self, header: codec.RequestHeader, body: bytes, plan: Forward, made: bytes | None, expected: Expected
@@ -374,10 +383,11 @@ def _nothing() -> Octets:
     return []
 
 
-def _request(header: codec.RequestHeader, version: int, body: bytes) -> bytes:
-    """A whole request of the client's with another body, or at another version."""
-    made = codec.encode_request_header(header.api_key, version, header.correlation_id, header.client_id) + body
-    return struct.pack(">i", len(made)) + made
+def _request(header: codec.RequestHeader, version: int, body: Sequence[bytes]) -> bytes | Pieces:
+    """A whole request of the client's with another body, or at another version. Not in a walk its large parts are views
+    of the octets that were shown."""
+    head = codec.encode_request_header(header.api_key, version, header.correlation_id, header.client_id)
+    return together(struct.pack(">i", len(head) + sum(map(len, body))) + head, body)
 
 
 def _let_go_of_records(body: Body) -> None:

@@ -49,7 +49,6 @@ from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.upstreams import Upstream
 from gateway.pulsar.asks import BrokerWanted
 from gateway.pulsar.backend import PulsarBackend
-from gateway.pulsar.control import PulsarControl
 
 BACKEND_READY = Meter("gateway_backend_ready", "1 when some broker of it was reached.", ("backend",), "gauge", "least")
 READY = Meter("gateway_ready", "1 when nothing is missing, as /readyz says.", kind="gauge", over_workers="least")
@@ -121,7 +120,7 @@ class Gateway:
         self.configuration = configuration
         self.given = given
         self.settings = settings = configuration.settings
-        compiled_pieces.check(settings.require_compiled)
+        compiled_pieces.check(settings)
         self.clock = SystemClock()
         self.started_at = self.clock.wall()
         self.meters = Meters()
@@ -280,7 +279,7 @@ class Gateway:
         state, upstream = self.backends[backend.name], self.upstreams[backend.name]
         control: Control
         if isinstance(state, PulsarBackend):
-            control = PulsarControl(state, lambda: upstream.account, backend)
+            control = pulsar.control(state, lambda: upstream.account, backend, upstream.dial_web)
         else:
             control = KafkaControl(state, backend)
         return ControlDriver(control, backend, upstream.dial, self.audit, self.clock, self.meters, upstream.renew)
@@ -356,6 +355,12 @@ class Gateway:
             f"backend {name}: no broker was reached yet" + self.controls[name].last_error_words()
             for name, state in self.backends.items()
             if name in listened and not state.ready
+        ]
+        by_web = {listener.backend for listener in self.settings.listeners if listener.protocol == "pulsar-http"}
+        found += [
+            f"backend {name}: its web service was not reached yet" + self.controls[name].last_error_words()
+            for name in sorted(by_web)
+            if isinstance(state := self.backends[name], PulsarBackend) and not state.web_reached
         ]
         for name in sorted(listened):
             found += self.upstreams[name].missing()

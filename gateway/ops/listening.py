@@ -78,7 +78,7 @@ class Listening:
         """From now on this is the listener, these are all issuers there are, and these the limits; `beside`: all
         listeners."""
         self.listener = listener
-        self._binary_port = pulsar_parts.binary_port(listener, beside)
+        self._binary = pulsar_parts.binary(listener, beside)
         self._limits = limits
         taken = [issuer for issuer in issuers if issuer.name in listener.authentication.issuers]
         if self._validator is not None:
@@ -90,7 +90,7 @@ class Listening:
             context.limits = limits
             context.validator = self._validator if taken else None
             if isinstance(context, PulsarContext):
-                context.binary_port = self._binary_port
+                context.binary = self._binary
         self._taken = bool(taken)
         self.renamed()
 
@@ -116,7 +116,7 @@ class Listening:
         if context is None:
             context = self._contexts[node_id] = self._context(node_id)
         if isinstance(context, PulsarContext):
-            return partial(pulsar_parts.session, context=context)
+            return pulsar_parts.sessions(context)
         return partial(KafkaSession, context=context)
 
     def _context(self, node_id: int | None) -> KafkaContext | PulsarContext:
@@ -126,7 +126,7 @@ class Listening:
             backend, names = upstream.way.backend, upstream.names
             account = upstream.account
             made = pulsar_parts.context(shared, self.listener, state, backend, validator, self._limits, account, names)
-            made.binary_port = self._binary_port
+            made.binary = self._binary
             return made
         return KafkaContext(
             listener=self.listener,

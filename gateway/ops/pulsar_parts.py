@@ -1,9 +1,14 @@
-"""The parts of a Pulsar backend and its listeners, put together. Called by composition."""
+"""The parts of a Pulsar backend and its listeners, put together. Called by composition.
+
+The protocol's own rooms are imported where they are first needed; compiled_pieces does so ahead for every configuration
+that has a Pulsar backend.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from gateway.core.accounts import UpstreamAccount
@@ -13,14 +18,14 @@ from gateway.core.failed_logins import FailedLogins
 from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
-from gateway.core.session import Endpoint, Peer, Session
+from gateway.core.session import Endpoint, SessionFactory
 from gateway.core.settings import Backend, Limits, Listener
 from gateway.core.tokens import Validator
+from gateway.edge.control import Control
+from gateway.edge.process import Dial
 from gateway.pulsar.backend import PulsarBackend, by_certificate, tokens_passed
-from gateway.pulsar.broker_names import BrokerNames
+from gateway.pulsar.broker_names import BrokerNames, endings
 from gateway.pulsar.context import ListenerContext
-from gateway.pulsar.session import PulsarSession
-from gateway.pulsar.web.session import WebSession
 from gateway.pulsar.web_brokers import WebBrokers
 
 NAMES_KEY = secrets.token_bytes(32)
@@ -51,13 +56,14 @@ def state(backend: Backend, clock: Clock) -> PulsarBackend:
     """What is known of a cluster before any broker of it was reached."""
     brokers = [_endpoint(each) for each in backend.bootstrap]
     names = BrokerNames(NAMES_KEY, backend.name, clock)
+    names.endings = endings(_hosts(backend))
     return PulsarBackend(backend.name, brokers, names, backend.insecure_plaintext, web_brokers(backend))
 
 
-def binary_port(listener: Listener, beside: Iterable[Listener]) -> int:
-    """Where clients of its backend come by the binary protocol, the port as they see it; 0 for nowhere."""
-    found = (each for each in beside if each.protocol == "pulsar" and each.backend == listener.backend)
-    return next((each.advertised_port or each.port for each in found), 0)
+def binary(listener: Listener, beside: Iterable[Listener]) -> Listener | None:
+    """Where clients of its backend come by the binary protocol: best the one with a name for each broker."""
+    found = [each for each in beside if each.protocol == "pulsar" and each.backend == listener.backend]
+    return next((each for each in found if each.broker_names is not None), found[0] if found else None)
 
 
 def use(cluster: PulsarBackend, backend: Backend) -> None:
@@ -65,6 +71,15 @@ def use(cluster: PulsarBackend, backend: Backend) -> None:
     cluster.bootstrap = tuple(_endpoint(each) for each in backend.bootstrap)
     cluster.plaintext = backend.insecure_plaintext
     cluster.web = web_brokers(backend)
+    cluster.web_reached = cluster.web_reached and cluster.web is not None
+    cluster.names.endings = endings(_hosts(backend))
+
+
+def _hosts(backend: Backend) -> list[str]:
+    """All that the operator says of where brokers are."""
+    web = backend.web
+    told = (*backend.bootstrap, *(web.addresses + web.brokers if web is not None else ()))
+    return [_endpoint(each).host for each in told]
 
 
 def web_brokers(backend: Backend) -> WebBrokers | None:
@@ -91,9 +106,22 @@ def _reached_by(listener: Listener, backend: Backend) -> Backend:
     return backend.of_web if listener.protocol == "pulsar-http" else backend
 
 
-def session(peer: Peer, context: ListenerContext) -> Session:
-    """A connection's, by what its listener speaks."""
-    return WebSession(peer, context) if context.listener.protocol == "pulsar-http" else PulsarSession(peer, context)
+def sessions(context: ListenerContext) -> SessionFactory:
+    """What makes a connection's session, by what its listener speaks."""
+    from gateway.pulsar.session import PulsarSession
+    from gateway.pulsar.web.session import WebSession
+
+    return partial(WebSession if context.listener.protocol == "pulsar-http" else PulsarSession, context=context)
+
+
+def control(
+    state: PulsarBackend, account: Callable[[], UpstreamAccount | None], backend: Backend, dial_web: Dial
+) -> Control:
+    """The conversation in which its brokers are found."""
+    from gateway.edge.http_exchange import HttpAsking
+    from gateway.pulsar.control import PulsarControl
+
+    return PulsarControl(state, account, backend, HttpAsking(dial_web, backend.request_timeout))
 
 
 def context(

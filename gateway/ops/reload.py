@@ -34,12 +34,12 @@ from gateway.edge import reasons
 from gateway.edge.audit import Output
 from gateway.edge.connections import Open
 from gateway.edge.keys import NextIssuers, NoNewKeys
-from gateway.edge.process import DialFailed
+from gateway.edge.process import Dial, DialFailed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.server import Ports
 from gateway.edge.tickets import give
 from gateway.kafka.reasons import PRINCIPAL_IS_GATEWAY_ACCOUNT
-from gateway.ops import differences, pulsar_parts
+from gateway.ops import compiled_pieces, differences, pulsar_parts
 from gateway.ops.certificate_reload import ListenerRefused, Loaded, watched_files
 from gateway.ops.config import Configuration
 from gateway.ops.config_changes import in_force, moved_listeners, renamed_systems
@@ -100,6 +100,7 @@ async def prepare(gateway: Gateway, new: Configuration) -> Prepared:
     settings = found.settings
     async with contextlib.AsyncExitStack() as undo:
         try:
+            await asyncio.to_thread(compiled_pieces.check, settings)
             certificates = await asyncio.to_thread(gateway.certificates.prepare, settings.listeners)
             ways, fresh = await _ways(gateway, new, settings, undo)
             issuers = await gateway.keys.prepare(settings.issuers)
@@ -151,18 +152,32 @@ async def _ways(
 
 
 async def _unreached(gateway: Gateway, old: Backend, way: Way) -> str:
-    """Why no broker would be reached any more; "" if one is, or if none is reached as it is."""
+    """Why no broker, or no web service of one, would be reached any more; "" if one is, or if none is as it is."""
     new = way.backend
-    changed = (old.bootstrap, old.tls, old.account, old.insecure_plaintext)
-    if changed == (new.bootstrap, new.tls, new.account, new.insecure_plaintext):
+    control, state = gateway.controls.get(new.name), gateway.backends[new.name]
+    if control is None or not state.ready or control.last_error_words():
         return ""
-    control = gateway.controls.get(new.name)
-    if control is None or not gateway.backends[new.name].ready or control.last_error_words():
+    if _reached_by(old) != _reached_by(new):
+        why = await _undialled(new.bootstrap, way.dial)
+        if why:
+            return why
+    reached = isinstance(state, PulsarBackend) and state.web_reached
+    if not reached or old.web is None or new.web is None or way.web is None:
         return ""
+    return await _undialled(new.web.addresses, way.web) if _reached_by(old.of_web) != _reached_by(new.of_web) else ""
+
+
+def _reached_by(backend: Backend) -> tuple[object, ...]:
+    """What says how its brokers are dialled, and as whom."""
+    return backend.bootstrap, backend.tls, backend.account, backend.insecure_plaintext
+
+
+async def _undialled(addresses: Sequence[str], dial: Dial) -> str:
+    """Why none of these can be dialled, "" if one can."""
     failures = []
-    for address in new.bootstrap[:PROBED_MAX]:
+    for address in addresses[:PROBED_MAX]:
         try:
-            stream = await way.dial(Endpoint.of(address))
+            stream = await dial(Endpoint.of(address))
         except DialFailed as failed:
             failures.append(str(failed))
             continue

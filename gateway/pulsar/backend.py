@@ -35,6 +35,8 @@ class PulsarBackend:
         self.web = web
         """Their HTTP interface, None where no listener may offer it."""
         self.reached = False
+        self.web_reached = False
+        """Some address of the HTTP interface answered."""
         self._next = 0
 
     @property
@@ -46,6 +48,12 @@ class PulsarBackend:
     def ready(self) -> bool:
         """Whether some broker was reached, so that clients can be answered."""
         return self.reached
+
+    @property
+    def several(self) -> bool:
+        """The operator says that it has more than one broker."""
+        web = self.web
+        return len(self.bootstrap) > 1 or (web is not None and web.several)
 
     def any_broker(self) -> Endpoint:
         """One of those the operator named, in turn."""

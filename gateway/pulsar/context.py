@@ -40,8 +40,7 @@ class ListenerContext:
     """By which the refusals of failed logins are held back; None: not at all."""
     tokens_passed: bool = False
     """Brokers are shown the client's own token, not the gateway's role."""
-    binary_port: int = 0
-    """Of the listener for the binary protocol on the same backend, as clients see it; 0 for none. Lookups by HTTP are
-    answered with it."""
+    binary: Listener | None = None
+    """That for the binary protocol on the same backend, to which lookups by HTTP lead."""
     by_certificate: bool = False
     """The gateway shows the brokers a certificate of its own (authentication method tls)."""

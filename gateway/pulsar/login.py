@@ -21,6 +21,7 @@ from gateway.core.identity import Identity, Principal
 from gateway.core.session import Close, Endpoint, KeysWanted, Peer
 from gateway.core.tokens import KeyMissing, Refused
 from gateway.pulsar import flags, reasons, replies
+from gateway.pulsar.broker_names import may_be_label
 from gateway.pulsar.commands import Body, framed
 from gateway.pulsar.context import ListenerContext
 
@@ -50,6 +51,7 @@ class Login:
     def __init__(self, context: ListenerContext, peer: Peer) -> None:
         self._context = context
         self._peer = peer
+        self._label = context.listener.broker_label(peer.server_name)
         self._waited = False
         self._flags: dict[str, bool] = {}
         self._version = 0
@@ -74,6 +76,10 @@ class Login:
             self.broker = self._context.backend.names.broker(body.proxy_to_broker_url)
             if self.broker is None:
                 return Step(close=Close(reasons.BROKER_NOT_DISCOVERED, _printable(body.proxy_to_broker_url)))
+        elif may_be_label(self._label):
+            self.broker = self._context.backend.names.of_label(self._label)
+            if self.broker is None:
+                return Step(close=Close(reasons.BROKER_NOT_DISCOVERED, self._peer.server_name))
         self._flags = flags.common_flags(body)
         self._version = flags.common_version(body.protocol_version)
         method = body.auth_method_name

@@ -47,6 +47,7 @@ __all__ = [
     "PRINCIPAL_IS_GATEWAY_ACCOUNT",
     "REQUEST_MALFORMED",
     "REST_CLOSED",
+    "REST_LOOKUP",
     "REST_TARGET",
     "REST_UNKNOWN",
     "SESSION_EXPIRED",
@@ -101,7 +102,7 @@ AUTHENTICATION_UNANSWERED = reason(
 )
 BROKER_NOT_DISCOVERED = reason(
     "broker-not-discovered",
-    cause="The client asked for a broker (proxy_to_broker_url) that no broker of the backend had named.",
+    cause="The client asked for a broker (proxy_to_broker_url, or the name it dialled) that no broker had named.",
     client_sees=_ENDED,
     remedy="Clients look a topic up before, which makes its broker known; somebody else is trying addresses.",
 )
@@ -140,4 +141,10 @@ REST_TARGET = reason(
     cause="A name or a parameter in the path, query or body is not valid, or could be read in two ways.",
     client_sees="400 or 412; PreconditionFailedException.",
     remedy="Names with / \\ % + ; in them can be used by the binary protocol alone; docs/pulsar-rest.md has the rest.",
+)
+REST_LOOKUP = reason(
+    "rest-lookup",
+    cause="A lookup by HTTP in a cluster of several brokers, and no listener has a name for each of them.",
+    client_sees="501; the lookup fails.",
+    remedy="Set broker_names at the listener of `protocol: pulsar`, or have clients look up by pulsar+ssl://.",
 )

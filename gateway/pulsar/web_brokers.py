@@ -24,6 +24,11 @@ class WebBrokers:
         self.scheme = b"http" if plaintext else b"https"
         self._next = 0
 
+    @property
+    def several(self) -> bool:
+        """The operator named more than one, or where there may be more."""
+        return len(self.addresses) > 1 or bool(self._patterns)
+
     def any(self) -> Endpoint:
         """One of the addresses, in turn."""
         self._next = (self._next + 1) % len(self.addresses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import socket
 import socketserver
@@ -169,3 +170,49 @@ def test_clients_that_show_their_own_tokens_from_then_on_come_back(
     brokers[0].heard.clear()
     with client(gateway):
         assert brokers[0].heard[-1].count(b".") == 2
+
+
+class WebService(http.server.ThreadingHTTPServer):
+    """Says that it is ready, to whoever asks."""
+
+    def __init__(self, port: int) -> None:
+        class One(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("content-length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *_: object) -> None: ...
+
+        super().__init__(("127.0.0.1", port), One)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+
+def missing(gateway: GatewayProcess) -> str:
+    """What /readyz names."""
+    return gateway.admin("/readyz")[1]
+
+
+def test_a_web_service_that_is_down_is_named_by_readyz(gateway: GatewayProcess) -> None:
+    port, dead, listened = free_ports(3)
+    plain = {"insecure_plaintext": True}
+
+    def with_web(config: dict[str, Any]) -> None:
+        config["backends"][0]["web"] = {"addresses": [f"127.0.0.1:{port}"], **plain}
+        front = {**config["listeners"][0], "name": "web", "protocol": "pulsar-http", "port": listened}
+        config["listeners"].append(front)
+
+    assert change(gateway, with_web)["event"] == "config-revision"
+    words = "backend main: its web service was not reached yet (web service: upstream-unreachable"
+    until(lambda: words in missing(gateway))
+    with client(gateway):
+        pass
+    with WebService(port) as service:
+        until(lambda: gateway.admin("/readyz")[0] == 200)
+        line = change(gateway, of_backend(web={"addresses": [f"127.0.0.1:{dead}"], **plain}))
+        assert line["event"] == "config-refused", "it would be reached no more"
+        assert f"127.0.0.1:{dead}" in line["mistakes"][0]
+        service.shutdown()

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core import slices
 from gateway.core.rights import Quota
-from gateway.kafka import codec
+from gateway.kafka import codec, compile_encoder
 from gateway.kafka.meters import DENIALS
 from gateway.kafka.plan import TopicFacts, TopicFactsWanted
 from gateway.kafka.vocabulary import SYSTEM
@@ -300,3 +301,43 @@ def test_what_was_begun_under_another_policy_ends_with_its_request() -> None:
         world.advance(1.0)
     assert counted[0] > 0
     assert len(set(counted)) == 1
+
+
+def large(key: int, records: bytes) -> tuple[bytes, Callable[[int], bytes]]:
+    """A request whose half is denied, and its answer; with `records` either in the one or in the other."""
+    names = ("ok-one", "no-one")
+    if key == 0:
+        data = [{"name": name, "partitionData": [{"index": 0, "records": records}]} for name in names]
+        parts = [{"index": 0, "errorCode": 0, "baseOffset": 1}]
+        sent = request(0, 9, 9, {"acks": -1, "timeoutMs": 9, "topicData": data})
+        return sent, lambda version: response(0, 9, 9, {"responses": [{"name": "ok-one", "partitionResponses": parts}]})
+    if key == 1:
+        asked = [{"partition": 0, "fetchOffset": 0, "partitionMaxBytes": 1000}]
+        sent = request(1, 12, 9, {"topics": [{"topic": name, "partitions": asked} for name in names]})
+        fetched = [{"partitionIndex": 0, "errorCode": 0, "records": records}]
+        told = [{"topic": name, "partitions": fetched} for name in names]
+        return sent, lambda version: response(1, 12, 9, {"responses": told})
+    topics = [{"errorCode": 0, "name": name, "partitions": []} for name in names] * (len(records) // 100)
+    sent = request(3, 9, 9, {"topics": None, "allowAutoTopicCreation": False})
+    return sent, lambda version: response(
+        3, 9, 9, {"brokers": [{"nodeId": 1, "host": "b", "port": 9}], "topics": topics}
+    )
+
+
+@pytest.mark.parametrize("quota", [PLENTY, TIGHT], ids=["plenty", "tight"])
+@pytest.mark.parametrize("key", [0, 1, 3])
+def test_what_is_copied_in_pieces_comes_to_the_same(key: int, quota: Quota, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Octets on every side of the bounds of pieces."""
+    monkeypatch.setattr(slices, "OCTETS_AT_ONCE", 1 << 12)
+    monkeypatch.setattr(compile_encoder, "PARTS_MAX", 50)
+    monkeypatch.setattr(slices, "JOINED_AT_ONCE", 20)
+    monkeypatch.setattr(codec, "_requests", {})
+    monkeypatch.setattr(codec, "_responses", {})
+    for octets in (4_000, 4_096, 4_097, 60_000):
+        sent, answer = large(key, bytes(index % 251 for index in range(octets)))
+        whole, cut = world_of(False, False, quota), world_of(True, False, quota)
+        cut.context.walks.elements = 100
+        seen = [exchange(world, sent, answer) for world in (whole, cut)]
+        assert seen[0] == seen[1], octets
+        assert picture(whole) == picture(cut), octets
+        assert cut.slices > 1

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.real.missing import Missing
@@ -37,3 +40,19 @@ def need_names() -> None:
     except socket.gaierror:
         how = f"LD_PRELOAD={LIBRARY} NSS_WRAPPER_HOSTS=$PWD/tests/real/hosts, as tests/run.py does"
         raise Missing("host names for SNI", f"Debian: `apt-get install libnss-wrapper`, and start with {how}") from None
+
+
+def python_with_names(program: str, *arguments: str, names: Iterable[str], folder: Path) -> str:
+    """Run a program in a Python of its own that knows these names, all of them this machine's; what it said."""
+    wanted = with_names()
+    if not wanted:
+        raise Missing("host names", "Debian: `apt-get install libnss-wrapper`")
+    hosts = folder / "hosts"
+    hosts.write_text("".join(f"127.0.0.1 {name}\n" for name in ("localhost", *names)))
+    environment = {**os.environ, **wanted, "NSS_WRAPPER_HOSTS": str(hosts)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=90, env=environment,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

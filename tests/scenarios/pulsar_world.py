@@ -87,6 +87,7 @@ class PulsarWorld(World):
         self.pulsar = ListenerContext(
             listener=Listener(
                 name="front", protocol="pulsar", backend="main", port=6651, tls=tls,
+                broker_names="*.b.gw.test",
                 authentication=Authentication(issuers=issuers),
             ),
             backend=self.backend,
@@ -105,13 +106,14 @@ class PulsarWorld(World):
         self.certificate = certificate
         self.connect()
 
-    def connect(self, greeted: float | None = None) -> None:
-        """Another connection; `greeted`: when its handshake was over."""
+    def connect(self, server_name: str = "gw.test", *, greeted: float | None = None) -> None:
+        """Another connection, by the name that is dialled; `greeted`: when its handshake was over."""
         self.unread = b""
         self.unanswered = b""
         self.held_until = 0.0
         self.ended: Close | None = None
-        peer = Peer("c1", ip_address("192.0.2.7"), 51000, self.certificate, "gw.test", "TLSv1.3", greeted=greeted)
+        address = ip_address("192.0.2.7")
+        peer = Peer("c1", address, 51000, self.certificate, server_name, "TLSv1.3", greeted=greeted)
         self.session = PulsarSession(peer, self.pulsar)  # type: ignore[assignment]
 
     def ask(self, command: str, **fields: Any) -> Seen:

@@ -15,6 +15,7 @@ from gateway.core.limits import Quotas
 from gateway.core.session import Endpoint, KeysRefreshed, Unavailable
 from gateway.pulsar import commands, reasons, schema
 from gateway.pulsar.asks import BrokerFound, BrokerWanted
+from gateway.pulsar.broker_names import BrokerNames
 from gateway.pulsar.keepalive import PING_SECONDS, SILENCE_SECONDS_MAX
 from gateway.pulsar.names import PROPERTIES_MAX, properties
 from gateway.pulsar.replies import NO_REQUEST
@@ -22,6 +23,7 @@ from gateway.pulsar.requests import OWN_IDS
 from gateway.pulsar.table import ROWS, FromBroker, FromClient
 from tests.scenarios.kafka_world import PLENTY
 from tests.scenarios.pulsar_world import (
+    BROKER,
     OF_APP,
     ORDERS,
     PAYROLL,
@@ -182,6 +184,48 @@ def test_a_lookup_leads_back_through_the_gateway() -> None:
     world.connect()
     world.login(proxy_to_broker_url=answer.broker_url_tls.removeprefix("pulsar+ssl://"))
     assert str(world.session.upstream_endpoint()) == "broker7.internal:6650"
+
+
+BROKER7 = Endpoint("broker7.internal", 6650)
+
+
+def test_a_client_says_by_the_name_it_dials_which_broker_it_means() -> None:
+    """As those do that looked up by HTTP; one that names a broker in CONNECT means that one."""
+    world = PulsarWorld()
+    label = world.backend.names.label(BROKER7)
+    assert label is not None
+    world.connect(f"{label.upper()}.b.gw.test")
+    world.login()
+    assert world.session.upstream_endpoint() == BROKER7
+    other = world.backend.names.name(Endpoint("broker8.internal", 6650))
+    world.connect(f"{label}.b.gw.test")
+    world.login(proxy_to_broker_url=other)
+    assert str(world.session.upstream_endpoint()) == "broker8.internal:6650"
+
+
+def test_only_brokers_that_brokers_named_are_dialled_by_a_name() -> None:
+    world = PulsarWorld()
+    label = BrokerNames(b"another key" * 3, "main", world.clock).label(BROKER7)
+    world.connect(f"{label}.b.gw.test")
+    seen = world.greet()
+    assert seen.close is not None
+    assert seen.close.reason is reasons.BROKER_NOT_DISCOVERED
+    assert not seen.up
+
+
+@pytest.mark.parametrize("ending", ["gw.test", "c.gw.test", "x.b.gw.test", "b.gw.test.evil.test"])
+def test_a_label_under_another_name_names_no_broker(ending: str) -> None:
+    world = PulsarWorld()
+    world.connect(f"{world.backend.names.label(BROKER7)}.{ending}")
+    world.login()
+    assert world.session.upstream_endpoint() == BROKER
+
+
+def test_the_gateways_own_name_under_the_wildcard_is_any_broker() -> None:
+    world = PulsarWorld()
+    world.connect("gw.b.gw.test")
+    world.login()
+    assert world.session.upstream_endpoint() == BROKER
 
 
 def test_a_lookup_that_is_sent_on_is_followed_by_the_gateway() -> None:

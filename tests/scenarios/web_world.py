@@ -15,6 +15,7 @@ import pytest
 from gateway.core.session import Endpoint, Peer
 from gateway.core.session_reasons import NOT_ALLOWED
 from gateway.pulsar import rest
+from gateway.pulsar.rest.door import Door
 from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, Shape, said
 from gateway.pulsar.rest.rows import FILE_BYTES_MAX
 from gateway.pulsar.view import View
@@ -43,7 +44,7 @@ class Table:
         self.asked: list[tuple[str, bytes, bytes | None]] = []
 
     def __call__(
-        self, method: str, target: bytes, view: View, *, authority: str = "", body: bytes | None = None
+        self, method: str, target: bytes, view: View, *, door: Door | None = None, body: bytes | None = None
     ) -> Decision:
         self.asked.append((method, target, body))
         if not view.allowed(OPEN):
@@ -83,13 +84,13 @@ class WebWorld(PulsarWorld):
         self.client = Http2Client()
         super().__init__(allowed, **more)
 
-    def connect(self, greeted: float | None = None) -> None:
-        super().connect(greeted)
+    def connect(self, server_name: str = "gw.test", *, greeted: float | None = None) -> None:
+        super().connect(server_name, greeted=greeted)
         self.backend.web = WebBrokers([WEB1, WEB2], self.patterns, plaintext=False)
-        self.pulsar.binary_port = 6651
+        self.pulsar.binary = self.pulsar.listener
         self.client = Http2Client()
         address = ip_address("192.0.2.7")
-        peer = Peer("c1", address, 51000, self.certificate, "gw.test", "TLSv1.3", alpn=self.alpn, greeted=greeted)
+        peer = Peer("c1", address, 51000, self.certificate, server_name, "TLSv1.3", alpn=self.alpn, greeted=greeted)
         self.session = WebSession(peer, self.pulsar)  # type: ignore[assignment]
 
     def _take(self) -> Seen:

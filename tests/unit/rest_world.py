@@ -8,7 +8,7 @@ from itertools import count
 
 from gateway.core.audit import AuditEvent
 from gateway.core.session import Peer
-from gateway.pulsar.rest import Decision, decide
+from gateway.pulsar.rest import Decision, Door, decide
 from gateway.pulsar.view import View
 from tests.scenarios.kafka_world import PLENTY, TableRights
 from tests.scenarios.pulsar_world import Access, PulsarWorld
@@ -38,10 +38,11 @@ class RestWorld:
         identity = person()
         account = world.quotas.account(identity.principal, PLENTY, 0.0)
         rights = TableRights(table, PLENTY, "r1")
+        self.door: Door | None = Door("gw.test:8443", lambda broker: f"{broker.host}.b.gw.test:6651", plaintext=True)
         self.view = View(
             world.pulsar, Peer("c1", ip_address("192.0.2.7"), 51000), identity, rights, account, count(1)
         )  # fmt: skip
 
     def decide(self, method: str, target: str | bytes, body: bytes | None = None) -> Decision:
         written = target.encode() if isinstance(target, str) else target
-        return decide(method, written, self.view, authority="gw.test:8443", body=body)
+        return decide(method, written, self.view, door=self.door, body=body)

@@ -58,6 +58,17 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
         compare.main([str(tmp_path / "nowhere.json"), str(tmp_path / "old")])
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "garbage"])
+def test_what_is_no_result_of_the_bench_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    with pytest.raises(SystemExit):
+        compare.main([str(file), str(file)])
+    assert "other.json is no result of `make bench`" in capsys.readouterr().err
+
+
 def test_rows_that_only_one_result_has_are_not_compared() -> None:
     assert compare.changes(results(0.5), Results()) == []
     assert compare.changes(Results(), results(0.5)) == []
@@ -153,7 +164,9 @@ def test_the_stand_in_answers_what_it_is_asked() -> None:
 def test_a_bend_stands_beside_its_cause() -> None:
     stored = {"curves": {"topics": {"2": {"costs": {"10": [1.0], "10000": [2.0]}, "failures": []}}},
               "machine": {}, "versions": {}}  # fmt: skip
-    assert "Bends: 10,000 (2.00). Cause: a connection keeps verdicts" in write(stored)
+    assert "Bends: 10,000 (2.00). Cause: the verdicts of" in write(stored)
+    stored["curves"]["topics"]["2"]["costs"]["10000"] = [1.2]
+    assert "Cause" not in write(stored)
 
 
 def test_what_holds_the_loop_is_measured_for_every_kind_of_message() -> None:

@@ -7,7 +7,7 @@ import pytest
 from gateway.core.session import Endpoint
 from gateway.pulsar import names
 from gateway.pulsar.backend import endpoint
-from gateway.pulsar.broker_names import BrokerNames
+from gateway.pulsar.broker_names import BrokerNames, endings, may_be_label
 from tests.scenarios.kafka_world import HandClock
 
 
@@ -143,3 +143,64 @@ def test_a_brokers_name_ends_after_a_day_or_two() -> None:
     assert names_here.broker(told) == BROKERS[0]
     clock.now += 86_400
     assert names_here.broker(told) is None
+
+
+LABELLED = [BROKERS[0], BROKERS[1], BROKERS[3], Endpoint("x" * 26, 65535), Endpoint("pod-7.brokers.pulsar.svc", 6651)]
+
+
+def labels(key: bytes = b"k" * 32, backend: str = "main") -> BrokerNames:
+    made = BrokerNames(key, backend, HandClock())
+    made.endings = endings(["brokers.pulsar.svc", "*.pulsar.svc", "10.0.0.1", "bare"])
+    return made
+
+
+@pytest.mark.parametrize("broker", LABELLED, ids=str)
+def test_a_brokers_label_leads_back_to_it(broker: Endpoint) -> None:
+    told = labels().label(broker)
+    assert told is not None
+    assert may_be_label(told)
+    assert broker.host not in told
+    assert labels().of_label(told) == broker
+    assert labels().of_label(told.upper()) == broker
+
+
+def test_what_brokers_hosts_end_with_need_not_be_in_the_label() -> None:
+    assert labels().endings == (".brokers.pulsar.svc", ".pulsar.svc", ".bare", ".svc")
+    long = Endpoint("y" * 26 + ".brokers.pulsar.svc", 6651)
+    told = labels().label(long)
+    assert told is not None
+    assert labels().of_label(told) == long
+    bare = BrokerNames(b"k" * 32, "main", HandClock())
+    assert bare.label(long) is None
+    assert bare.of_label(told) is None, "its ending is not known any more"
+    assert labels().label(Endpoint("y" * 27 + ".brokers.pulsar.svc", 6651)) is None
+
+
+def test_no_other_label_leads_anywhere() -> None:
+    told = labels().label(BROKERS[0])
+    assert told is not None
+    swapped = told[:5] + ("a" if told[5] != "a" else "b") + told[6:]
+    for other in (told[1:], told[:-3], told + "aaaaa", swapped, "", "a", "gw", "a" * 63, "\u0661" * 24, "1" * 24):
+        assert labels().of_label(other) is None, other
+    assert labels(key=b"x" * 32).of_label(told) is None
+    assert labels(backend="other").of_label(told) is None
+    whole = labels().name(BROKERS[0])
+    assert whole is not None
+    assert labels().of_label(whole.partition(".")[0]) is None
+    assert labels().broker(f"{told}.broker:6650") is None
+
+
+def test_a_brokers_label_ends_after_a_day_or_two() -> None:
+    clock = HandClock()
+    made = BrokerNames(b"k" * 32, "main", clock)
+    told = made.label(BROKERS[0])
+    assert told is not None
+    clock.now += 86_400
+    assert made.of_label(told) == BROKERS[0]
+    clock.now += 86_400
+    assert made.of_label(told) is None
+
+
+@pytest.mark.parametrize("own", ["gw", "pulsar", "", "b1", "a" * 22, "a" * 64, "pulsar-gateway-of-the-whole-company"])
+def test_the_gateways_own_names_are_no_labels(own: str) -> None:
+    assert not may_be_label(own)

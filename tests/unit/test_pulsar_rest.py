@@ -10,7 +10,7 @@ import pytest
 
 from gateway.pulsar import reasons
 from gateway.pulsar.names import DOMAINS
-from gateway.pulsar.rest import Needs, Passed, Refused, Unreadable, named
+from gateway.pulsar.rest import Door, Needs, Passed, Refused, Unreadable, named
 from gateway.pulsar.rest.routes import Reads, Row, parts
 from gateway.pulsar.rest.rows import FILE_BYTES_MAX
 from gateway.pulsar.rest.table import ROUTES, ROWS
@@ -377,18 +377,65 @@ def test_a_cluster_without_addresses_and_secrets() -> None:
     assert seen(RestWorld(ALL), "/admin/v2/clusters/c1", told) == {"peerClusterNames": ["c2"]}
 
 
+LOOKUP = "/lookup/v2/topic/persistent/acme/app/orders"
+
+
 def test_a_lookup_leads_back_to_the_gateway() -> None:
     told = {
-        "brokerUrl": "pulsar://broker1.internal:6650", "brokerUrlTls": "", "httpUrl": "http://broker1.internal:8080",
-        "nativeUrl": "pulsar://broker1.internal:6650",
+        "brokerUrl": "pulsar://broker1:6650", "brokerUrlTls": "", "httpUrl": "http://broker1:8080",
+        "nativeUrl": "pulsar://broker1:6650",
     }  # fmt: skip
     world = RestWorld([("topic", "Lookup", TOPIC)])
-    found = seen(world, "/lookup/v2/topic/persistent/acme/app/orders?listenerName=internal", told)
+    found = seen(world, f"{LOOKUP}?listenerName=internal", told)
+    here = "pulsar+ssl://broker1.b.gw.test:6651"
     assert found == {
-        "brokerUrl": "pulsar+ssl://gw.test:8443", "brokerUrlTls": "pulsar+ssl://gw.test:8443",
-        "httpUrl": "https://gw.test:8443", "httpUrlTls": "https://gw.test:8443",
-        "nativeUrl": "pulsar+ssl://gw.test:8443",
+        "brokerUrl": here, "brokerUrlTls": here, "httpUrl": "https://gw.test:8443",
+        "httpUrlTls": "https://gw.test:8443", "nativeUrl": here,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("unnamed", [{}, {"brokerUrl": ""}, {"brokerUrlTls": "pulsar+ssl://b:1"}, {"brokerUrl": 7}])
+def test_a_lookup_without_the_brokers_address_does_not_pass(unnamed: dict[str, str]) -> None:
+    with pytest.raises(Unreadable):
+        seen(RestWorld([("topic", "Lookup", TOPIC)]), LOOKUP, unnamed)
+
+
+def test_a_lookup_for_a_broker_that_cannot_be_named_does_not_pass() -> None:
+    world = RestWorld([("topic", "Lookup", TOPIC)])
+    world.door = Door("gw.test", lambda _: None, plaintext=True)
+    with pytest.raises(Unreadable):
+        seen(world, LOOKUP, {"brokerUrl": "pulsar://broker1:6650"})
+
+
+def test_a_lookup_that_would_lead_nowhere_is_refused() -> None:
+    world = RestWorld([("topic", "Lookup", TOPIC)])
+    world.door = None
+    decision = world.decide("GET", LOOKUP)
+    assert isinstance(decision, Refused)
+    assert (decision.status, decision.reason) == (501, reasons.REST_LOOKUP)
+    denied = RestWorld()
+    denied.door = None
+    decision = denied.decide("GET", LOOKUP)
+    assert isinstance(decision, Refused)
+    assert decision.status == 401, "who may not look up learns nothing of it"
+
+
+def test_anybody_may_ask_who_coordinates_transactions() -> None:
+    """As by the binary protocol; nothing else of that namespace."""
+    world = RestWorld()
+    own = "pulsar/system/transaction_coordinator_assign"
+    for topic in (own, f"{own}-partition-0"):
+        assert isinstance(world.decide("GET", f"/lookup/v2/topic/persistent/{topic}"), Passed)
+    asked = world.decide("GET", f"/admin/v2/persistent/{own}/partitions?checkAllowAutoCreation=true")
+    assert isinstance(asked, Passed)
+    assert asked.target.endswith(b"checkAllowAutoCreation=false")
+    for method, path in (
+        ("GET", f"/lookup/v2/topic/non-persistent/{own}"),
+        ("GET", "/lookup/v2/topic/persistent/pulsar/system/other"),
+        ("GET", f"/admin/v2/persistent/{own}/stats"),
+        ("DELETE", f"/admin/v2/persistent/{own}/partitions"),
+    ):
+        assert isinstance(world.decide(method, path), Refused), path
 
 
 def test_a_name_that_no_utf8_can_write_does_not_pass() -> None:

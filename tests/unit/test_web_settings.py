@@ -14,11 +14,14 @@ from gateway.core.documents import Mistakes
 from gateway.core.session import Endpoint
 from gateway.core.settings import Backend, BackendTls, Listener
 from gateway.ops import config, pulsar_parts
-from gateway.pulsar.web.calls import binary_authority
+from gateway.pulsar.rest import door
 from gateway.pulsar.web_brokers import WebBrokers
 from tests.certificates import make_ca
+from tests.scenarios.kafka_world import HandClock
 from tests.tokens import TokenIssuer
 
+ONE_WEB = {"addresses": ["b1.test:8443"]}
+BROKER = Endpoint("b1.internal", 6650)
 WEB = {"addresses": ["b1.test:8443", "[2001:db8::1]:8443"], "brokers": ["*.B.test:8443"]}
 
 
@@ -75,17 +78,65 @@ def test_which_brokers_are_known() -> None:
         WebBrokers([], [], plaintext=False)
 
 
-def test_lookups_name_the_binary_listener_on_the_same_backend() -> None:
+def test_lookups_lead_to_the_binary_listener_on_the_same_backend() -> None:
     web = listener("web", "pulsar-http", 8443)
     binary = listener("binary", "pulsar", 6651, advertised="gw.test", advertised_port=16651)
+    named = listener("named", "pulsar", 6652, broker_names="*.b.gw.test")
     elsewhere = listener("elsewhere", "pulsar", 7000, backend="other")
-    assert pulsar_parts.binary_port(web, [elsewhere, web, binary]) == 16651
-    assert pulsar_parts.binary_port(web, [elsewhere, web]) == 0
-    assert binary_authority(b"gw.test:8443", 6651) == "gw.test:6651"
-    assert binary_authority(b"gw.test", 6651) == "gw.test:6651"
-    assert binary_authority(b"[::1]:8443", 6651) == "[::1]:6651"
-    assert binary_authority(b"[::1]", 6651) == "[::1]:6651"
-    assert binary_authority(b"gw.test", 0) == ""
+    assert pulsar_parts.binary(web, [elsewhere, web, binary]) is binary
+    assert pulsar_parts.binary(web, [binary, named]) is named
+    assert pulsar_parts.binary(web, [elsewhere, web]) is None
+
+
+def test_where_a_lookup_leads_in_a_cluster_of_one() -> None:
+    binary = listener("binary", "pulsar", 6651, advertised_port=16651)
+    cluster = pulsar_parts.state(backend(web=ONE_WEB), HandClock())
+    asked = {b"gw.test:8443": "gw.test:16651", b"gw.test": "gw.test:16651"}
+    asked |= {b"[::1]:8443": "[::1]:16651", b"[::1]": "[::1]:16651"}
+    for called, leads in asked.items():
+        found = door(binary, cluster, called)
+        assert found is not None
+        assert (found.web, found.binary(BROKER)) == (called.decode(), leads)
+    assert door(None, cluster, b"gw.test") is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"bootstrap": ("b1.test:6651", "b2.test:6651"), "web": ONE_WEB},
+        {"web": {"addresses": ["b1.test:8443", "b2.test:8443"]}},
+        {"web": {"addresses": ["b1.test:8443"], "brokers": ["*.b.test:8443"]}},
+    ],
+)
+def test_where_a_lookup_leads_in_a_cluster_of_several(more: dict[str, Any]) -> None:
+    """To a name for each broker where the listener has any, else nowhere."""
+    cluster = pulsar_parts.state(backend(**more), HandClock())
+    assert door(listener("binary", "pulsar", 6651), cluster, b"gw.test:8443") is None
+    found = door(listener("named", "pulsar", 6651, broker_names="*.b.gw.test"), cluster, b"gw.test:8443")
+    assert found is not None
+    told = found.binary(BROKER)
+    assert told is not None
+    label, _, rest = told.partition(".")
+    assert rest == "b.gw.test:6651"
+    assert cluster.names.of_label(label) == BROKER
+    assert found.binary(Endpoint("x" * 27, 6650)) is None
+
+
+def test_the_label_of_a_name_that_a_client_dials() -> None:
+    named = listener("named", "pulsar", 6651, broker_names="*.b.gw.test")
+    asked = {"x.b.gw.test": "x", "X.B.GW.test.": "x", "y.x.b.gw.test": "", "b.gw.test": "", "gw.test": "", "": ""}
+    for dialled, label in asked.items():
+        assert named.broker_label(dialled) == label, dialled
+        assert listener("binary", "pulsar", 6651).broker_label(dialled) == ""
+    assert named.host_names() == ("*.b.gw.test",)
+
+
+@pytest.mark.parametrize("broker_names", ["b.gw.test", "*", "*.test", "x.*.gw.test", "*.b.gw.test:6651", "*.-.test"])
+def test_names_for_brokers_are_a_wildcard(broker_names: str) -> None:
+    with pytest.raises(ValidationError, match="wildcard"):
+        listener("named", "pulsar", 6651, broker_names=broker_names)
+    with pytest.raises(ValidationError, match="protocol: pulsar"):
+        listener("web", "pulsar-http", 6651, broker_names="*.b.gw.test")
 
 
 def test_a_listener_needs_a_backend_with_a_web_service(tmp_path: Path) -> None:

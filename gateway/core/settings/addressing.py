@@ -78,6 +78,16 @@ def _pattern(value: str) -> str:
     return value.lower()
 
 
+def _wildcard(value: str) -> str:
+    label, _, rest = value.partition(".")
+    if label != "*" or "." not in rest or not _HOST.fullmatch(rest.lower()):
+        raise ValueError("a wildcard such as *.brokers.example.com")
+    return value.lower()
+
+
+Wildcard = Annotated[str, AfterValidator(_wildcard)]
+
+
 class SniNames(NodeIds):
     """One host name per broker on one port; clients say by SNI (RFC 6066) which one they mean."""
 

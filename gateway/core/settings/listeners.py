@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from gateway.core.settings.addressing import Addressing, BrokerPorts, SniNames
+from gateway.core.settings.addressing import Addressing, BrokerPorts, SniNames, Wildcard
 from gateway.core.settings.tls import ListenerTls
 from gateway.core.settings.values import Duration, Host, Listened, Model, Name, Network, Port
 
@@ -61,6 +61,9 @@ class Listener(Model):
     """The bootstrap port as clients see it, where a balancer maps it; with `sni` the brokers' too. Left out: `port`."""
     advertised_broker_base: Port | None = None
     """The broker ports' base as clients see it. Left out: `broker_ports.base`."""
+    broker_names: Wildcard | None = None
+    """Of Pulsar's binary listener: `*.brokers.example.com`, names that all lead here and that the certificate covers.
+    Clients that look up by HTTP are told one of them for each broker. Left out: HTTP lookup is for a single broker."""
     proxy_protocol: ProxyProtocol | None = None
     """Left out: no PROXY protocol; whoever connects is the client."""
     tls: ListenerTls
@@ -91,7 +94,12 @@ class Listener(Model):
         """Every name that clients dial; certificates must cover them."""
         if self.sni is not None:
             return (self.sni.bootstrap, *self.sni.hosts())
-        return (self.advertised,) if self.advertised else ()
+        return tuple(each for each in (self.advertised, self.broker_names) if each)
+
+    def broker_label(self, server_name: str) -> str:
+        """What stands for the wildcard of `broker_names` in a name that a client dials; "" for any other name."""
+        label, _, rest = server_name.lower().rstrip(".").partition(".")
+        return label if self.broker_names is not None and f"*.{rest}" == self.broker_names else ""
 
     def broker_address(self, node_id: int) -> tuple[str, int] | None:
         """Host name and port under which clients reach a broker; None: this listener has no place for it."""
@@ -110,6 +118,8 @@ class Listener(Model):
             raise ValueError(
                 "authentication.issuers, or tls.client_certificate: required; this listener would know nobody"
             )
+        if self.broker_names is not None and self.protocol != "pulsar":
+            raise ValueError("no broker_names; they are for `protocol: pulsar`")
         if self.system == "pulsar":
             if self.broker_ports is not None or self.sni is not None or self.advertised_broker_base is not None:
                 raise ValueError("no broker_ports, addressing or advertised_broker_base: `port` is every broker's")

@@ -95,7 +95,7 @@ class Site:
 def make(configuration: Configuration, workers: int) -> Site:
     """Raises StartRefused, Mistakes."""
     settings = configuration.settings
-    compiled_pieces.check(settings.require_compiled)
+    compiled_pieces.check(settings)
     folder = configuration.file.absolute().parent
     seen = fingerprint([str(folder / pattern) for pattern in settings.policies.files])
     files, mistakes = config_policies.read_files(None, settings.policies.files, folder)

@@ -6,6 +6,7 @@ name that the table does not have. I/O-free: the HTTP session calls it and does 
 """
 
 from gateway.pulsar.rest.decide import decide
+from gateway.pulsar.rest.door import Door, door
 from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, Unreadable
 
-__all__ = ["Decision", "Needs", "Passed", "Refused", "Unreadable", "decide"]
+__all__ = ["Decision", "Door", "Needs", "Passed", "Refused", "Unreadable", "decide", "door"]

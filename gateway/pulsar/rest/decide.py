@@ -16,8 +16,9 @@ from gateway.pulsar import names, reasons
 from gateway.pulsar.authorize import BROKERS_OWN
 from gateway.pulsar.handles import Access
 from gateway.pulsar.rest import bodies, named
+from gateway.pulsar.rest.door import Door
 from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, said
-from gateway.pulsar.rest.routes import Need, Reads, Row, bound
+from gateway.pulsar.rest.routes import Answer, Need, Reads, Row, bound
 from gateway.pulsar.rest.shapes import shape
 from gateway.pulsar.rest.table import ROUTES
 from gateway.pulsar.rest.target import Target, read, write
@@ -29,12 +30,16 @@ _OWN_TENANT = "pulsar"
 _CREATING = "checkAllowAutoCreation"
 _BY_PARAMETER = {"replicated": Need("topic", "Replicate"), "metadata": Need("brokers", "GetBookies")}
 """What a parameter that is true needs besides: a subscription is copied to other clusters; bookies' addresses show."""
+_COORDINATORS = ("topic", "Lookup", names.TRANSACTION_COORDINATORS)
+"""Asked for by whoever is about to begin a transaction, as by a lookup of the binary protocol (traffic)."""
 _CREATORS = ("Produce", "Consume", "Create")
 """Who may look a topic's partitions up makes none by that, unless it may do one of these (traffic, likewise)."""
 
 
-def decide(method: str, target: bytes, view: View, *, authority: str = "", body: bytes | None = None) -> Decision:
-    """What becomes of it. authority: the host and port by which the client calls the gateway. body: only after Needs.
+def decide(
+    method: str, target: bytes, view: View, *, door: Door | None = None, body: bytes | None = None
+) -> Decision:  # fmt: skip
+    """What becomes of it. door: where lookups lead; None: nowhere. body: only after Needs.
 
     Every denial is written to the audit here, what is allowed is summed."""
     asked = read(target)
@@ -53,12 +58,12 @@ def decide(method: str, target: bytes, view: View, *, authority: str = "", body:
         return _refused(status, reasons.REST_UNKNOWN, words)
     view.denials.begin(row.route, again=body is not None)
     try:
-        return _decided(row, asked, view, authority, body)
+        return _decided(row, asked, view, door, body)
     finally:
         view.denials.end()
 
 
-def _decided(row: Row, asked: Target, view: View, authority: str, body: bytes | None) -> Decision:
+def _decided(row: Row, asked: Target, view: View, door: Door | None, body: bytes | None) -> Decision:
     values = bound(row.template, asked.segments)
     query = dict(asked.parameters)
     if not named.sound(values, named.PATH) or not named.sound(query, named.QUERY) or not query.keys() <= row.query:
@@ -66,8 +71,9 @@ def _decided(row: Row, asked: Target, view: View, authority: str, body: bytes | 
     accesses = _accesses(row, values, query)
     if accesses is None:
         return _refused(412, reasons.REST_TARGET, "a name is not valid", route=row.route)
+    before_transactions = accesses == (_COORDINATORS,)
     for access in accesses:
-        if _brokers_own(access):
+        if _brokers_own(access) and not before_transactions:
             view.refused(*access, BROKERS_OWN)
             return _refused(row.denied, NOT_ALLOWED, "Unauthorized", accesses, row.route)
     written = None
@@ -78,14 +84,16 @@ def _decided(row: Row, asked: Target, view: View, authority: str, body: bytes | 
         if more is None:
             return _refused(412, reasons.REST_TARGET, "the body is not valid", accesses, row.route)
         accesses, written = (*accesses, *more.accesses), more.written
-    if not view.allowed(*accesses):
+    if not before_transactions and not view.allowed(*accesses):
         return _denied(row, accesses)
+    if row.answer is Answer.LOOKUP and door is None:
+        return _refused(501, reasons.REST_LOOKUP, "look up by pulsar+ssl://", accesses, row.route)
     if query.get(_CREATING) == "true" and not any(
         view.quietly(accesses[0][0], each, accesses[0][2]) for each in _CREATORS
     ):
         query[_CREATING] = "false"
     kept = tuple((name, value) for name, value in query.items() if name not in named.DROPPED)
-    shaped = shape(row.answer, view, values, authority)
+    shaped = shape(row.answer, view, values, door)
     body_max = row.body_max
     return Passed(row.method, write(asked.segments, kept), body_max, shaped, accesses, row.route, written)
 

@@ -14,6 +14,7 @@ from typing import Any
 from gateway.core.strict_json import BadJson, parse_object
 from gateway.pulsar import names
 from gateway.pulsar.backend import endpoint
+from gateway.pulsar.rest.door import Door
 from gateway.pulsar.rest.results import Shape, Unreadable
 from gateway.pulsar.rest.routes import Answer
 from gateway.pulsar.view import View
@@ -25,8 +26,8 @@ _OF_CLUSTER = frozenset({"peerClusterNames", "migrated", "brokerClientTlsEnabled
 """What is told of a cluster: its other data is addresses, and secrets of the brokers' own clients."""
 
 
-def shape(answer: Answer, view: View, values: Mapping[str, str], authority: str) -> Shape | None:
-    """The one for this answer; None where it passes unread. authority: by which the client calls the gateway."""
+def shape(answer: Answer, view: View, values: Mapping[str, str], door: Door | None) -> Shape | None:
+    """The one for this answer; None where it passes unread. door: where a lookup leads."""
     if answer is Answer.UNREAD:
         return None
     made: Mapping[Answer, Callable[[Any], Any]] = {
@@ -38,7 +39,7 @@ def shape(answer: Answer, view: View, values: Mapping[str, str], authority: str)
         Answer.STATS: partial(_stats, view),
         Answer.POLICIES: partial(_policies, view, f"{values.get('tenant')}/{values.get('namespace')}"),
         Answer.ADDRESSES: _cluster,
-        Answer.LOOKUP: partial(_lookup, authority),
+        Answer.LOOKUP: partial(_lookup, door),
     }
     return partial(_shaped, made[answer])
 
@@ -122,14 +123,14 @@ def _cluster(value: Any) -> Any:
     return {name: inner for name, inner in _mapping(value).items() if name in _OF_CLUSTER}
 
 
-def _lookup(authority: str, value: Any) -> Any:
-    """Clients come back to the gateway by the name and port that they have."""
-    named = endpoint(str(_mapping(value).get("brokerUrlTls") or value.get("brokerUrl")))
-    here = endpoint(authority)
-    if named is None or here is None:
-        raise Unreadable("no broker in it")
-    at = f"[{here.host}]:{here.port}" if ":" in here.host else f"{here.host}:{here.port}"
-    binary, web = f"pulsar+ssl://{at}", f"https://{at}"
+def _lookup(door: Door | None, value: Any) -> Any:
+    """Clients come back to the gateway, and say which broker they mean by the name that they dial."""
+    said = _mapping(value)
+    broker = endpoint(str(said.get("brokerUrl" if door is None or door.plaintext else "brokerUrlTls")))
+    at = door.binary(broker) if door is not None and broker is not None else None
+    if door is None or at is None:
+        raise Unreadable("no broker in it that can be named")
+    binary, web = f"pulsar+ssl://{at}", f"https://{door.web}"
     return {"brokerUrl": binary, "brokerUrlTls": binary, "httpUrl": web, "httpUrlTls": web, "nativeUrl": binary}
 
 

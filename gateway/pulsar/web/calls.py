@@ -61,13 +61,6 @@ def _credential(context: ListenerContext, principal: Principal, token: bytes) ->
     return tuple(shown)
 
 
-def binary_authority(host: bytes, port: int) -> str:
-    """Where a client that calls the gateway by this Host reaches its binary listener; "" if there is none."""
-    name = host.decode("ascii")
-    bare = name if name.endswith("]") else name.rpartition(":")[0] or name
-    return f"{bare}:{port}" if port else ""
-
-
 def redirected(response: Response, scheme: bytes, target: bytes) -> tuple[Endpoint, bytes] | None:
     """Where a broker sends a request on to, and its new target: the same path, with what the broker says of who is
     in charge. None for anything else."""

@@ -125,8 +125,8 @@ class Serving:
         """By the rights that the view has."""
         assert self.view is not None
         request, body = exchange.request, bytes(exchange.body) if exchange.by_body else None
-        authority = calls.binary_authority(request.authority, self._context.binary_port)
-        found = rest.decide(request.method, request.target, self.view, authority=authority, body=body)
+        door = rest.door(self._context.binary, self._context.backend, request.authority)
+        found = rest.decide(request.method, request.target, self.view, door=door, body=body)
         exchange.route, exchange.rights = found.route, self.view.rights
         return found
 

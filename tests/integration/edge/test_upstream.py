@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -16,9 +17,11 @@ from gateway.core.exchange import ExchangeFailed
 from gateway.core.session import Endpoint
 from gateway.core.settings import Backend, BackendTls
 from gateway.edge.exchange import ANSWER_BYTES_MAX, ExchangeDial, FrameExchange
+from gateway.edge.http_exchange import HttpAsking
 from gateway.edge.process import DialFailed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.upstream import Dialer
+from gateway.http.client1 import Http1Call
 from tests.certificates import Ca, make_ca
 from tests.edge import RelaySession, backend, echo, frame, running
 
@@ -209,3 +212,50 @@ async def test_a_dial_that_fails_is_an_exchange_that_fails() -> None:
         pass
     with pytest.raises(ExchangeFailed, match="upstream-unreachable"):
         await exchange(port)
+
+
+def asking(says: bytes, heard: bytearray) -> Any:
+    """A web service that says this to whatever it is asked."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.readuntil(b"\r\n\r\n"))
+        for at in range(0, len(says), 7):
+            writer.write(says[at : at + 7])
+            await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    return serve
+
+
+def ready() -> Http1Call:
+    return Http1Call("GET", b"/ready", b"b1:8443", (), b"")
+
+
+async def test_a_web_service_is_asked_over_tls_and_its_head_is_told(tmp_path: Path) -> None:
+    ca, heard = make_ca(tmp_path), bytearray()
+    says = b"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n"
+    async with backend(asking(says, heard), ssl=server_side(ca, ["localhost"])) as port:
+        assert (await HttpAsking(dialer(ca), 5.0)(Endpoint("localhost", port), ready())).status == 204
+    assert heard.startswith(b"GET /ready HTTP/1.1\r\nhost: b1:8443\r\n")
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        (b"nonsense\r\n\r\n", "localhost:"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, "localhost:"),
+        (b"HTTP/1.1 200 OK\r\n", "upstream-answer-timeout"),
+    ],
+)
+async def test_a_web_service_that_is_none(tmp_path: Path, says: bytes, words: str) -> None:
+    ca = make_ca(tmp_path)
+    async with backend(asking(says, bytearray()), ssl=server_side(ca, ["localhost"])) as port:
+        with pytest.raises(ExchangeFailed, match=words):
+            await HttpAsking(dialer(ca), 0.5)(Endpoint("localhost", port), ready())
+
+
+async def test_a_web_service_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ExchangeFailed, match="upstream-unreachable"):
+        await HttpAsking(dialer(make_ca(tmp_path)), 0.5)(Endpoint("127.0.0.1", 1), ready())

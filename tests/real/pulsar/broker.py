@@ -1,5 +1,4 @@
-"""A real Apache Pulsar standalone as a process, and a second broker beside it: resolved once by Maven, started on free
-ports, ended by their pids.
+"""A real Apache Pulsar standalone as a process: resolved once by Maven, started on free ports, ended by its pid.
 
 ``PULSAR_HOME`` names an unpacked distribution that is there already; else it is kept beside Kafka's jars (real.jars).
 The broker authenticates by tokens of an issuer of its own and authorizes too: `gw` is a proxy's role, `admin` may do
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 from urllib.parse import quote
 
+import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.certificates import make_ca
@@ -40,8 +40,10 @@ SESSION_MS = 4000
 OWNER_SECONDS_MAX = 30.0
 HOST = "127.0.0.1"
 PROXY_ROLE = "gw"
-NAMESPACES = ("public/default", "pulsar/system")
-"""Made by the broker itself some time after its start; the latter is where transactions are coordinated."""
+SYSTEM_NAMESPACE = "pulsar/system"
+"""Where transactions are coordinated."""
+NAMESPACES = ("public/default", SYSTEM_NAMESPACE)
+"""Made by the broker itself some time after its start."""
 SUPERUSER = "admin"
 _ARTIFACT = f"org.apache.pulsar:pulsar-server-distribution:{PULSAR_VERSION}:tar.gz:bin"
 _RESOLVE_SECONDS_MAX = 900
@@ -88,11 +90,11 @@ class PulsarFailed(AssertionError):
 
 
 class PulsarBroker:
-    """One standalone in a folder of its own: broker, bookie and ZooKeeper, so that others can join it."""
+    """One standalone in a folder of its own: broker, bookie and ZooKeeper."""
 
-    def __init__(self, folder: Path, *, memory: str = "", transactions: bool = True) -> None:
-        """`memory`: how its JVM is set, where it is to be fast and not small."""
-        self._transactions = transactions
+    def __init__(self, folder: Path, *, memory: str = "", functions: bool = False) -> None:
+        """`memory`: how its JVM is set, where it is to be fast and not small. `functions`: with a worker for them."""
+        self._functions = functions
         self._memory = memory or "-Xms256m -Xmx256m -XX:MaxDirectMemorySize=512m -XX:TieredStopAtLevel=1"
         self.folder = folder
         self.home = pulsar_home()
@@ -130,10 +132,26 @@ class PulsarBroker:
     def _command(self) -> list[str]:
         data = self.folder / "data"
         return [
-            "standalone", "-c", str(self.folder / "broker.conf"), "-nfw", "-nss", "-a", HOST,
+            "standalone", "-c", str(self.folder / "broker.conf"), *self._functions_worker(), "-nss", "-a", HOST,
             "--zookeeper-dir", str(data / "metadata"), "--zookeeper-port", str(self.metadata_port),
             "--bookkeeper-dir", str(data / "bookkeeper"), "--bookkeeper-port", str(self._bookie_port),
         ]  # fmt: skip
+
+    def _functions_worker(self) -> list[str]:
+        """Functions run as threads of the broker's own process; packages are files."""
+        if not self._functions:
+            return ["-nfw"]
+        settings = yaml.safe_load((self.home / "conf" / "functions_worker.yml").read_text())
+        settings |= {
+            "downloadDirectory": str(self.folder / "functions-downloads"),
+            "functionRuntimeFactoryClassName": "org.apache.pulsar.functions.runtime.thread.ThreadRuntimeFactory",
+            "functionRuntimeFactoryConfigs": {"threadGroupName": "functions"},
+            "connectorsDirectory": str(self.folder / "connectors"),
+            "functionsDirectory": str(self.folder / "functions"),
+        }
+        file = self.folder / "functions_worker.yml"
+        file.write_text(yaml.safe_dump(settings))
+        return ["-fwc", str(file)]
 
     # --- life
 
@@ -265,8 +283,7 @@ class PulsarBroker:
         raise PulsarFailed(f"the broker is not ready after {START_SECONDS_MAX} s\n{self.log()[-3000:]}")
 
     def _ready(self) -> bool:
-        wanted = NAMESPACES if self._transactions else NAMESPACES[:1]
-        return all(name in self.admin("GET", f"/namespaces/{name.partition('/')[0]}") for name in wanted)
+        return all(name in self.admin("GET", f"/namespaces/{name.partition('/')[0]}") for name in NAMESPACES)
 
     def _configure(self, key: Path) -> None:
         """A copy of the distribution's own standalone.conf with these values in place of its own."""
@@ -285,7 +302,7 @@ class PulsarBroker:
             "webServicePortTls": str(self.web_tls_port),
             "allowLoopback": "true",
             "listeningInterface": "lo",
-            "transactionCoordinatorEnabled": str(self._transactions).lower(),
+            "transactionCoordinatorEnabled": "true",
             "webSocketServiceEnabled": "false",
             "authenticationEnabled": "true",
             "authenticationProviders": "org.apache.pulsar.broker.authentication.AuthenticationProviderToken",
@@ -301,7 +318,7 @@ class PulsarBroker:
             "loadManagerClassName": "org.apache.pulsar.broker.loadbalance.impl.ModularLoadManagerImpl",
             "loadBalancerLoadPlacementStrategy": "org.apache.pulsar.broker.loadbalance.impl.RoundRobinBrokerSelector",
             "loadBalancerBrokerOverloadedThresholdPercentage": "10000",  # small heaps are always full
-            "topicLevelPoliciesEnabled": "false",  # reading them hangs for ever where their bundle has just moved
+            "topicLevelPoliciesEnabled": "false",  # a topic less in each namespace
             "loadBalancerSheddingEnabled": "false",
             "loadBalancerAutoBundleSplitEnabled": "false",
             "metadataStoreSessionTimeoutMillis": str(SESSION_MS),
@@ -313,29 +330,12 @@ class PulsarBroker:
         (self.folder / "broker.conf").write_text("\n".join(made) + "\n")
 
     def _more(self) -> dict[str, str]:
-        return {}
-
-
-class SecondBroker(PulsarBroker):
-    """Another broker of the same cluster: the first one's bookie, metadata and issuer."""
-
-    def __init__(self, folder: Path, first: PulsarBroker) -> None:
-        self._first = first
-        super().__init__(folder, transactions=False)
-
-    def _issuer(self) -> TokenIssuer:
-        return self._first.issuer
-
-    def _metadata_port(self) -> int:
-        return self._first.metadata_port
-
-    def _command(self) -> list[str]:
-        return ["broker"]
-
-    def _more(self) -> dict[str, str]:
-        store = f"zk:{HOST}:{self.metadata_port}"
-        return {"metadataStoreUrl": store, "configurationMetadataStoreUrl": store, "brokerShutdownTimeoutMs": "2000"}
-
-    def _ready(self) -> bool:
-        """Both know each other."""
-        return all(self.web in each.admin("GET", "/brokers/standalone") for each in (self, self._first))
+        if not self._functions:
+            return {}
+        storage = "org.apache.pulsar.packages.management.storage.filesystem.FileSystemPackagesStorageProvider"
+        return {
+            "functionsWorkerEnabled": "true",
+            "enablePackagesManagement": "true",
+            "packagesManagementStorageProvider": storage,
+            "STORAGE_PATH": str(self.folder / "packages"),
+        }

@@ -78,7 +78,8 @@ whom the gateway denies though the broker would not have, and why. `{domain}` is
   ListTopics or GetPolicies, tenants and clusters with Describe. Statistics come without addresses and without other
   subscriptions, a namespace's policies without its grants (GetPermissions) and its storage (Offload), a cluster's data
   without addresses and secrets. An answer that cannot be read does not pass.
-- A lookup answers with the gateway's own address.
+- A lookup answers with the gateway's own address, by a name for each broker where `broker_names` is set; 501 where
+  there are several brokers and no names. Who coordinates transactions may be asked by anybody who is authenticated.
 - With `force=true`, a tenant or namespace needs ForceDelete besides: it takes the topics along, whatever rules say.
 - Grants on several topics ask for SetPermissions on each; a new namespace that brings policies asks for what each of
   them needs later (also `offload_threshold: 0`, which some clients write), and may bring no unknown ones.

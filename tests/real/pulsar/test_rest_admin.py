@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import pulsar
 import pytest
+from pulsar.schema import JsonSchema, Record, String
 
 from tests.real.gateway import GatewayProcess
 from tests.real.jars import java
-from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker
+from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker, PulsarFailed
 from tests.real.pulsar.site import RECEIVE_MS, add_web, gateway_for, unique
 
 KEEPER, TENANT = "svc-keeper", "keep"
@@ -28,6 +30,8 @@ roles:
   keeper:
     - allow: [produce, consume, create, delete, describe, alter, pulsar.Unload, pulsar.Terminate, pulsar.GetPermissions]
       pulsar: {topic: ["persistent://keep/app/*", "non-persistent://keep/app/*"], subscription: ["app-*", "reader-*"]}
+    - allow: [pulsar.DeleteSchema]
+      pulsar: {topic: ["persistent://keep/app/*"]}
     - allow: [consume, create, delete, describe, alter, pulsar.GetPermissions, pulsar.SetPermissions]
       pulsar: {namespace: ["keep/*"]}
     - allow: [describe]
@@ -140,6 +144,48 @@ def test_a_tenants_keeper_by_pulsar_admin(kept: Kept) -> None:
     assert "auth_policies" in said
     assert f":{kept.broker.port}" not in said
     assert "4.0.8" in said
+
+
+def test_schemas_by_pulsar_admin(kept: Kept) -> None:
+    topic = f"persistent://{TENANT}/app/{unique('schemas')}"
+    fields = '{"type":"record","name":"Order","fields":[{"name":"name","type":"string"}]}'
+    file = kept.gateway.folder / "order.json"
+    file.write_text(json.dumps({"type": "AVRO", "schema": fields, "properties": {}}))
+    said = kept.commands(
+        f"topics create {topic}",
+        f"schemas upload {topic} -f {file}",
+        f"schemas get {topic}",
+        f"schemas compatibility {topic} -f {file}",
+    )
+    assert '"AVRO"' in said
+    kept.commands(f"schemas delete {topic}")
+    with pytest.raises(PulsarFailed, match=": 404 "):
+        kept.broker.admin("GET", f"/schemas/{topic.partition('://')[2]}/schema")
+
+
+class Order(Record):  # type: ignore[misc]
+    name = String()
+
+
+def test_a_schema_that_a_consumer_brings_is_the_brokers_to_take(kept: Kept) -> None:
+    """It needs no more than `consume`, here and at the broker; a namespace's setting has it refused."""
+    client = pulsar.Client(
+        kept.web_url,
+        authentication=pulsar.AuthenticationToken(kept.token()),
+        tls_trust_certs_file_path=kept.gateway.ca_file,
+        tls_validate_hostname=True,
+        logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
+    )
+    topic, other = (f"{TENANT}/app/{unique('brought')}" for _ in range(2))
+    try:
+        client.subscribe(f"persistent://{topic}", "app-brings", schema=JsonSchema(Order)).close()
+        assert kept.broker.admin("GET", f"/schemas/{topic}/schema")["type"] == "JSON"
+        kept.broker.admin("POST", f"/namespaces/{TENANT}/app/isAllowAutoUpdateSchema", False)
+        with pytest.raises(pulsar.PulsarException):
+            client.subscribe(f"persistent://{other}", "app-brings", schema=JsonSchema(Order))
+    finally:
+        kept.broker.admin("POST", f"/namespaces/{TENANT}/app/isAllowAutoUpdateSchema", True)
+        client.close()
 
 
 @pytest.mark.parametrize(

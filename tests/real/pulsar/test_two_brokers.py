@@ -4,7 +4,9 @@ broker that falls out. Clients meet the gateway and nobody else, and nothing ack
 from __future__ import annotations
 
 import http.client
+import json
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +18,12 @@ import pulsar
 import pytest
 
 from tests.real.gateway import GatewayProcess
-from tests.real.pulsar.broker import HOST, PROXY_ROLE, PulsarBroker, SecondBroker
+from tests.real.jars import java
+from tests.real.names import python_with_names
+from tests.real.pulsar.broker import HOST, PROXY_ROLE, SYSTEM_NAMESPACE, PulsarBroker
+from tests.real.pulsar.cluster import Member, two_brokers
 from tests.real.pulsar.go import asked, go
+from tests.real.pulsar.resolver import Resolver
 from tests.real.pulsar.site import POLICY, QUIET_MS, ROLE, Site, add_web, gateway_for, receive, unique
 from tests.real.pulsar.wire import RawPulsar
 
@@ -26,30 +32,35 @@ SHARED, NAMESPACE = "public/default", "public/two"
 BUNDLES, TOPICS = 16, 64
 """Brokers are given the bundles in turn, when each is first asked for; so many topics are tried until each has one."""
 MOVES_MAX = 10
-Pair = tuple[Site, SecondBroker]
+NAMES = "brokers.test"
+"""Under which each broker has a host name of its own."""
+ROUNDS = 6
+"""Transactions between two moves."""
+Pair = tuple[Site, Member]
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A cluster of its own, without transactions: where the bundle of their system topic moves, readers wait for ever.
-    The gateway was told of the first broker only."""
+    """A cluster of its own. The gateway was told of the first broker only."""
     with (
-        PulsarBroker(tmp_path_factory.mktemp("pulsar-first"), transactions=False) as first,
-        SecondBroker(tmp_path_factory.mktemp("pulsar-second"), first) as second,
+        two_brokers(tmp_path_factory.mktemp("pulsar-two"), NAMESPACE, BUNDLES) as (first, second),
         gateway_of_two(tmp_path_factory.mktemp("gateway-two"), first, second) as gateway,
     ):
-        settings = {"bundles": {"numBundles": BUNDLES}, "replication_clusters": ["standalone"]}
-        first.admin("PUT", f"/namespaces/{NAMESPACE}", settings)
         for role in (PROXY_ROLE, ROLE):
-            first.grant(role, "produce", "consume", namespace=NAMESPACE)
+            for namespace in (NAMESPACE, SYSTEM_NAMESPACE):
+                first.grant(role, "produce", "consume", namespace=namespace)
         yield Site(first, gateway), second
 
 
-def gateway_of_two(folder: Path, broker: PulsarBroker, second: SecondBroker) -> GatewayProcess:
-    """Its HTTP interface begins at the first broker, and may be sent on to the second."""
+def gateway_of_two(folder: Path, broker: PulsarBroker, second: Member) -> GatewayProcess:
+    """Its HTTP interface begins at the first broker, and may be sent on to the second. Lookups by it lead to names."""
     made = gateway_for(folder, broker, POLICY.replace(SHARED, NAMESPACE))
+    certificate, key = made.ca.server("brokers", hosts=[f"*.{NAMES}"])
     add_web(made, broker, tls=False)
     made.config["backends"][0]["web"]["brokers"] = [second.web]
+    binary = made.config["listeners"][0]
+    binary["broker_names"] = f"*.{NAMES}"
+    binary["tls"]["certificates"] = [{"certificate": str(certificate), "key": str(key)}]
     return made
 
 
@@ -57,16 +68,11 @@ def new_topic() -> str:
     return f"persistent://{NAMESPACE}/{unique('app-orders')}"
 
 
-def unload(broker: PulsarBroker, bundle: str, to: PulsarBroker) -> None:
-    """Move a bundle to that broker."""
-    web = f"127.0.0.1:{to.web_port}"
-    broker.admin("PUT", f"/namespaces/{NAMESPACE}/{bundle}/unload?destinationBroker={web}")
-
-
 def move(broker: PulsarBroker, topic: str, to: PulsarBroker) -> None:
     """Have the topic's bundle at that broker. The leader may give it to another first, as it sees fit."""
     for _ in range(MOVES_MAX):
-        unload(broker, bundle_of(broker, topic), to)
+        bundle = bundle_of(broker, topic)
+        broker.admin("PUT", f"/namespaces/{NAMESPACE}/{bundle}/unload?destinationBroker={to.web}")
         if owner(broker, topic) == to.port:
             return
     raise AssertionError(f"{topic} did not move")
@@ -82,7 +88,7 @@ def bundle_of(broker: PulsarBroker, topic: str) -> str:
     return str(broker.lookup(f"/topic/{topic.replace('://', '/')}/bundle"))
 
 
-def of_each(site: Site, second: SecondBroker) -> dict[int, str]:
+def of_each(site: Site, second: Member) -> dict[int, str]:
     """A topic at either broker, by its port."""
     both = {each.port: each for each in (site.broker, second)}
     found: dict[int, str] = {}
@@ -193,6 +199,123 @@ def test_the_go_client_meets_both_brokers(pair: Pair, tmp_path: Path) -> None:
     for topic in of_each(site, second).values():
         answer = go(asked(site, "roundtrip", token, Topic=topic, Subscription="app-go", Count=20))
         assert sorted(map(int, answer["ok"])) == list(range(20)), answer
+
+
+def web_lookup(site: Site, topic: str) -> str:
+    """Where a lookup by HTTP leads: host name and port."""
+    trusting = ssl.create_default_context(cafile=site.gateway.ca_file)
+    made = http.client.HTTPSConnection("localhost", site.gateway.ports["web"][0], context=trusting)
+    path = f"/lookup/v2/topic/{topic.replace('://', '/')}"
+    made.request("GET", path, headers={"authorization": f"Bearer {site.token()}"})
+    answer = made.getresponse()
+    body = answer.read()
+    made.close()
+    assert answer.status == 200, body
+    return str(json.loads(body)["brokerUrlTls"]).removeprefix("pulsar+ssl://")
+
+
+def names_dialled(site: Site, at: int) -> set[str]:
+    """The host names under which clients came to the binary listener since then."""
+    lines = site.gateway.audit()[at:]
+    return {str(line["server_name"]) for line in lines if line["event"] == "connected" and "server_name" in line}
+
+
+CLIENT = """
+import sys, pulsar
+url, token, ca, *topics = sys.argv[1:]
+client = pulsar.Client(
+    url, authentication=pulsar.AuthenticationToken(token), tls_trust_certs_file_path=ca, tls_validate_hostname=True,
+    logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
+)
+for topic in topics:
+    consumer = client.subscribe(topic, "app-http")
+    client.create_producer(topic).send(topic.encode())
+    print(consumer.receive(20000).data().decode())
+client.close()
+"""
+
+
+def test_python_looks_up_by_http_and_meets_both_brokers(pair: Pair, tmp_path: Path) -> None:
+    site, second = pair
+    topics = of_each(site, second)
+    named = {topic: web_lookup(site, topic) for topic in topics.values()}
+    hosts = {each.rpartition(":")[0] for each in named.values()}
+    assert len(hosts) == 2, "each broker has a name of its own"
+    assert all(each.endswith(f".{NAMES}:{site.gateway.port()}") for each in named.values())
+    at = site.audited()
+    url = f"https://localhost:{site.gateway.ports['web'][0]}"
+    said = python_with_names(CLIENT, url, site.token(), site.gateway.ca_file, *named, names=hosts, folder=tmp_path)
+    assert said.split() == list(named), said
+    assert names_dialled(site, at) >= hosts
+
+
+@pytest.mark.parametrize("by", ["pulsar+ssl", "https"])
+def test_java_transactions_go_on_while_bundles_move(pair: Pair, by: str) -> None:
+    """Moved is what a transaction takes from and gives to; looked up by the binary protocol, and by HTTP."""
+    site, second = pair
+    topics = list(of_each(site, second).values())
+    port = site.gateway.ports["web"][0] if by == "https" else site.gateway.port()
+    command = [java(), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{site.broker.home}/lib/*"]
+    command += [str(Path(__file__).parent / "MovingTransactions.java"), f"{by}://localhost:{port}", site.token()]
+    with (
+        Resolver() as resolver,
+        Running([*command, site.gateway.ca_file, *topics, str(resolver.port)], site.gateway.folder) as program,
+    ):
+        for topic in topics:
+            program.begin(2 * ROUNDS)
+            program.rounds(ROUNDS)
+            move(site.broker, topic, second if owner(site.broker, topic) == site.broker.port else site.broker)
+            program.rounds(ROUNDS)
+        said = program.ended()
+    assert said.startswith("kept "), said
+    assert said.endswith("never seen [], seen though aborted []"), said
+
+
+class Running:
+    """A program that is told how many rounds to make, and says of each that it is done."""
+
+    def __init__(self, command: list[str], folder: Path) -> None:
+        self._log = folder / f"{unique('program')}.log"
+        self._errors = self._log.open("wb")
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._process:
+            self._process.kill()
+        self._errors.close()
+
+    def begin(self, many: int) -> None:
+        """Have it make so many more."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{many}\n")
+        self._process.stdin.flush()
+
+    def rounds(self, many: int) -> None:
+        """Until so many more are done."""
+        while many:
+            many -= self._line().startswith("round ")
+
+    def ended(self) -> str:
+        """End it; its last line."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        said = self._process.stdout.read().splitlines()
+        assert self._process.wait(60) == 0
+        return said[-1]
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"it has ended: {self._log.read_text()[-3000:]}"
+        return line
 
 
 class Stream:

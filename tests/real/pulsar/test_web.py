@@ -13,12 +13,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gateway.http.frames import RESETS_FREE_MAX
 from tests.http import Http2Client, request
+from tests.integration.test_run import until
 from tests.real.gateway import GatewayProcess
 from tests.real.missing import Missing
 from tests.real.pulsar.broker import HOST, PulsarBroker
@@ -180,12 +182,26 @@ def test_slow_headers_and_slow_bodies_end(web: Web) -> None:
 
 
 def test_no_credential_leaves_before_the_broker_is_known(broker: PulsarBroker, tmp_path: Path) -> None:
-    """CVE-2022-33681 to 33683: a web service whose certificate is of no CA, or of another name, is told nothing."""
+    """CVE-2022-33681 to 33683: a web service whose certificate is of no CA, or of another name, is told nothing. And
+    /readyz says so."""
     for changed in ({"ca": "other"}, {"server_name": "other.test"}):
         gateway = gateway_for(tmp_path / next(iter(changed)), broker, policy=POLICY)
         port = add_web(gateway, broker)
         tls = gateway.config["backends"][0]["web"]["tls"]
         tls |= {"ca": gateway.ca_file} if "ca" in changed else changed
-        with gateway:
+        gateway.start(ready=False)
+        try:
+            until(partial(names, gateway, "its web service was not reached yet"), 30)
+            assert names(gateway, "upstream-certificate")
             status, _ = Web(gateway, broker, port).curl("/lookup/v2/topic/persistent/public/default/app-a")
             assert status == 502
+        finally:
+            gateway.stop()
+
+
+def names(gateway: GatewayProcess, words: str) -> bool:
+    """Whether /readyz does, once it answers."""
+    try:
+        return words in gateway.admin("/readyz")[1]
+    except OSError:
+        return False
