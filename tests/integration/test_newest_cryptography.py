@@ -17,7 +17,7 @@ import pytest
 from tests.real.missing import Missing
 
 ROOT = Path(__file__).parents[2]
-TESTS = ("tests/integration/edge/test_channels.py", "tests/integration/edge/test_shortcut.py")
+TESTS = tuple(f"tests/integration/edge/test_{name}.py" for name in ("channels", "shortcut", "broker_tls"))
 INSTALL_SECONDS_MAX = 120
 TESTS_SECONDS_MAX = 400
 

@@ -155,7 +155,13 @@ def test_no_subscription_is_made_with_properties_of_the_brokers(body: bytes) -> 
     assert answer.status == 412
 
 
-@pytest.mark.parametrize("body", [b"", b'"latest"', b'{"ledgerId":1,"entryId":-1,"excluded":false,"properties":null}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b'"latest"', b'{"ledgerId":1,"entryId":-1,"excluded":false,"properties":null}',
+        b'{"ledgerId":9223372036854775807,"entryId":9223372036854775807,"partitionIndex":-1,"batchIndex":-1,"batchSize":0}',
+    ],
+)  # fmt: skip
 def test_where_a_subscription_begins_passes_written_anew(body: bytes) -> None:
     answer = RestWorld(ALL).decide("PUT", f"{ORDERS}/subscription/mine", body)
     assert isinstance(answer, Passed)

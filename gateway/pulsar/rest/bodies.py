@@ -21,7 +21,7 @@ ENTRIES_MAX = 100
 """Grants of one request, and messages."""
 _GRANT = frozenset({"topics", "roles", "role", "actions"})
 _MESSAGES = frozenset({"keySchema", "valueSchema", "schemaVersion", "producerName", "messages"})
-_POSITION = frozenset({"ledgerId", "entryId", "partitionIndex", "batchIndex", "excluded", "properties"})
+_POSITION = frozenset({"ledgerId", "entryId", "partitionIndex", "batchIndex", "batchSize", "excluded", "properties"})
 _OWN_PROPERTIES = "pulsar."
 _OWN_PROPERTY = frozenset({"migrated", "index"})
 """Where a topic went to another cluster, and its count of messages."""
