@@ -4,7 +4,8 @@
     heads       an HTTP/1.1 head as octets: exactly one reading of it, or none
     rules       what a request may be, whichever version brought it; what of its headers is passed on
     server1     the server's side of HTTP/1.1, over h11: one request at a time
-    server2     the server's side of HTTP/2, over h2; `frames` counts what floods are made of
+    server2     the server's side of HTTP/2, over h2; `frames` counts what floods are made of, `huffman` writes out
+                what its headers are coded in
     client1     the client's side of HTTP/1.1, over h11, towards a backend
 
 Nothing is copied from one side to the other: a request is taken apart, decided about, and written anew. Whoever serves

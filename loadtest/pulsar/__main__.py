@@ -10,6 +10,7 @@ round. No figure makes it fail. Everything is on loopback, in a temporary folder
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -23,7 +24,7 @@ from loadtest.bench import RESULTS
 from loadtest.processes import end_as_by_ctrl_c
 from loadtest.pulsar import client
 from loadtest.pulsar.report import Results, write
-from loadtest.pulsar.rows import FIGURE, PEERS, ROWS, Row
+from loadtest.pulsar.rows import FIGURE, OURS, PEERS, REFERENCE, ROWS, Row, Work
 from loadtest.pulsar.stage import SETTINGS, Stage
 from loadtest.work import LoadFailed, Window
 from tests.real.gateway import GatewayFailed
@@ -32,8 +33,13 @@ from tests.real.pulsar.broker import PULSAR_VERSION
 
 SECONDS, PAIRS = 3.0, 5
 WARM_UP = 1.0
-JVM_SECONDS = 10.0
-"""For which the Apache proxy works beforehand, uncounted, so that its compiler has done its work."""
+JVM_SECONDS_MIN, JVM_SECONDS_MAX = 15.0, 30.0
+"""For which the Apache proxy does each kind of work beforehand, uncounted: at least so long, and on until a window
+costs it no less CPU than the one before did, so that its compiler has done its work. The gateway, which compiles
+nothing, has one window."""
+JVM_WINDOW = 5.0
+SETTLED = 0.95
+"""A window that costs more than this of the one before it: nothing is won by more of them."""
 STORED = 150_000
 TRIES = 2
 
@@ -68,11 +74,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _warm(stage: Stage, rows: Sequence[Row]) -> None:
-    for row in rows:
-        if row.work.kind in ("produce", "consume"):
-            for peer in PEERS:
-                with suppress(LoadFailed):  # the measurement itself will tell
-                    client.run(replace(row.work, seconds=JVM_SECONDS / 4, door=stage.door(peer)))
+    """Each kind of work through both, as it is measured. A work that fails is told of by its measurement."""
+    for work in {row.work.kind + row.work.topic: row.work for row in rows if row.work.kind != "idle"}.values():
+        with suppress(LoadFailed):
+            _window(stage, work, OURS)
+            spent, before, cost = 0.0, math.inf, 0.0
+            while spent < JVM_SECONDS_MIN or (spent < JVM_SECONDS_MAX and cost < SETTLED * before):
+                before, cost = cost or math.inf, _window(stage, work, REFERENCE)
+                spent += JVM_WINDOW
+                print(f"warming up {work.topic.rpartition('/')[2]}: {cost * 1e6:.1f} us a message", flush=True)
+
+
+def _window(stage: Stage, work: Work, peer: str) -> float:
+    """CPU seconds of the proxy for each message. Raises LoadFailed."""
+    window = client.run(replace(work, seconds=JVM_WINDOW, door=stage.door(peer)))
+    return window.cpu / window.count
 
 
 def _round(stage: Stage, rows: Sequence[Row], number: int, options: argparse.Namespace, results: Results) -> None:

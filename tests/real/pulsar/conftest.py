@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker
-from tests.real.pulsar.site import ROLE, Site, gateway_for
+from tests.real.pulsar.broker import PulsarBroker
+from tests.real.pulsar.site import Site, gateway_for, granted
 
 HERE = Path(__file__).parent
 
@@ -23,9 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PulsarBroker]:
     with PulsarBroker(tmp_path_factory.mktemp("pulsar")) as running:
-        for role in (PROXY_ROLE, ROLE, "slow", "few"):
-            running.grant(role, "produce", "consume")
-            running.grant(role, "produce", "consume", namespace="pulsar/system")  # where transactions are coordinated
+        granted(running)
         yield running
 
 

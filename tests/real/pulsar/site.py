@@ -18,6 +18,8 @@ from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker
 
 ROLE = "svc-app"
 """The client's principal, which has a grant at the broker too."""
+PRODUCER, CONSUMER = "svc-producer", "svc-consumer"
+"""With one half of it each, here and at the broker."""
 RECEIVE_MS = 15_000
 QUIET_MS = 500
 
@@ -34,10 +36,14 @@ roles:
     - deny: [produce, consume]
       id: no-pii
       pulsar: {topic: ["persistent://public/default/app-pii-*"]}
+  producer:
+    - allow: [produce]
+      pulsar: {topic: ["persistent://public/default/app-*"]}
   reader:
     - allow: [consume]
       pulsar: {topic: ["persistent://public/default/app-*"], subscription: ["app-*"]}
 bindings:
+  - {roles: [producer], to: {issuer: test, claims: {groups: producers}}}
   - {roles: [app], to: {issuer: test, claims: {groups: app}}}
   - {roles: [reader], to: {issuer: test, claims: {groups: readers}}}
 limits:
@@ -50,6 +56,15 @@ end: true
 
 def unique(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+def granted(broker: PulsarBroker) -> None:
+    """At the broker, what the policy above gives here."""
+    for role in (PROXY_ROLE, ROLE, "slow", "few"):
+        broker.grant(role, "produce", "consume")
+        broker.grant(role, "produce", "consume", namespace="pulsar/system")  # where transactions are coordinated
+    broker.grant(PRODUCER, "produce")
+    broker.grant(CONSUMER, "consume")
 
 
 def gateway_for(folder: Path, broker: PulsarBroker, policy: str = POLICY, **more: Any) -> GatewayProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -19,9 +20,10 @@ from gateway.pulsar import commands
 from gateway.pulsar.broker_names import BrokerNames
 from tests.certificates import make_ca
 from tests.corpus import tokens as corpus
+from tests.http import request
 from tests.real.gateway import GatewayProcess
 from tests.real.pulsar.broker import PulsarBroker
-from tests.real.pulsar.site import ROLE, Site, gateway_for
+from tests.real.pulsar.site import ROLE, Site, add_web, gateway_for
 from tests.real.pulsar.wire import RawPulsar
 from tests.real.site import until
 
@@ -224,6 +226,7 @@ def strict(broker: PulsarBroker, tmp_path_factory: pytest.TempPathFactory) -> It
             }
         )  # fmt: skip
         made.config["listeners"][0]["authentication"]["issuers"].append(issuer.name)
+    add_web(made, broker)
     with made:
         yield made
 
@@ -250,6 +253,33 @@ def test_every_refused_token_is_refused_alike(strict: GatewayProcess, monkeypatc
         refused += 1
     assert refused > 100
     assert len(answers) == 1
+
+
+def test_every_refused_token_is_refused_alike_by_http(strict: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the corpus that can stand in a header."""
+    context = ssl.create_default_context(cafile=strict.ca_file)
+    answers: dict[bytes, list[str]] = {}
+    for case in corpus.cases():
+        later = case.expect in ("token-nbf", "token-iat")
+        monkeypatch.setattr(corpus, "NOW", float(int(time.time()) + later))
+        token = corpus.build(case.row)
+        bearer = re.fullmatch(rb"[A-Za-z0-9._~+/-]+=*", token)
+        if case.expect in ("accepted", "key-missing") or bearer is None or len(token) > 16 << 10:
+            continue
+        at, said = len(strict.audit()), b""
+        with (
+            socket.create_connection(("127.0.0.1", strict.ports["web"][0]), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as client,
+        ):
+            client.sendall(request("/admin/v2/clusters", Authorization=f"Bearer {token.decode()}"))
+            while more := client.recv(4096):
+                said += more
+        answers.setdefault(said, []).append(case.name)
+        assert strict.wait_audit(event="refused", after=at)["reason"] == case.expect, case.name
+    assert len(answers) == 1
+    ((said, refused),) = answers.items()
+    assert said.startswith(b"HTTP/1.1 401 ")
+    assert len(refused) > 100
 
 
 def test_a_good_token_is_let_in_there_too(strict: GatewayProcess) -> None:
