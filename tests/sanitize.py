@@ -103,7 +103,17 @@ def run(folder: Path, tests: Sequence[str]) -> int:
     )
     if told.stdout.count(": compiled") != PIECES:
         raise NotBuilt(f"not everything runs compiled\n{told.stdout}{told.stderr}")
-    told_by_us = ("-p", "no:faulthandler", "-p", "no:cacheprovider", "--durations=10", "--timeout=600", "-q", "-x")
+    told_by_us = (
+        "-p",
+        "no:faulthandler",
+        "-p",
+        "no:cacheprovider",
+        "--durations=10",
+        "--timeout=600",
+        "-q",
+        "-x",
+        "--hypothesis-profile=ci",
+    )
     command = [sys.executable, "-m", "pytest", *told_by_us, "-k", "not interpreted", *tests]
     code = subprocess.run(command, cwd=folder, env=around, timeout=SECONDS_MAX, check=False).returncode
     reports = sorted(folder.glob("report.*"))

@@ -609,14 +609,23 @@ cdef class ShortWay:
 
     cdef bint current(self) except -1:
         """Whether what the session saw last still holds."""
+        cdef double wall
         self._now = self._monotonic()
         if self._now >= self._ends_at:
             return False
-        if self._policies.current is not self._policy or <int64_t>self._tally.generation != self._generation_seen:
+        wall = self._wall()
+        if self.other(wall):
             self.learn()
-            if self._policies.current is not self._policy or <int64_t>self._tally.generation != self._generation_seen:
-                return False
-        return <double>self._wall() < self._valid_until
+            return not self.other(wall)
+        return True
+
+    cdef bint other(self, double wall) except -1:
+        """Whether there is another policy or audit period than was seen last, or the rights seen have ended."""
+        return (
+            self._policies.current is not self._policy
+            or <int64_t>self._tally.generation != self._generation_seen
+            or wall >= self._valid_until
+        )
 
     cdef int look_at_versions(self) except -1:
         """Which versions are offered now, of the two APIs that may take this way; none if it was not used before."""

@@ -151,6 +151,8 @@ class KafkaSession:
             position = stop
             if not more:
                 break
+            if self._admission.traffic is not None:  # that frame may have begun a login, or brought other rights
+                self._brief(self._admission.traffic, self._paused or self._over)
         self._octets_in += position - short
         self._from_client.value += position - short
         self._after(now)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.core import audit
+from gateway.core.identity import Identity
 from gateway.core.meters import Cell
 from gateway.core.rights import Quota
 from gateway.core.settings import Limits
@@ -26,9 +27,14 @@ from tests.scenarios.kafka_world import (
     TOPIC_B,
     TOPIC_NEW,
     TablePolicy,
+    TableRights,
+    authenticate,
     batch,
     framed,
+    handshake,
     heartbeat,
+    produce,
+    produced,
     request,
     response,
     versions,
@@ -346,6 +352,34 @@ def ended_by_what_was_withheld(world: ShortWorld) -> bool:
 
 def sums(world: ShortWorld) -> list[tuple[object, ...]]:
     return sorted(tuple(event.fields.values()) for event in world.tally.drain(0.0))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("between", [False, True])
+def test_fewer_rights_that_a_login_in_the_same_chunk_brings(form: hot.Form, between: bool) -> None:
+    """What stands behind a new login is decided by what that brought, and what stands within it is a part of it."""
+    some = [produce(12, "a"), handshake(13)]
+    more = [*([produce(14, "a")] if between else []), authenticate("alice.60", 15)]
+    seen = []
+    for way in (GENERAL, SESSION, PUMP):
+        world = ShortWorld(way, form.short_way, allowed=ALLOWED)
+        world.policies.current = LessLater(ALLOWED)
+        world.login()
+        world.send(produce(10, "a"), produce(11, "c"))
+        world.reply(produced(10, "a"), produced(11, "c"))
+        world.advance(5)
+        got = world.send(*some, *more, produce(16, "c"), produce(17, "c"))
+        seen.append((got.up, got.down, world.ended and world.ended.reason.code))
+        assert got.up == produce(12, "a")
+    assert seen == seen[:1] * len(seen)
+
+
+class LessLater(TablePolicy):
+    """All of them for tokens that last; those of a minute may not write c."""
+
+    def rights(self, identity: Identity, backend: str, wall: float) -> TableRights:
+        lasting = identity.expires_at - wall > 100
+        return super().rights(identity, backend, wall) if lasting else TableRights(frozenset(FEWER), PLENTY, "r1")
 
 
 @pytest.mark.parametrize("form", FORMS)

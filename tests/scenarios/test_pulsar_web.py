@@ -13,6 +13,7 @@ from gateway.core.settings import Limits
 from gateway.http import reasons as http_reasons
 from gateway.http.frames import DATA
 from gateway.pulsar import reasons
+from gateway.pulsar.web import meters
 from gateway.pulsar.web import reasons as web_reasons
 from gateway.pulsar.web.calls import REDIRECTS_MAX
 from gateway.pulsar.web.serving import (
@@ -392,7 +393,9 @@ def test_a_short_program_is_held_whole_and_follows_redirects() -> None:
     assert world.reply(told).up.endswith(b"abc")
 
 
-@pytest.mark.parametrize("way", ["rights", "token", "length", "redirect", "refused", "lost", "slow"])
+@pytest.mark.parametrize(
+    "way", ["rights", "rights at its end", "token", "token at its end", "length", "redirect", "refused", "lost", "slow"]
+)
 def test_an_upload_that_ends_early_is_never_whole_at_the_broker(way: str) -> None:
     """What stands between its first octet and its last ends it; the broker's connection goes, and no other gets it."""
     world = WebWorld(limits=Limits(upload_bytes_max=LONG))
@@ -400,16 +403,17 @@ def test_an_upload_that_ends_early_is_never_whole_at_the_broker(way: str) -> Non
         request("/file", "POST", Authorization="Bearer alice.60", **{"Transfer-Encoding": "chunked"}) + b"3\r\nabc\r\n"
     )
     assert seen.up.endswith(b"abc\r\n")
-    if way == "rights":
+    last = b"0\r\n\r\n" if way.endswith("end") else b""
+    if way.startswith("rights"):
         world.policies.current = TablePolicy([], revision="r2")
-        seen = world.send(b"3\r\ndef\r\n3\r\nghi\r\n")
+        seen = world.send(last or b"3\r\ndef\r\n3\r\nghi\r\n")
         wanted = 403
-    elif way == "token":
+    elif way.startswith("token"):
         for _ in range(3):
             world.advance(19)
             world.send(b"1\r\nx\r\n")
         world.advance(4)
-        seen = world.send(b"3\r\ndef\r\n")
+        seen = world.send(last or b"3\r\ndef\r\n")
         wanted = 401
     elif way == "length":
         seen = world.send(b"100001\r\n" + b"x" * LONG)
@@ -428,6 +432,9 @@ def test_an_upload_that_ends_early_is_never_whole_at_the_broker(way: str) -> Non
         wanted = 408
     assert b"0\r\n\r\n" not in seen.up
     assert status(seen.down) == wanted
+    assert world.parted == (way not in {"lost", "slow"}), "the broker's connection"
+    if way == "rights at its end":  # the body is over: the client's connection can go on
+        return
     assert world.ended is not None, "what follows of the body would be the next request"
     assert not world.send(b"0\r\n\r\n").up
 
@@ -453,6 +460,25 @@ def test_an_upload_by_http2() -> None:
     assert world.carry().up == b"0\r\n\r\n"
     world.heard(world.reply(OK))
     assert world.client.headers[1][":status"] == "200"
+
+
+def test_an_upload_by_http2_does_not_end_well_without_rights() -> None:
+    world = WebWorld(alpn="h2")
+    world.carry(world.client.ask(1, "/file", "POST", b"", authorization="Bearer alice"))
+    world.client.h2.send_data(1, b"abc")
+    assert world.carry().up
+    world.policies.current = TablePolicy([], revision="r2")
+    world.client.h2.end_stream(1)
+    assert not world.carry().up
+    assert world.client.headers[1][":status"] == "403"
+
+
+def test_a_request_is_counted_once() -> None:
+    world = WebWorld()
+    world.ask()
+    world.reply(OK)
+    counted = world.pulsar.meters.cell(meters.REQUESTS, world.pulsar.backend.name, "GET /open", "2xx")
+    assert counted.value == 1
 
 
 # ---- what is held -------------------------------------------------------------------------------------------------

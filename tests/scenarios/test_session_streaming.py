@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.identity import Identity
 from gateway.core.rights import Quota
 from gateway.core.session_reasons import UPSTREAM_PROTOCOL
 from gateway.kafka import codec, hot, reasons
@@ -14,9 +15,11 @@ from tests.forms import FORMS
 from tests.property.short_ways import PUMP, SESSION, ShortWorld
 from tests.scenarios.kafka_world import (
     ALL_TOPICS,
+    PLENTY,
     TOPIC_A,
     TOPIC_B,
     TablePolicy,
+    TableRights,
     World,
     beaten,
     body_of,
@@ -124,6 +127,32 @@ def test_a_right_withdrawn_in_the_middle_of_it(form: hot.Form, way: str) -> None
     assert world.ended is not None
     assert (world.ended.reason, world.ended.detail) == (reasons.FETCHED_TOPIC_WITHDRAWN, "b")
     assert [line.fields["resource"] for line in world.lines("denied")] == ["b"]
+
+
+@FORM
+@WAYS
+def test_a_binding_that_ends_in_the_middle_of_it_and_changes_nothing(form: hot.Form, way: str) -> None:
+    """The rights are taken anew; what they still allow goes on at once, though nothing else happens."""
+    world = world_of(form, way)
+    rights = TableRights(frozenset(BOTH_READ), PLENTY, "r2")
+    rights.valid_until = world.clock.wall() + 50
+    world.policies.current = EndingPolicy(rights)
+    world.send(fetch(4, TOPIC_A, version=16))
+    whole = answer(4, topic(TOPIC_A, LARGE), topic(TOPIC_B, LARGE))
+    down = world.reply(whole[:50_000]).down
+    world.advance(60)
+    assert down + world.reply(whole[50_000:]).down == whole
+
+
+class EndingPolicy(TablePolicy):
+    """These rights until they end, and then the same for ever."""
+
+    def __init__(self, rights: TableRights) -> None:
+        super().__init__(BOTH_READ)
+        self._ending = rights
+
+    def rights(self, identity: Identity, backend: str, wall: float) -> TableRights:
+        return self._ending if wall < self._ending.valid_until else super().rights(identity, backend, wall)
 
 
 @FORM

@@ -33,7 +33,8 @@ HELD_STEP = 64 << 10
 DISCARDED_BYTES_MAX = 64 << 10
 """Of a refused request's body that is read past, so that the connection can go on; with more to come it ends."""
 SHAPED_BYTES_MAX = 16 << 20
-"""Of an answer that is filtered or rewritten; less where ``limits.frame_bytes_max`` is."""
+"""Of an answer that is filtered or rewritten; less where ``limits.frame_bytes_max`` is, or a quarter of
+``limits.buffered_bytes_max``: the rest of what a session holds has to find room beside it."""
 ANSWER_SECONDS_MAX = 70.0
 """Until a broker has answered; longer than its own longest."""
 PLENTY = 1 << 20
@@ -73,7 +74,8 @@ class Serving:
         self._token = b""
         self._moves = False
         self._body_max = min(BODY_BYTES_MAX, context.limits.frame_bytes_max)
-        self._shaped_max = min(SHAPED_BYTES_MAX, context.limits.frame_bytes_max)
+        limits = context.limits
+        self._shaped_max = min(SHAPED_BYTES_MAX, limits.frame_bytes_max, limits.buffered_bytes_max // 4)
 
     @property
     def _web(self) -> WebBrokers:
@@ -213,8 +215,11 @@ class Serving:
             self._part()
 
     def _sent(self, exchange: Exchange, now: float) -> None:
-        """All of it has gone."""
+        """All of it has gone, and by its end becomes valid at the broker: so that needs the rights of now as well."""
         assert exchange.call is not None
+        if not self._allowed_now(exchange, now):
+            self._part()
+            return
         self._effects.to_upstream += exchange.call.whole()
         exchange.stage = Stage.ASKED
         exchange.until = now + ANSWER_SECONDS_MAX
@@ -310,6 +315,8 @@ class Serving:
             self._over(exchange)
 
     def _over(self, exchange: Exchange) -> None:
+        if self.done:
+            return
         self.done = True
         status = f"{exchange.status // 100}xx" if exchange.status else "none"
         route = exchange.route or "none"
