@@ -259,6 +259,10 @@ BROKEN: dict[str, list[Broken]] = {
         Broken("9640", "port 9640", "ports that nothing else here listens on", said_at=("admin", "port")),
         Broken("9105", "a mapping", "outside the range of the broker ports", said_at=("listeners", 0)),
     ],
+    "Listener.broker_names": [
+        Broken("brokers.example.com", "'brokers.example.com'", "*."),
+        Broken("*.brokers.example.com", "a mapping", "no broker_names with this protocol", said_at=("listeners", 0)),
+    ],
     "Listener.addressing": [Broken("names", "'names'", "ports, or a mapping with sni")],
     "Listener.broker_ports": [Broken(None, "a mapping", "broker_ports and advertised", said_at=("listeners", 0))],
     "Listener.advertised": [
@@ -534,6 +538,7 @@ BROKEN: dict[str, list[Broken]] = {
     "Limits.frame_bytes_max": [size(), Broken("200 MiB", "209715200 bytes, with buffered_bytes_max", "three quarters")],
     "Limits.buffered_bytes_max": [size(), Broken("1 MiB", "", "three quarters", said_at=("limits", "frame_bytes_max"))],
     "Limits.buffered_bytes_free_per_connection": [size()],
+    "Limits.upload_bytes_max": [size()],
     "Limits.in_flight_max": [count()],
     "Limits.token_bytes_max": [size()],
     "Limits.throttle_max": [duration()],

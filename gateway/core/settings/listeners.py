@@ -119,7 +119,7 @@ class Listener(Model):
                 "authentication.issuers, or tls.client_certificate: required; this listener would know nobody"
             )
         if self.broker_names is not None and self.protocol != "pulsar":
-            raise ValueError("no broker_names; they are for `protocol: pulsar`")
+            raise ValueError("no broker_names with this protocol")
         if self.system == "pulsar":
             if self.broker_ports is not None or self.sni is not None or self.advertised_broker_base is not None:
                 raise ValueError("no broker_ports, addressing or advertised_broker_base: `port` is every broker's")
