@@ -191,8 +191,8 @@ def test_no_credential_leaves_before_the_broker_is_known(broker: PulsarBroker, t
         tls |= {"ca": gateway.ca_file} if "ca" in changed else changed
         gateway.start(ready=False)
         try:
-            until(partial(names, gateway, "its web service was not reached yet"), 30)
-            assert names(gateway, "upstream-certificate")
+            until(partial(names, gateway, "upstream-certificate"), 30)
+            assert names(gateway, "its web service was not reached yet")
             status, _ = Web(gateway, broker, port).curl("/lookup/v2/topic/persistent/public/default/app-a")
             assert status == 502
         finally:
