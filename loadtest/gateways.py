@@ -18,7 +18,7 @@ DENIED_TOPICS = 10
 CONNECTIONS_MAX = 12_000
 
 STEPS = {
-    "gateway-least": "TLS, token, limits of the principal (above what comes), one rule for everything; audit to nowhere",
+    "gateway-least": "TLS, token, one rule for everything, limits above what comes; audit to nowhere",
     "gateway-rules": f"+ {RULES} rules in 20 roles, three of them the client's, and a deny rule over a pattern",
     "gateway-audit": "+ audit written to a file, as by default",
     "gateway": "+ /metrics scraped each second: everything on",
