@@ -678,6 +678,32 @@ def test_answers_that_are_for_the_gateway_stay_here(code: int) -> None:
     assert world.ended is None
 
 
+DENIAL = b'{"reason":"Unauthorized to produce"}'
+
+
+@pytest.mark.parametrize("route", ["/open", "/shaped"])
+def test_a_denial_of_the_brokers_own_is_the_clients(route: str) -> None:
+    """Pulsar denies most routes by 401, with words; what it says of the gateway's own credential has others."""
+    world = WebWorld()
+    world.ask(route)
+    seen = world.reply(answered(401, body=DENIAL))
+    assert status(seen.down) == 401
+    assert seen.down.endswith(DENIAL)
+    assert b"www-authenticate" in seen.down.lower()
+    world.ask(route)
+    refused = b'{"servlet":"org.glassfish.jersey.servlet.ServletContainer","message":"Authentication required"}'
+    for body in (refused, b"", b"[]", b'{"reason":1}', b"<html>"):
+        assert status(world.reply(answered(401, body=body)).down) == 502
+        world.ask(route)
+    assert world.ended is None
+
+
+def test_of_a_denial_without_a_body_nobody_knows_whose_it_is() -> None:
+    world = WebWorld()
+    world.ask("/open", "HEAD")
+    assert status(world.reply(answered(401)).down) == 502
+
+
 def test_a_broker_that_cannot_be_dialled_has_others_beside_it() -> None:
     world = WebWorld()
     world.ask("/body", "PUT", b"abc")

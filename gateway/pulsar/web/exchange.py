@@ -9,7 +9,7 @@ from gateway.core.rights import Rights
 from gateway.core.session import Endpoint
 from gateway.http.client1 import Http1Call
 from gateway.http.messages import Request
-from gateway.pulsar.rest.results import Passed
+from gateway.pulsar.rest.results import Passed, Shape
 
 
 class Stage(Enum):
@@ -67,6 +67,8 @@ class Exchange:
     fresh: bool = True
     """The broker's connection was opened for it."""
     status: int = 0
+    shape: Shape | None = None
+    """How the answer is rewritten; None: it passes unread."""
     shaped: bytearray | None = None
     """The answer's body, where it is not passed unread."""
     expected: int | None = None

@@ -431,7 +431,8 @@ class Serving:
     def _answered(self, exchange: Exchange, answered: Answered, now: float) -> None:
         response, passed = answered.response, exchange.passed
         assert passed is not None
-        if response.status == 401 and not self._context.tokens_passed:
+        denied = response.status == 401 and not self._context.tokens_passed
+        if denied and exchange.request.method == "HEAD":  # nothing says whose credential it is about
             self._part()
             self._fail(exchange, 502, reasons.HTTP_GATEWAY_REFUSED)
         elif response.status == 307:
@@ -446,7 +447,8 @@ class Serving:
             exchange.status = response.status
             told = answers.passed(response)
             exchange.content = told.headers
-            if passed.shape is not None and exchange.request.method != "HEAD":
+            exchange.shape = answers.denied if denied else passed.shape
+            if exchange.shape is not None and exchange.request.method != "HEAD":
                 exchange.shaped, exchange.expected = bytearray(), answered.length
             elif not exchange.gone:
                 self._server.answer(exchange.stream, told, answered.length)
@@ -493,16 +495,19 @@ class Serving:
 
     def _shape(self, exchange: Exchange, body: bytes) -> None:
         """The answer as the client may see it."""
-        assert exchange.passed is not None
-        assert exchange.passed.shape is not None
+        assert exchange.shape is not None
         exchange.shaped = None
         try:
-            told = exchange.passed.shape(exchange.status, body)
+            told = exchange.shape(exchange.status, body)
         except Unreadable as error:
             exchange.stage = Stage.ASKED
-            self._fail(exchange, 502, pulsar_reasons.UPSTREAM_PROTOCOL, str(error))
+            own = exchange.shape is answers.denied
+            self._fail(
+                exchange, 502, reasons.HTTP_GATEWAY_REFUSED if own else pulsar_reasons.UPSTREAM_PROTOCOL, str(error)
+            )
             return
-        self._tell(exchange, Response(exchange.status, exchange.content), told)
+        response = answers.own(401)[0] if exchange.status == 401 else Response(exchange.status, exchange.content)
+        self._tell(exchange, response, told)
 
 
 def _next_step(octets: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import http.client
+import ssl
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ PRODUCER, CONSUMER = "svc-producer", "svc-consumer"
 """With one half of it each, here and at the broker."""
 RECEIVE_MS = 15_000
 QUIET_MS = 500
+ASK_SECONDS_MAX = 90
 
 POLICY = """\
 version: 1
@@ -95,6 +98,27 @@ def add_web(gateway: GatewayProcess, broker: PulsarBroker, *, tls: bool = True, 
     else:
         backend["web"] = {"addresses": [broker.web], "insecure_plaintext": True}
     return port
+
+
+def ask(
+    gateway: GatewayProcess,
+    port: int,
+    method: str,
+    path: str,
+    token: str,
+    body: bytes | None = None,
+    media_type: str = "application/json",
+) -> tuple[int, bytes]:
+    """One request of the HTTP interface on a connection of its own; "" shows no token. Status and body."""
+    trusting = ssl.create_default_context(cafile=gateway.ca_file)
+    headers = {"content-type": media_type} | ({"authorization": f"Bearer {token}"} if token else {})
+    made = http.client.HTTPSConnection("localhost", port, context=trusting, timeout=ASK_SECONDS_MAX)
+    try:
+        made.request(method, path, body, headers)
+        answer = made.getresponse()
+        return answer.status, answer.read()
+    finally:
+        made.close()
 
 
 @dataclass

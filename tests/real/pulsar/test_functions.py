@@ -3,15 +3,14 @@ a role that names each operation, and for nobody else."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
 import time
 from collections.abc import Iterator
 
 import pulsar
 import pytest
 
+from tests.real.pulsar import site
 from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker
 from tests.real.pulsar.site import RECEIVE_MS, add_web, gateway_for
 from tests.real.pulsar.test_rest_admin import KEEPER, TENANT, Kept
@@ -62,13 +61,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
 
 def ask(kept: Kept, method: str, path: str, group: str) -> tuple[int, bytes]:
     """One request of somebody of this group."""
-    trusting = ssl.create_default_context(cafile=kept.gateway.ca_file)
-    made = http.client.HTTPSConnection("localhost", kept.port, context=trusting)
-    made.request(method, path, headers={"authorization": f"Bearer {kept.token(group)}"})
-    answer = made.getresponse()
-    told = answer.status, answer.read()
-    made.close()
-    return told
+    return site.ask(kept.gateway, kept.port, method, path, kept.token(group))
 
 
 def running(kept: Kept) -> int:
