@@ -44,15 +44,15 @@ def own(status: int) -> tuple[Response, bytes]:
     return Response(status, headers), json.dumps({"reason": WORDS[status]}).encode()
 
 
-def denied(status: int, body: bytes) -> bytes:
+def denied(status: int, body: bytes | bytearray) -> list[bytes]:
     """A broker's 401, behind which is its authorization of the client: most routes are denied so, with ``reason``.
 
     Raises Unreadable for any other, which is said of the gateway's own credential before a route is looked at.
     """
-    said = read(body)
+    said = read(bytes(body))
     if not isinstance(said, dict) or not isinstance(said.get("reason"), str):
         raise Unreadable("not a denial's words")
-    return body
+    return [bytes(body)]
 
 
 def passed(response: Response) -> Response:

@@ -71,6 +71,10 @@ class Exchange:
     """How the answer is rewritten; None: it passes unread."""
     shaped: bytearray | None = None
     """The answer's body, where it is not passed unread."""
+    shaping: bool = False
+    """That is whole, and is being rewritten or told, a part at a time."""
+    telling: list[bytes] = field(default_factory=list)
+    """Parts of the rewritten answer that are not told yet, the last one first."""
     expected: int | None = None
     """How long that will be; None: nobody has said."""
     content: tuple[tuple[bytes, bytes], ...] = ()

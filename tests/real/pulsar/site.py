@@ -22,6 +22,8 @@ ROLE = "svc-app"
 """The client's principal, which has a grant at the broker too."""
 PRODUCER, CONSUMER = "svc-producer", "svc-consumer"
 """With one half of it each, here and at the broker."""
+QUIET = "svc-quiet"
+"""Says nothing for long (keepalive)."""
 RECEIVE_MS = 15_000
 QUIET_MS = 500
 ASK_SECONDS_MAX = 90
@@ -39,6 +41,9 @@ roles:
     - deny: [produce, consume]
       id: no-pii
       pulsar: {topic: ["persistent://public/default/app-pii-*"]}
+  quiet:
+    - allow: [produce, consume]
+      pulsar: {topic: ["persistent://public/default/quiet-*"], subscription: ["app-*"]}
   producer:
     - allow: [produce]
       pulsar: {topic: ["persistent://public/default/app-*"]}
@@ -47,6 +52,7 @@ roles:
       pulsar: {topic: ["persistent://public/default/app-*"], subscription: ["app-*"]}
 bindings:
   - {roles: [producer], to: {issuer: test, claims: {groups: producers}}}
+  - {roles: [quiet], to: {issuer: test, claims: {groups: quiet}}}
   - {roles: [app], to: {issuer: test, claims: {groups: app}}}
   - {roles: [reader], to: {issuer: test, claims: {groups: readers}}}
 limits:
@@ -63,7 +69,7 @@ def unique(prefix: str) -> str:
 
 def granted(broker: PulsarBroker) -> None:
     """At the broker, what the policy above gives here."""
-    for role in (PROXY_ROLE, ROLE, "slow", "few"):
+    for role in (PROXY_ROLE, ROLE, QUIET, "slow", "few"):
         broker.grant(role, "produce", "consume")
         broker.grant(role, "produce", "consume", namespace="pulsar/system")  # where transactions are coordinated
     broker.grant(PRODUCER, "produce")
