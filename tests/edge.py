@@ -232,7 +232,7 @@ def listener_settings(ca: Ca, hosts: list[str] | None = None, *, brokers: int = 
         port=port,
         broker_ports=settings.BrokerPorts(base=port + 1, node_ids=f"0-{brokers - 1}"),
         advertised="localhost",
-        tls=settings.ListenerTls(certificate=str(certificate), key=str(key), **tls),
+        tls=settings.ListenerTls(**{"certificate": str(certificate), "key": str(key), **tls}),
         authentication=settings.Authentication(issuers=("test",)),
     )
 
