@@ -31,7 +31,7 @@ NOT_THE_GATEWAYS = {
     "engine_problem": "the scanner's own OpenSSL has no GOST",
     "cert_revocation": "the certificate is the test's, whose CA publishes no revocation list",
 }
-SEEN_OF_THE_KEY = {"TLS1_2", "TLS1_3", "FS", "cert_keySize", "cert_chain_of_trust"}
+SEEN_OF_THE_KEY = {"TLS1_2", "TLS1_3", "cert_keySize", "cert_chain_of_trust"}
 SEEN = SEEN_OF_THE_KEY | {
     "heartbleed",
     "CCS",
