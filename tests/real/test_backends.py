@@ -204,10 +204,7 @@ def unready(folder: Path, bootstrap: str, reason: str, **tls: str) -> str:
     def named() -> bool:
         nonlocal said
         assert process.poll() is None
-        try:
-            said = gateway.admin("/readyz")
-        except OSError:
-            return False
+        said = gateway.readyz()
         return reason in said[1]
 
     try:
