@@ -4,8 +4,8 @@
 
 A chunk is split into its frames, each command is decided in order, and allowed frames that stand side by side go on as
 one view of the chunk, payloads untouched. Frames are decided when they are whole, but for messages, of which the front
-may have gone on by the short way (pulsar.short_way): until the end of such a frame what the gateway has to say itself in
-that direction is kept back. If its right is withdrawn in between, the connection ends, and nobody has the whole of it.
+may have gone on by the short way (pulsar.short_way): until the end of such a frame what the gateway has to say itself
+in that direction is kept back. If its right is withdrawn in between, the connection ends; nobody has the whole of it.
 
 Until the broker has answered the gateway's CONNECT the client is not read. Refused, each with a reason of its own:
 sizes that cannot be, commands that cannot be decoded or that clients do not send. An error of the gateway's own while
@@ -171,13 +171,13 @@ class PulsarSession:
             if stop > end:
                 self.client_wanted = _wanted(total, size, end - position)
                 break
+            if run < position:  # in front of whatever deciding leaves for the broker
+                effects.to_upstream.append(data[run:position])
+                run = position
             at = position + HEADER
             outcome = self._decide(data[at : at + size], data[at + size : stop], now)
             if outcome is not Taken.FORWARD:
-                if run < position:
-                    effects.to_upstream.append(data[run:position])
                 if isinstance(outcome, Ask):
-                    run = position
                     break
                 if isinstance(outcome, list):
                     effects.to_upstream.extend(outcome)
