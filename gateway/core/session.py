@@ -291,7 +291,8 @@ class ShortWay(Protocol):
     """
 
     def requests(self, data: memoryview) -> int:
-        """How many of the client's octets go on as they are: whole requests only, 0 for none."""
+        """How many of the client's octets go on as they are (of a request whose front is all that is decided about,
+        perhaps a part), 0 for none."""
         ...
 
     def answers(self, data: memoryview) -> int:
