@@ -538,7 +538,7 @@ cdef class ShortWay:
     cdef int _produce_first, _produce_last, _fetch_first, _fetch_last
     cdef readonly bint streaming
     cdef readonly object failed
-    cdef readonly int64_t requests_taken, octets_in, octets_out
+    cdef readonly int64_t requests_taken, octets_in, octets_out, sent_left, told_left  # the last two stay 0
 
     def __init__(self, host, context, queue, from_client, from_upstream):
         self._host = host
