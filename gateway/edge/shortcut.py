@@ -41,8 +41,8 @@ class Shortcut:
 
     __slots__ = (
         "_budget", "_clock", "_effects", "_ended", "_expecting", "_failed", "_gathered", "_general", "_inbox",
-        "_instead", "_left", "_reader", "_received", "_scratch", "_sent", "_session", "_show", "_times", "_way", "_went",
-        "_writer", "calm", "gathering", "parked", "waiting",
+        "_instead", "_left", "_reader", "_received", "_scratch", "_sent", "_session", "_show", "_times", "_way",
+        "_went", "_writer", "calm", "gathering", "parked", "waiting",
     )  # fmt: skip
 
     def __init__(
