@@ -12,6 +12,7 @@ from gateway.core.reasons import Reason
 from gateway.core.session import Ask, Endpoint, Fact
 from gateway.core.settings import Limits
 from gateway.edge.budget import Budget
+from gateway.edge.resets import Resets
 from gateway.edge.spares import Spares
 from gateway.edge.streams import Stream
 from gateway.edge.turns import Turns
@@ -45,6 +46,7 @@ class Process:
     exceptions: Cell
     turns: Turns
     """Of connections whose message is being decided in slices."""
+    resets: Resets
 
 
 @dataclass(frozen=True, slots=True)

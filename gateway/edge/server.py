@@ -40,6 +40,7 @@ from gateway.edge.open_files import permitted
 from gateway.edge.process import Answer, Process
 from gateway.edge.reasons import StartRefused
 from gateway.edge.reception import Reception
+from gateway.edge.resets import Resets
 from gateway.edge.spares import Spares
 from gateway.edge.turns import Turns
 
@@ -87,6 +88,7 @@ class Server:
             raise StartRefused(reasons.BUFFER_BUDGET_TOO_SMALL, detail)
         self._connections = Connections()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process: Process | None = None
         self._reception: Reception | None = None
         self._stopping = False
 
@@ -124,7 +126,7 @@ class Server:
         """Accept from now on. Needs a running loop."""
         self._tell_if_lowered()
         loop = self._loop = asyncio.get_running_loop()
-        process = Process(
+        process = self._process = Process(
             loop,
             self._clock,
             self._limits,
@@ -134,6 +136,7 @@ class Server:
             self._answer,
             self._meters.cell(named.EXCEPTIONS),
             Turns(loop),
+            Resets(loop),
         )
         reception = self._reception = Reception(process, self._connections, self._audit, self._meters, self._others)
         for front in self._fronts:
@@ -269,7 +272,7 @@ class Server:
                 acceptor.close()
             for bound in front.bound:
                 bound.sock.close()
-        if self._reception is None:
+        if self._reception is None or self._process is None:
             return
         self._reception.stop()
         with contextlib.suppress(TimeoutError):
@@ -282,6 +285,7 @@ class Server:
             if line.ending is not None:
                 line.ending.abort()
         self._reception.close()
+        self._process.resets.close()
 
     async def _drain(self, lines: Sequence[Open], reason: Reason) -> None:
         """Drain one connection after the other, in no order that a client could share; until then it is served."""

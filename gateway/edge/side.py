@@ -25,11 +25,12 @@ class Side(ABC):
     """Times are monotonic; 0.0 stands for "not now". `ClientSide` and `UpstreamSide` say what differs."""
 
     __slots__ = (
-        "end", "frame_since", "full", "gone", "inbox", "more", "outbox", "reading", "received", "session", "stalled",
-        "stream", "taking", "waiting_since", "way", "writing",
+        "_resets", "end", "frame_since", "full", "gone", "inbox", "more", "outbox", "reading", "received", "session",
+        "stalled", "stream", "taking", "waiting_since", "way", "writing",
     )  # fmt: skip
 
     def __init__(self, session: Session, process: Process, received: Cell, sent: Cell) -> None:
+        self._resets = process.resets
         self.session = session
         self.way: ShortWay | None = None
         self.stream: Stream | None = None
@@ -69,6 +70,7 @@ class Side(ABC):
 
     def attach(self, stream: Stream) -> None:
         self.stream = self.outbox.stream = stream
+        stream.notice_resets(self._resets)
         self.reading, self.writing = stream.reading, False
         self.more = True
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.core.session import NEVER, Part
+from gateway.edge.resets import Resets
 
 RECORD = 16 * 1024
 """Octets of the largest TLS record: more are never read in one call."""
@@ -58,6 +59,11 @@ class Stream(Protocol):
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         """Whom to call from now on; what is watched stays so."""
+        ...
+
+    def notice_resets(self, resets: Resets) -> None:
+        """Call `readable` and `writable`, whichever is watched, also after the connection broke, until they are not:
+        from now on, for as long as the stream is open."""
         ...
 
     def watch_reading(self, on: bool) -> None:
@@ -106,7 +112,10 @@ class Stream(Protocol):
 class SocketStream:
     """What streams that watch their own non-blocking socket share."""
 
-    __slots__ = ("_expecting", "_fd", "_loop", "_readable", "_sock", "_writable", "_writing", "proven_until", "reading")
+    __slots__ = (
+        "_broken", "_expecting", "_fd", "_loop", "_readable", "_resets", "_sock", "_writable", "_writing",
+        "proven_until", "reading",
+    )  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, ready: Callable[[], None] | None = None
@@ -117,22 +126,28 @@ class SocketStream:
         self._fd = sock.fileno()
         self._readable = self._writable = ready or _nobody
         self.reading = ready is not None
-        self._writing = self._expecting = False
+        self._writing = self._expecting = self._broken = False
+        self._resets: Resets | None = None
         self.proven_until = NEVER
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         self._readable = readable
         self._writable = writable
         if self.reading:  # the loop is told whom to call, not this
-            self._loop.add_reader(self._fd, readable)
+            self._add_reader()
         if self._writing:
-            self._loop.add_writer(self._fd, writable)
+            self._add_writer()
+
+    def notice_resets(self, resets: Resets) -> None:
+        if self._fd >= 0:
+            self._resets = resets
+            resets.watch(self._fd, self._broke)
 
     def watch_reading(self, on: bool) -> None:
         if on is not self.reading and self._fd >= 0:
             self.reading = on
             if on:
-                self._loop.add_reader(self._fd, self._readable)
+                self._add_reader()
             else:
                 self._loop.remove_reader(self._fd)
 
@@ -140,9 +155,43 @@ class SocketStream:
         if on is not self._writing and self._fd >= 0:
             self._writing = on
             if on:
-                self._loop.add_writer(self._fd, self._writable)
+                self._add_writer()
             else:
                 self._loop.remove_writer(self._fd)
+
+    def _add_reader(self) -> None:
+        call = self._read_broken if self._broken else self._readable
+        try:
+            self._loop.add_reader(self._fd, call)
+        except RuntimeError:  # uvloop has given it up (edge.resets), and takes it again once it has forgotten it
+            self._loop.remove_reader(self._fd)
+            self._loop.add_reader(self._fd, call)
+
+    def _add_writer(self) -> None:
+        try:
+            self._loop.add_writer(self._fd, self._writable)
+        except RuntimeError:  # likewise
+            self._loop.remove_writer(self._fd)
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _broke(self) -> None:
+        self._broken = True
+        self._watch_anew()
+
+    def _watch_anew(self) -> None:
+        """Have the loop look at the socket again, which it has given up perhaps."""
+        if self.reading:
+            self._loop.remove_reader(self._fd)
+            self._add_reader()
+        if self._writing:
+            self._loop.remove_writer(self._fd)
+            self._add_writer()
+
+    def _read_broken(self) -> None:
+        """uvloop gives the socket up after each call: not before this one has returned."""
+        self._readable()
+        if self.reading:
+            self._loop.call_soon(self._watch_anew)
 
     def expect(self, octets: int) -> None:
         many = octets >= AT_ONCE_FROM
@@ -178,6 +227,8 @@ class SocketStream:
             return
         self.watch_reading(False)
         self.watch_writing(False)
+        if self._resets is not None:
+            self._resets.leave(self._fd)
         self._readable = self._writable = _nobody
         self._fd = -1
         if reset:

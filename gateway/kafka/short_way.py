@@ -88,6 +88,7 @@ class Remembered(Protocol):
     collected: bool
 
     def reads(self, topic: bytes, by_id: bool) -> list[int] | int: ...
+    def table(self, by_id: bool, writing: bool) -> Verdicts: ...
     def look(self, topic: bytes, by_id: bool, writing: bool) -> list[int] | None: ...
 
 
@@ -346,10 +347,7 @@ class ShortWay:
         sums: Sums,
     ) -> bool:
         """Whether all topics are allowed; what is to be added to their sums."""
-        if writing:
-            verdicts = fast.write_ids if by_id else fast.write_names
-        else:
-            verdicts = fast.read_ids if by_id else fast.read_names
+        verdicts = fast.table(by_id, writing)
         for topic, each in zip(topics, octets, strict=True):
             pair = verdicts.get(topic)
             if pair is None and self._looks:

@@ -2,8 +2,8 @@
 
 Whatever names a resource is decided by the policy; whatever carries a producer's or consumer's id by what that was
 opened for. A denial is answered in the protocol's own words with the request's id, and the connection goes on. A frame
-for a producer or consumer that is not open is dropped, as the broker does. Called by the session; relay has the
-broker's side.
+for a producer or consumer that is not open is dropped: where the broker would end the connection over it (SEND), it
+goes on for the rest. Called by the session; relay has the broker's side.
 """
 
 from __future__ import annotations

@@ -50,6 +50,8 @@ READERS = 2
 CATCH_UP_SECONDS = 120.0
 """For the group and for the last replicas, after the last record was sent."""
 SAID_EACH = 5.0
+TRACEBACK_MAX = 20_000
+"""Characters of the gateway's log that are shown from a traceback on: its last line says what it was."""
 REAUTHENTICATION_MS = 10_000
 
 POLICY = """\
@@ -299,7 +301,7 @@ def _judge(result: Result, made: Site, streams: list[Stream], reading: Reading, 
     result.read_from_the_brokers = found["read from the brokers"].count
     log = made.gateway.log()
     if "Traceback" in log:
-        result.findings.append("the gateway's log has a traceback: " + log[log.index("Traceback") :][:2000])
+        result.findings.append("the gateway's log has a traceback: " + log[log.index("Traceback") :][:TRACEBACK_MAX])
 
 
 def _tell(

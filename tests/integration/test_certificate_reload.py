@@ -91,7 +91,7 @@ def connect(gateway: GatewayProcess, ca: Ca, pair: tuple[Path, Path] | None = No
     context = ssl.create_default_context(cafile=str(ca.path))
     if pair is not None:
         context.load_cert_chain(*pair)
-    sock = socket.create_connection(("127.0.0.1", gateway.port()), timeout=10)
+    sock = socket.create_connection(("127.0.0.1", gateway.port()), timeout=60)
     stream = context.wrap_socket(sock, server_hostname="localhost", do_handshake_on_connect=False)
     try:
         stream.do_handshake()

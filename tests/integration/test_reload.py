@@ -331,7 +331,7 @@ def test_certificates_are_taken_from_the_new_list(gateway: GatewayProcess, clien
     assert change(gateway, more)["event"] == "config-revision"
     context = ssl.create_default_context(cafile=gateway.ca_file)
     with (
-        socket.create_connection(("127.0.0.1", gateway.port()), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", gateway.port()), timeout=60) as plain,
         context.wrap_socket(plain, server_hostname="more.test") as stream,
     ):
         assert stream.version() == "TLSv1.3"

@@ -80,7 +80,7 @@ def kept_connections(gateway: GatewayProcess, count: int) -> Iterator[Producer]:
     """Producers that stay connected."""
     for _ in range(count):
         producer = Producer(gateway.confluent(gateway.issuer.token("app")))
-        producer.list_topics(timeout=10)
+        producer.list_topics(timeout=60)
         yield producer
 
 
@@ -154,9 +154,9 @@ def test_a_policy_comes_into_force_in_all_workers_or_in_none(gateway: GatewayPro
     gateway.wait_audit(event="policy-refused", after=at)
     for _ in range(3):
         assert produce(gateway, "payroll") is None
-    assert "note: policy files refused" in gateway.admin("/readyz")[1]
+    until(lambda: "note: policy files refused" in gateway.admin("/readyz")[1])
     gateway.change_policy(POLICY)
-    assert gateway.admin("/readyz") == (200, "ready\n")
+    until(lambda: gateway.admin("/readyz") == (200, "ready\n"))
     assert len([line for line in gateway.audit() if line["event"] == "policy-refused"]) == 1
     del producers
 
@@ -187,17 +187,20 @@ def test_counters_do_not_go_back_when_a_worker_dies(gateway: GatewayProcess) -> 
         lowest = min(lowest, counted(gateway, "gateway_connections_accepted_total"))
     assert lowest >= before > 0
     assert counted(gateway, "gateway_connections_accepted_total") >= before
-    assert counted(gateway, "gateway_worker_starts_total") == starts + 1
+    until(lambda: counted(gateway, "gateway_worker_starts_total") == starts + 1)
 
 
 def test_status_close_and_log_level_speak_for_all_workers(gateway: GatewayProcess) -> None:
     producers = list(kept_connections(gateway, 8))
-    found = status(gateway)
-    by_worker = [each["connections"] for each in found["workers"]]
-    assert sum(by_worker) == found["connections"]["total"] >= 8
-    (app,) = found["connections"]["principals"]
-    assert app["principal"] == "jwt:test:app"
-    assert app["connections"] == found["connections"]["total"]
+
+    def of_one_principal() -> bool:
+        """Libraries connect to brokers as they like: until nothing is on its way."""
+        found = status(gateway)
+        by_worker = [each["connections"] for each in found["workers"]]
+        known = {each["principal"]: each["connections"] for each in found["connections"]["principals"]}
+        return sum(by_worker) == found["connections"]["total"] >= 8 and known == {"jwt:test:app": sum(by_worker)}
+
+    until(of_one_principal)
     said = admin_command(gateway, "close", "--principal", "jwt:test:app")
     assert "connections closed" in said
     assert int(said.split(": ")[1].split()[0]) >= 8
@@ -295,7 +298,7 @@ def test_a_flood_through_both_workers_gets_one_quota(gateway: GatewayProcess) ->
 
 
 def handshake(gateway: GatewayProcess, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSocket:
-    plain = socket.create_connection(("localhost", gateway.port()), timeout=15)
+    plain = socket.create_connection(("localhost", gateway.port()), timeout=60)
     tls = context.wrap_socket(plain, server_hostname="localhost", session=session)
     tls.sendall(request(API_VERSIONS, 0))
     assert tls.recv(65536)  # what came with it, the ticket, is known now
@@ -353,7 +356,7 @@ def test_a_worker_that_is_told_to_end_drains_and_another_follows(gateway: Gatewa
     at = len(gateway.audit())
     producers = list(kept_connections(gateway, 4))
     os.kill(worker_pid(gateway, 1), signal.SIGTERM)
-    gateway.wait_audit(event="worker", worker=1, state="ended", how="exit code 0", after=at, timeout=20)
+    gateway.wait_audit(event="worker", worker=1, state="ended", how="exit code 0", after=at)
     gateway.wait_audit(event="worker", worker=1, state="serves", after=at)
     until(lambda: gateway.admin("/readyz") == (200, "ready\n"))
     reasons = {line["reason"] for line in gateway.audit()[at:] if line["event"] == "closed"}

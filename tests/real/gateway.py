@@ -32,9 +32,9 @@ from tests.real.names import without_names
 from tests.real.ports import free_ports
 from tests.tokens import TokenIssuer
 
-READY_SECONDS_MAX = 30.0
-STOP_SECONDS_MAX = 15.0
-AUDIT_SECONDS_MAX = 10.0
+READY_SECONDS_MAX = 90.0
+STOP_SECONDS_MAX = 60.0
+AUDIT_SECONDS_MAX = 60.0
 NODE_IDS = "0-9"
 
 Line = dict[str, Any]
@@ -272,7 +272,7 @@ class GatewayProcess:
     def admin(self, path: str) -> tuple[int, str]:
         """GET a path of the admin port: status and text."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=30) as answer:
                 return int(answer.status), answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -43,7 +43,7 @@ class Ran:
 
 
 def run(
-    tool: str, *arguments: str, folder: Path, stdin: str = "", timeout: float = 90.0, properties: tuple[str, ...] = ()
+    tool: str, *arguments: str, folder: Path, stdin: str = "", timeout: float = 180.0, properties: tuple[str, ...] = ()
 ) -> Ran:
     """Run one tool to its end. A token file is allowed to be read by its URL (`allowed.urls` and `allowed.files`)."""
     log4j = folder / "log4j2-tools.properties"

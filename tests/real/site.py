@@ -84,8 +84,8 @@ class Site:
         name = f"{prefix.removesuffix('.pii')}-{uuid.uuid4().hex[:10]}{'.pii' if prefix.endswith('.pii') else ''}"
         replicas = min(3, len(self.cluster.nodes))
         done = self.admin.create_topics([NewTopic(name, partitions, replicas, config=config)])
-        done[name].result(20)
-        self._wait_leaders(name)
+        done[name].result(60)
+        self.cluster.wait_topic(name)
         return name
 
     def app(self, subject: str = "svc-app", groups: tuple[str, ...] = ("app",), lifetime: float = 600.0) -> App:
@@ -98,15 +98,6 @@ class Site:
 
     def audited(self) -> int:
         return len(self.gateway.audit()) if self.gateway else 0
-
-    def _wait_leaders(self, name: str) -> None:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            found = self.admin.list_topics(timeout=10).topics.get(name)
-            if found and found.partitions and all(each.leader >= 0 for each in found.partitions.values()):
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"{name} has no leaders")
 
 
 @dataclass
@@ -217,7 +208,7 @@ class App:
         return ssl.create_default_context(cafile=self.site.gateway.ca_file)
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0, what: str = "the condition") -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0, what: str = "the condition") -> None:
     """Wait for something to become true, looking every 50 ms."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -41,6 +41,17 @@ def connect(site: Site, node: int | None = None) -> RawClient:
     return raw
 
 
+def id_of(site: Site, name: str) -> bytes:
+    """As soon as the broker that is asked has heard of the topic."""
+    deadline = time.monotonic() + HEARD_SECONDS_MAX
+    with connect(site) as raw:
+        while True:
+            (topic,) = asked(raw, METADATA, 12, {"topics": [{"name": name}]})[0]["topics"]
+            if not topic["errorCode"]:
+                return bytes(topic["topicId"])
+            assert time.monotonic() < deadline, topic
+
+
 def by_produce(name: str, topic_id: bytes, version: int) -> tuple[int, codec.Body]:
     topic = {"topicId": topic_id} if version >= 13 else {"name": name}
     topics = [topic | {"partitionData": [{"index": 0, "records": batch(0, 10)}]}]
@@ -67,9 +78,7 @@ def test_the_new_leader_is_told_by_the_gateways_address(guarded: Site, ask: obje
     assert callable(ask)
     name, leader = unique("app.one"), 2
     guarded.admin.create_topics([NewTopic(name, num_partitions=1, replica_assignment=[[leader]])])[name].result(20)
-    with connect(guarded) as raw:
-        (topic,) = asked(raw, METADATA, 12, {"topics": [{"name": name}]})[0]["topics"]
-    key, body = ask(name, bytes(topic["topicId"]), version)
+    key, body = ask(name, id_of(guarded, name), version)
     partitions = "partitionResponses" if key == PRODUCE else "partitions"
     with connect(guarded, 1) as raw:  # which has no replica of it
         deadline = time.monotonic() + HEARD_SECONDS_MAX

@@ -107,7 +107,8 @@ def two(
 
 def make_topic(cluster: KafkaCluster, name: str, partitions: int) -> None:
     client = AdminClient({"bootstrap.servers": cluster.bootstrap})
-    client.create_topics([NewTopic(name, partitions, 1)])[name].result(20)
+    client.create_topics([NewTopic(name, partitions, 1)])[name].result(60)
+    cluster.wait_topic(name)
 
 
 def settings(gateway: GatewayProcess, backend: str, **more: Any) -> dict[str, Any]:
@@ -210,13 +211,13 @@ def unready(folder: Path, bootstrap: str, reason: str, **tls: str) -> str:
         return reason in said[1]
 
     try:
-        until(named, 20, f"{reason} in /readyz")
+        until(named, 90, f"{reason} in /readyz")
         assert said[0] == 503
         line = gateway.wait_audit(lambda line: line["event"] in ("upstream", "warning") and reason in str(line))
         assert line
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(60)
     return said[1]
 
 
@@ -249,7 +250,7 @@ def test_a_producer_does_not_notice_which_upstream_is_encrypted(two: GatewayProc
     outcome: list[KafkaError | None] = []
     producers = [Producer(settings(two, name, **{"enable.idempotence": False})) for name in ("main", "encrypted")]
     producers[0].produce("both", b"x", on_delivery=lambda error, _: outcome.append(error))
-    assert producers[0].flush(20) == 0
+    assert producers[0].flush(60) == 0
     assert outcome == [None]
-    shown = producers[1].list_topics(timeout=10)
+    shown = producers[1].list_topics(timeout=60)
     assert {broker.port for broker in shown.brokers.values()} <= set(two.ports["encrypted"])

@@ -98,7 +98,7 @@ def test_another_authoritys_certificate_is_nobodys(own: Site, tmp_path: Path) ->
     context = ssl.create_default_context(cafile=own.gateway.ca_file)
     context.load_cert_chain(chain, key)
     with (
-        socket.create_connection(("127.0.0.1", own.gateway.port()), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", own.gateway.port()), timeout=60) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as encrypted,
         suppress(OSError),
     ):

@@ -104,7 +104,7 @@ def explain(gateway: GatewayProcess, *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(
         [sys.executable, "-m", "gateway", "policy", "explain", "--config", str(gateway.folder / "gateway.yaml"),
          *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -134,7 +134,6 @@ def test_every_audit_line_has_what_it_promises(gateway: GatewayProcess, kafka_on
     at = site.audited()
     produce(site.app().confluent(**{"enable.idempotence": False}), site_topic, count=1)
     site.denied(at, resource=site_topic)
-    gateway.wait_audit(event="allowed", timeout=5) if any(x["event"] == "allowed" for x in gateway.audit()) else None
     lines = gateway.audit()
     assert {"started", "config-revision", "policy-revision", "connected", "authenticated", "denied", "closed"} <= {
         line["event"] for line in lines

@@ -44,7 +44,7 @@ def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def topics(site: Site) -> set[str]:
-    return set(site.admin.list_topics(timeout=10).topics)
+    return set(site.admin.list_topics(timeout=60).topics)
 
 
 def test_a_topic_is_made_by_asking_only_where_create_is_allowed(creating: Site) -> None:

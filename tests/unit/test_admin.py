@@ -119,5 +119,5 @@ async def test_it_serves_on_a_socket_of_its_own_and_ends_when_told(meters: Meter
         assert found.status_code == 503
         assert "server" not in found.headers
     server.should_exit = True
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
     sock.close()

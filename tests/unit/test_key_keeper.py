@@ -110,7 +110,7 @@ def issuer(name: str = "corp", **keys: Any) -> Issuer:
     return Issuer(name=name, issuer=f"https://{name}", audiences=("a",), keys=KeySource(**keys))
 
 
-async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.005)

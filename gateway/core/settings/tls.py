@@ -22,7 +22,8 @@ class ListenerTls(Model):
     key: str
     """PEM file, not readable by others."""
     certificates: Annotated[tuple[CertificatePair, ...], Field(max_length=100)] = ()
-    """More pairs: a client gets the first one that covers the name it asks for (SNI), else the one above."""
+    """More pairs: a client gets the first one that covers the name it asks for (SNI), else the one above. With a second
+    pair for the same names, whose key is of another kind, clients that can verify ECDSA get that one, others RSA's."""
     client_certificate: Literal["none", "optional", "required"] = "none"
     """Whether clients are asked for a certificate, and must have one."""
     client_ca: str | None = None

@@ -23,6 +23,7 @@ from tests.corpus import tokens as corpus
 from tests.http import request
 from tests.real.gateway import GatewayProcess
 from tests.real.pulsar.broker import PulsarBroker
+from tests.real.pulsar.command_play import transaction
 from tests.real.pulsar.site import ROLE, Site, add_web, gateway_for
 from tests.real.pulsar.wire import RawPulsar
 from tests.real.site import until
@@ -106,14 +107,15 @@ def test_a_transaction_from_its_begin_to_its_end(site: Site) -> None:
         assert client.ask("lookup", topic=f"{COORDINATORS}-partition-0", request_id=2).body.response == 1
         joined = client.ask("tc_client_connect_request", request_id=3, tc_id=0)
         assert (joined.name, joined.body.message) == ("tc_client_connect_response", "")
-        begun = client.ask("new_txn", request_id=4, txn_ttl_seconds=30, tc_id=0)
+        begun = client.ask("new_txn", request_id=4, txn_ttl_seconds=60_000, tc_id=0)
         assert (begun.name, begun.body.message) == ("new_txn_response", "")
-        denied = client.ask("add_partition_to_txn", request_id=5, partitions=[topic, site.topic("secret")])
+        own = transaction(begun)
+        denied = client.ask("add_partition_to_txn", request_id=5, partitions=[topic, site.topic("secret")], **own)
         assert (denied.name, denied.body.error) == ("add_partition_to_txn_response", 4)
-        added = client.ask("add_partition_to_txn", request_id=6, partitions=[topic])
-        assert added.name == "add_partition_to_txn_response"
-        ended = client.ask("end_txn", request_id=7, txn_action=1)
-        assert ended.name == "end_txn_response"
+        added = client.ask("add_partition_to_txn", request_id=6, partitions=[topic], **own)
+        assert (added.name, added.body.message) == ("add_partition_to_txn_response", "")
+        ended = client.ask("end_txn", request_id=7, txn_action=1, **own)
+        assert (ended.name, ended.body.message) == ("end_txn_response", "")
 
 
 COORDINATORS = "persistent://pulsar/system/transaction_coordinator_assign"
