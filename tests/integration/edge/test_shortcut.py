@@ -236,7 +236,17 @@ async def test_an_error_while_reading_ends_the_connection(tmp_path: Path, form: 
     clock: Any = SimpleNamespace(monotonic=float)
     stream: Any = Failing()
     step = pump.shortcut(
-        session, rest, [], rest, clock, rest, budget, memoryview(bytearray(10)), *[rest] * 6, failed.append
+        session,
+        Way(session),
+        True,
+        [],
+        rest,
+        clock,
+        rest,
+        budget,
+        memoryview(bytearray(10)),
+        *[rest] * 6,
+        failed.append,
     )
     step.join(stream, stream)
     step.calm = True
