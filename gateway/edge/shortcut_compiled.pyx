@@ -4,15 +4,20 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 from gateway.edge.channels_compiled cimport Channel
 
+from gateway.edge.streams import AT_ONCE_FROM as _AT_ONCE_FROM
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 8
+FORM = 9
+
+cdef Py_ssize_t AT_ONCE_FROM = _AT_ONCE_FROM
 
 
 cdef class Shortcut:
     cdef object session, effects, show, monotonic, times, budget, scratch, received, amount_sent
     cdef object general, went, ended, failed, reader, writer
-    cdef object inbox, gathered
+    cdef object inbox, gathered, way
+    cdef str left
+    cdef bint expecting
     cdef list instead
     cdef Channel source
     cdef Channel target
@@ -26,11 +31,13 @@ cdef class Shortcut:
     cdef public bint waiting
 
     def __init__(
-        self, session, show, list instead not None, inbox, clock, times, budget, scratch, received, sent, general, went, gathered, ended, failed
+        self, session, way, bint upwards, list instead not None, inbox, clock, times, budget, scratch, received, sent, general, went, gathered, ended, failed
     ) -> None:
         self.session = session
         self.effects = session.effects
-        self.show = show
+        self.way = way
+        self.show = way.requests if upwards else way.answers
+        self.left = "sent_left" if upwards else "told_left"
         self.instead = instead
         self.inbox = inbox
         self.monotonic = clock.monotonic
@@ -61,7 +68,7 @@ cdef class Shortcut:
         self.gathering = 0
 
     def __call__(self) -> None:
-        cdef Py_ssize_t octets, taken = 0, sent = 0
+        cdef Py_ssize_t octets, taken = 0, sent = 0, left
         cdef Channel source = self.source, target = self.target  # held until the end, whatever is called meanwhile
         reader, writer = self.reader, self.writer
         if self.gathering and reader is not None and self.budget.at_ease:
@@ -106,6 +113,10 @@ cdef class Shortcut:
         except Exception as error:
             self.failed(error)
             return
+        left = getattr(self.way, self.left)
+        if left >= AT_ONCE_FROM or self.expecting:
+            self.expecting = left >= AT_ONCE_FROM
+            reader.expect(left)
         if (
             sent != octets
             or self.waiting
