@@ -7,7 +7,7 @@ from gateway.edge.channels_compiled cimport Channel
 from gateway.edge.streams import AT_ONCE_FROM as _AT_ONCE_FROM
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 9
+FORM = 10
 
 cdef Py_ssize_t AT_ONCE_FROM = _AT_ONCE_FROM
 
@@ -17,7 +17,6 @@ cdef class Shortcut:
     cdef object general, went, ended, failed, reader, writer
     cdef object inbox, gathered, way
     cdef str left
-    cdef bint expecting
     cdef list instead
     cdef Channel source
     cdef Channel target
@@ -27,6 +26,7 @@ cdef class Shortcut:
     """The scratch memory, which `scratch` keeps alive and in its place."""
     cdef public bint calm
     cdef public Py_ssize_t gathering
+    cdef public bint expecting
     cdef public object parked
     cdef public bint waiting
 
