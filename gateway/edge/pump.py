@@ -101,14 +101,14 @@ class Pump:
     def _shortcuts(self, session: Shortened) -> tuple[Shortcut, Shortcut]:
         """The short steps from the client and from the upstream."""
         process, client, upstream = self._process, self._client, self._upstream
-        way = session.short_way
+        way = client.way = upstream.way = session.short_way
         shared = (self._clock, self._times, process.budget, process.scratch)
         up = shortcut(
-            self._session, way.requests, [], client.inbox, *shared, client.received, upstream.outbox.sent,
+            self._session, way, True, [], client.inbox, *shared, client.received, upstream.outbox.sent,
             self._client_readable, self._went_up, self._client_gathered, self._client_ended, self._failed,
         )  # fmt: skip
         down = shortcut(
-            self._session, way.answers, self._session.effects.to_client, upstream.inbox, *shared,
+            self._session, way, False, self._session.effects.to_client, upstream.inbox, *shared,
             upstream.received, client.outbox.sent,
             self._upstream_readable, self._went_down, self._upstream_gathered, self._upstream_ended, self._failed,
         )  # fmt: skip

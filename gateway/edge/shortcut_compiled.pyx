@@ -8,14 +8,18 @@ from gateway.edge.channels_compiled cimport Channel
 
 import time
 
+from gateway.edge.shortcut import LARGE as _LARGE
+from gateway.edge.streams import AT_ONCE_FROM as _AT_ONCE_FROM
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 8
+FORM = 9
+
+cdef Py_ssize_t AT_ONCE_FROM = _AT_ONCE_FROM
+cdef Py_ssize_t LARGE = _LARGE
 
 
 cdef enum:
     VIEWS = 64
-    VIEWED_MAX = 4096
 
 cdef list views = [None] * VIEWS
 cdef object viewed = None
@@ -26,7 +30,7 @@ costs as much as the rest of a step."""
 cdef object front(object scratch, Py_ssize_t octets):
     global viewed
     cdef object found
-    if octets > VIEWED_MAX:
+    if octets >= LARGE:
         return scratch[:octets]
     if scratch is not viewed:
         viewed = scratch
@@ -43,7 +47,9 @@ cdef class Shortcut:
     cdef bint systems
     """The clock is the system's."""
     cdef object general, went, ended, failed, reader, writer
-    cdef object inbox, gathered
+    cdef object inbox, gathered, way
+    cdef str left
+    cdef bint expecting
     cdef list instead
     cdef Channel source
     cdef Channel target
@@ -57,11 +63,13 @@ cdef class Shortcut:
     cdef public bint waiting
 
     def __init__(
-        self, session, show, list instead not None, inbox, clock, times, budget, scratch, received, sent, general, went, gathered, ended, failed
+        self, session, way, bint upwards, list instead not None, inbox, clock, times, budget, scratch, received, sent, general, went, gathered, ended, failed
     ) -> None:
         self.session = session
         self.effects = session.effects
-        self.show = show
+        self.way = way
+        self.show = way.requests if upwards else way.answers
+        self.left = "sent_left" if upwards else "told_left"
         self.instead = instead
         self.inbox = inbox
         self.clock = clock.monotonic
@@ -95,7 +103,7 @@ cdef class Shortcut:
         self.gathering = 0
 
     def __call__(self) -> None:
-        cdef Py_ssize_t octets, taken = 0, sent = 0
+        cdef Py_ssize_t octets, taken = 0, sent = 0, left
         cdef Channel source = self.source, target = self.target  # held until the end, whatever is called meanwhile
         reader, writer = self.reader, self.writer
         if self.gathering and reader is not None and self.budget.at_ease:
@@ -140,6 +148,11 @@ cdef class Shortcut:
         except Exception as error:
             self.failed(error)
             return
+        if octets >= LARGE or self.expecting:
+            left = getattr(self.way, self.left)
+            if left >= AT_ONCE_FROM or self.expecting:
+                self.expecting = left >= AT_ONCE_FROM
+                reader.expect(left)
         if (
             sent != octets
             or self.waiting

@@ -17,6 +17,10 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
+from gateway.core.spending cimport (
+    AT, BURST_SECONDS, CONSUMED, CONSUMED_AT_ONCE, LEVEL, PRODUCED, PRODUCED_AT_ONCE, RATE, REQUESTS, SETTLES_AT, afford,
+    of,
+)
 from gateway.core.ticking cimport meter, monotonic, wall
 from gateway.kafka.octets cimport (
     FETCH_FLEXIBLE, FETCH_NODE_ENDPOINTS, FETCH_TOPIC_IDS, PRODUCE_FLEXIBLE, PRODUCE_TOPIC_IDS, SHORT,
@@ -512,38 +516,13 @@ cdef inline void let_go(int64_t first, int64_t behind) noexcept:
         first += 1
 
 
-# Where an account's numbers stand (core.limits).
-cdef enum:
-    RATE, LEVEL, AT
-cdef enum:
-    SETTLES_AT, PRODUCED_AT_ONCE, CONSUMED_AT_ONCE
-cdef enum:
-    REQUESTS, PRODUCED, CONSUMED
-
-cdef double BURST_SECONDS = _BURST_SECONDS
-
 if (
     (RATE, LEVEL, AT) != (_RATE, _LEVEL, _AT)
     or (SETTLES_AT, PRODUCED_AT_ONCE, CONSUMED_AT_ONCE) != (_SETTLES_AT, _PRODUCED_AT_ONCE, _CONSUMED_AT_ONCE)
     or (REQUESTS, PRODUCED, CONSUMED) != (_REQUESTS, _PRODUCED, _CONSUMED)
+    or BURST_SECONDS != _BURST_SECONDS
 ):
     raise ImportError("an account's numbers have another order")
-
-
-cdef inline double* of(array numbers) noexcept:
-    return numbers.data.as_doubles
-
-
-cdef inline bint afford(double* bucket, double amount, double now) noexcept nogil:
-    """As core.limits.Bucket.afford."""
-    cdef double level = bucket[LEVEL]
-    cdef bint affordable
-    if now > bucket[AT]:
-        level = min(bucket[RATE] * BURST_SECONDS, level + (now - bucket[AT]) * bucket[RATE])
-        bucket[AT] = now
-    affordable = level >= amount
-    bucket[LEVEL] = level - amount if affordable else level
-    return affordable
 
 
 cdef class ShortWay:
@@ -566,7 +545,7 @@ cdef class ShortWay:
     cdef int _produce_first, _produce_last, _fetch_first, _fetch_last
     cdef readonly bint streaming
     cdef readonly object failed
-    cdef readonly int64_t requests_taken, octets_in, octets_out
+    cdef readonly int64_t requests_taken, octets_in, octets_out, sent_left, told_left  # the last two stay 0
 
     def __init__(self, host, context, queue, from_client, from_upstream):
         self._host = host

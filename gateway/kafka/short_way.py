@@ -127,6 +127,9 @@ class Followed(Protocol):
 class ShortWay:
     """One connection's."""
 
+    sent_left = told_left = 0
+    """How much of a streamed answer is records that go on as they come is found piece by piece."""
+
     def __init__(
         self, host: Host, context: ListenerContext, queue: AnswerQueue, from_client: Cell, from_upstream: Cell
     ) -> None:

@@ -27,6 +27,8 @@ from tests.edge import RelaySession, Running, backend, complete, count, echo, fr
 class Way:
     """Lets whole frames through, up to the first one that begins with an exclamation mark."""
 
+    sent_left = told_left = 0
+
     def __init__(self, session: ShortSession) -> None:
         self.session = session
         self.requests_shown = self.answers_shown = 0
@@ -235,8 +237,8 @@ async def test_an_error_while_reading_ends_the_connection(tmp_path: Path, form: 
     clock: Any = SimpleNamespace(monotonic=float)
     stream: Any = Failing()
     step = pump.shortcut(
-        session, rest, [], rest, clock, rest, budget, memoryview(bytearray(10)), Cell(), Cell(), *[rest] * 4,
-        failed.append,
+        session, Way(session), True, [], rest, clock, rest, budget, memoryview(bytearray(10)), Cell(), Cell(),
+        *[rest] * 4, failed.append,
     )  # fmt: skip
     step.join(stream, stream)
     step.calm = True
@@ -374,7 +376,7 @@ def test_a_frame_is_gathered_without_a_step_of_the_pump(form: str) -> None:
     times: Any = SimpleNamespace(active=0.0)
     received = Cell()
     step = pump.shortcut(
-        session, rest, [], inbox, clock, times, budget, memoryview(bytearray(6500)), received, Cell(),
+        session, Way(session), True, [], inbox, clock, times, budget, memoryview(bytearray(6500)), received, Cell(),
         lambda: said.append("general"), rest, lambda: said.append("gathered"),
         lambda end: said.append(type(end).__name__), rest,
     )  # fmt: skip
