@@ -27,6 +27,9 @@ from gateway.edge.budget import Budget
 from gateway.edge.buffers import Inbox
 from gateway.edge.streams import AT_ONCE_FROM, Stream, StreamEnded, StreamLost
 
+LARGE = 4096
+"""From so many octets on a reading may be the front of a long message: then it is asked how much of it is to come."""
+
 
 class Times(Protocol):
     """What it looks at and notes of edge.deadlines."""
@@ -148,10 +151,11 @@ class Shortcut:
         except Exception as error:
             self._failed(error)
             return
-        left: int = getattr(self._way, self._left)
-        if left >= AT_ONCE_FROM or self.expecting:
-            self.expecting = left >= AT_ONCE_FROM
-            reader.expect(left)
+        if octets >= LARGE or self.expecting:
+            left: int = getattr(self._way, self._left)
+            if left >= AT_ONCE_FROM or self.expecting:
+                self.expecting = left >= AT_ONCE_FROM
+                reader.expect(left)
         session = self._session
         if (
             sent != octets

@@ -335,16 +335,13 @@ def test_an_office_that_dies_is_mended_and_clients_notice_nothing(gateway: Gatew
     os.kill(first, signal.SIGKILL)
     errors: list[object] = []
     producer.produce("orders", b"meanwhile", on_delivery=lambda error, _: errors.append(error))
-    producer.flush(20)
+    producer.flush(60)
     assert errors == [None]
 
     def back() -> bool:
-        try:
-            return gateway.admin("/readyz")[0] == 200 and office_pid(gateway) != first
-        except OSError:
-            return False
+        return gateway.readyz()[0] == 200 and office_pid(gateway) != first
 
-    until(back, 20)
+    until(back)
     assert [worker_pid(gateway, worker) for worker in (1, 2)] == workers
     assert counted(gateway, "gateway_connections_accepted_total") >= before
     gateway.change_policy(WIDER)
@@ -373,8 +370,8 @@ def test_what_every_worker_has_is_not_told_twice(gateway: GatewayProcess) -> Non
 def test_a_worker_that_hangs_is_killed_and_mended(gateway: GatewayProcess) -> None:
     at, pid = len(gateway.audit()), worker_pid(gateway, 2)
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: gateway.admin("/readyz") == (503, "worker 2: does not answer\n"), 20)
-    gateway.wait_audit(event="worker", worker=2, state="ended", after=at, timeout=30)
+    until(lambda: gateway.admin("/readyz") == (503, "worker 2: does not answer\n"))
+    gateway.wait_audit(event="worker", worker=2, state="ended", after=at)
     gateway.wait_audit(event="worker", worker=2, state="serves", after=at)
     assert counted(gateway, "gateway_worker_hangs_total") == 1
     assert "worker 2 does not answer" in gateway.log()
@@ -387,7 +384,7 @@ def test_who_does_not_know_the_word_is_not_let_in(gateway: GatewayProcess) -> No
     for said in ({"word": "0" * 64, "place": 1, "pid": 1}, {"place": 1}):
         message = json.dumps({"ask": "hello", "number": 1, "with": said}).encode()
         with socket.socket(socket.AF_UNIX) as door:
-            door.settimeout(10)
+            door.settimeout(60)
             door.connect("\0" + name[1:])
             door.sendall(struct.pack(">I", len(message)) + message)
             answer = door.recv(65536)
@@ -397,12 +394,19 @@ def test_who_does_not_know_the_word_is_not_let_in(gateway: GatewayProcess) -> No
     assert gateway.admin("/readyz")[0] == 200
 
 
+def held_open(gateway: GatewayProcess, file: Path) -> bool:
+    """Whether any of its processes has a file open still."""
+    children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
+    links = [link for pid in (gateway.pid, *children) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return any(link.resolve() == file for link in links)
+
+
 def test_rotation_is_followed_by_all(gateway: GatewayProcess) -> None:
     audit = gateway.folder / "audit.jsonl"
     kept = gateway.folder / "audit.1.jsonl"
     audit.rename(kept)
     os.kill(gateway.pid, signal.SIGHUP)
-    until(audit.exists)
+    until(lambda: audit.exists() and not held_open(gateway, kept))
     size = kept.stat().st_size
     for _ in range(3):
         produce(gateway, "orders")

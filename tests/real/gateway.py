@@ -278,6 +278,13 @@ class GatewayProcess:
             with error:
                 return error.code, error.read().decode()
 
+    def readyz(self) -> tuple[int, str]:
+        """Status and text; 0 and the cause while nothing answers there, since the gateway starts or is restarted."""
+        try:
+            return self.admin("/readyz")
+        except OSError as error:
+            return 0, str(error)
+
     # --- how
 
     def _wait_ready(self) -> None:
@@ -287,12 +294,9 @@ class GatewayProcess:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise GatewayFailed(f"the gateway ended with {self._process.returncode}{self._tail()}")
-            try:
-                status, said = self.admin("/readyz")
-                if status == 200:
-                    return
-            except OSError as error:
-                said = str(error)
+            status, said = self.readyz()
+            if status == 200:
+                return
             time.sleep(0.05)
         raise GatewayFailed(f"the gateway is not ready: {said}{self._tail()}")
 

@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.real.archive import shared_classes
 from tests.real.jars import java, tools_libs
 from tests.real.names import HOSTS
 
@@ -56,8 +57,10 @@ def run(
             f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={','.join(path.as_uri() for path in tokens)}",
             f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.files={','.join(map(str, tokens))}",
         ]
-    done = subprocess.run(
-        [java(), *flags, *properties, "-cp", f"{tools_libs()}/*", tool, *arguments],
-        input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
+    libs = tools_libs()
+    with shared_classes("kafka-tools", libs) as shared:
+        done = subprocess.run(
+            [java(), *flags, *shared, *properties, "-cp", f"{libs}/*", tool, *arguments],
+            input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)

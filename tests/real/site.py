@@ -27,6 +27,13 @@ DIRECT = os.environ.get("REAL_DOOR") == "direct"
 ADDRESSED = pytest.mark.parametrize("site", ["one", "three", "names"], indirect=True)
 """One broker, three by their ports, three by their host names."""
 
+PLENTY = """\
+limits:
+  - {to: any, produce: 200 MiB/s, consume: 200 MiB/s, requests: 5000/s, connections: 200}
+end: true
+"""
+"""The end of a policy whose limits nobody comes to."""
+
 POLICY = """\
 version: 1
 roles:

@@ -19,7 +19,7 @@ from gateway.kafka import codec
 from tests.certificates import Ca, make_ca
 from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
-from tests.real.site import DIRECT, unique, until
+from tests.real.site import DIRECT, PLENTY, unique, until
 from tests.real.test_confluent import consume, produce
 from tests.real.wire import RawClient, frame
 
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.skipif(DIRECT, reason="REAL_DOOR=direct: there is no ga
 
 FETCH, METADATA = 1, 3
 UNKNOWN_TOPIC_ID, TOPIC_AUTHORIZATION_FAILED = 100, 29
-POLICY = """\
+POLICY = (
+    """\
 version: 1
 roles:
   app:
@@ -41,10 +42,9 @@ roles:
       kafka: {topic: ["app.*"], group: ["*"]}
 bindings:
   - {roles: [app], to: {issuer: test, claims: {groups: app}}}
-limits:
-  - {to: any, produce: 200 MiB/s, consume: 200 MiB/s, requests: 5000/s, connections: 200}
-end: true
 """
+    + PLENTY
+)
 
 
 @dataclass
@@ -204,10 +204,7 @@ def unready(folder: Path, bootstrap: str, reason: str, **tls: str) -> str:
     def named() -> bool:
         nonlocal said
         assert process.poll() is None
-        try:
-            said = gateway.admin("/readyz")
-        except OSError:
-            return False
+        said = gateway.readyz()
         return reason in said[1]
 
     try:

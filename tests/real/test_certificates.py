@@ -15,12 +15,13 @@ from confluent_kafka import KafkaError, Producer
 from tests.certificates import make_ca
 from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
-from tests.real.site import DIRECT, Site
+from tests.real.site import DIRECT, PLENTY, Site
 from tests.real.test_confluent import produce
 
 pytestmark = pytest.mark.skipif(DIRECT, reason="REAL_DOOR=direct: certificates are the gateway's (unset it)")
 
-POLICY = """\
+POLICY = (
+    """\
 version: 1
 roles:
   orders:
@@ -32,10 +33,9 @@ roles:
 bindings:
   - {roles: [orders], to: {certificate: {uri: "spiffe://bank/orders"}}}
   - {roles: [tokens], to: {issuer: test, sub: "spiffe://bank/orders"}}
-limits:
-  - {to: any, produce: 200 MiB/s, consume: 200 MiB/s, requests: 5000/s, connections: 200}
-end: true
 """
+    + PLENTY
+)
 URI = "spiffe://bank/orders"
 
 

@@ -16,22 +16,22 @@ from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
 from tests.real.names import need_names
 from tests.real.node import kafkajs
-from tests.real.site import DIRECT, Site, unique, until
+from tests.real.site import DIRECT, PLENTY, Site, unique, until
 from tests.real.sockets import ESTABLISHED, sockets_of
 from tests.real.wire import METADATA, RawClient, request
 
 pytestmark = pytest.mark.skipif(DIRECT, reason="REAL_DOOR=direct: the addresses are the gateway's (unset it)")
 
-POLICY = """\
+POLICY = (
+    """\
 version: 1
 roles:
   app: [{allow: [produce, consume], kafka: {topic: ["app.*"], group: ["app-*"]}}]
 bindings:
   - {roles: [app], to: {issuer: test, sub: svc-app}, from: ["::1/128"]}
-limits:
-  - {to: any, produce: 200 MiB/s, consume: 200 MiB/s, requests: 5000/s, connections: 200}
-end: true
 """
+    + PLENTY
+)
 """Who comes by IPv4 may do nothing: the address that counts is the client's own, in its own family."""
 BALANCER_IDLE_SECONDS = {"AWS NLB": 350, "Azure Load Balancer": 240, "GCP": 600}
 

@@ -336,7 +336,7 @@ def the_own_account_fails(day: Day) -> None:
     day.gateway.wait_audit(after=at, event="upstream", state="account-refused")
     replace(day.gateway.folder / "scram", SCRAM_PASSWORD)
     day.endpoint.broken = False
-    until(lambda: day.gateway.admin("/readyz")[0] == 200, 60, "the account is taken again")
+    until(lambda: day.gateway.readyz()[0] == 200, 60, "the account is taken again")
 
 
 def operators_look_and_change(day: Day) -> None:
@@ -383,13 +383,7 @@ def a_worker_falls_out(day: Day) -> None:
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         until(lambda: len(children(day.gateway.pid) - before) == len(before), 60, "new ones")
-    until(lambda: answers(day), 60, "the admin port is back")
-
-
-def answers(day: Day) -> bool:
-    with suppress(OSError):
-        return day.gateway.admin("/readyz")[0] == 200
-    return False
+    until(lambda: day.gateway.readyz()[0] == 200, what="the admin port is back")
 
 
 def replace(path: Path, text: str) -> None:
