@@ -421,7 +421,7 @@ def test_a_stream_is_told_anew_how_much_is_to_come(form: str) -> None:
         unsent = 0
 
         def read_into(self, room: memoryview) -> int:
-            return 10
+            return 5000
 
         def write(self, data: memoryview) -> int:
             return len(data)
@@ -449,7 +449,7 @@ def test_a_stream_is_told_anew_how_much_is_to_come(form: str) -> None:
             clock,
             times,
             budget,
-            memoryview(bytearray(100)),
+            memoryview(bytearray(8192)),
             Cell(),
             Cell(),
             *[rest] * 5,
