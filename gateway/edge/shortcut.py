@@ -27,6 +27,9 @@ from gateway.edge.budget import Budget
 from gateway.edge.buffers import Inbox
 from gateway.edge.streams import AT_ONCE_FROM, Stream, StreamEnded, StreamLost
 
+LARGE = 4096
+"""From so many octets on a reading may be the front of a long message: then it is asked how much of it is to come."""
+
 
 class Times(Protocol):
     """What it looks at and notes of edge.deadlines."""
@@ -40,9 +43,9 @@ class Shortcut:
     """One direction. Called when its stream can be read."""
 
     __slots__ = (
-        "_budget", "_clock", "_effects", "_ended", "_expecting", "_failed", "_gathered", "_general", "_inbox",
+        "_budget", "_clock", "_effects", "_ended", "_failed", "_gathered", "_general", "_inbox",
         "_instead", "_left", "_reader", "_received", "_scratch", "_sent", "_session", "_show", "_times", "_way",
-        "_went", "_writer", "calm", "gathering", "parked", "waiting",
+        "_went", "_writer", "calm", "expecting", "gathering", "parked", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +77,6 @@ class Shortcut:
         self._way = way
         self._show = way.requests if upwards else way.answers
         self._left = "sent_left" if upwards else "told_left"
-        self._expecting = False
         self._instead = instead
         self._inbox = inbox
         self._clock = clock
@@ -95,6 +97,8 @@ class Shortcut:
         self.gathering = 0
         """Octets up to which the frame is read of which the inbox holds a part, and has room for; 0: read as ever.
         Likewise."""
+        self.expecting = False
+        """Whether the reader was told that much is to come. Likewise, and by each step here."""
         self.parked = False
         """What the session said at that time."""
         self.waiting = False
@@ -147,10 +151,11 @@ class Shortcut:
         except Exception as error:
             self._failed(error)
             return
-        left: int = getattr(self._way, self._left)
-        if left >= AT_ONCE_FROM or self._expecting:
-            self._expecting = left >= AT_ONCE_FROM
-            reader.expect(left)
+        if octets >= LARGE or self.expecting:
+            left: int = getattr(self._way, self._left)
+            if left >= AT_ONCE_FROM or self.expecting:
+                self.expecting = left >= AT_ONCE_FROM
+                reader.expect(left)
         session = self._session
         if (
             sent != octets
