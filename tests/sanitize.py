@@ -37,6 +37,7 @@ DRIVEN_BY = (
     "tests/property/test_kafka_fetch_answer.py",
     "tests/property/test_kafka_short_way.py",
     "tests/property/test_pulsar_stream.py",
+    "tests/scenarios/test_pulsar_partly.py",
     "tests/fuzz/test_kafka_bytes.py",
     "tests/fuzz/test_pulsar_bytes.py",
     "tests/scenarios/test_session_traffic.py",

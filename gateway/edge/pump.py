@@ -47,7 +47,7 @@ from gateway.edge.held import Held
 from gateway.edge.process import Port, Process
 from gateway.edge.shortcut import Shortcut
 from gateway.edge.side import ClientSide, Side, UpstreamSide
-from gateway.edge.streams import Stream, StreamEnded, StreamLost
+from gateway.edge.streams import AT_ONCE_FROM, Stream, StreamEnded, StreamLost
 
 log = logging.getLogger(__name__)
 
@@ -456,6 +456,8 @@ class Pump:
         down.calm = joined and upstream.reading and upstream.calm() and not client.outbox.pending and not talking
         up.gathering = client.gathering() if joined and not parked else 0
         down.gathering = upstream.gathering() if joined and not talking else 0
+        up.expecting = client.missing() >= AT_ONCE_FROM
+        down.expecting = upstream.missing() >= AT_ONCE_FROM
         up.waiting = upstream.inbox.filled > 0 or upstream.stalled
         down.waiting = client.inbox.filled > 0 or client.stalled
 

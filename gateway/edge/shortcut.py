@@ -43,9 +43,9 @@ class Shortcut:
     """One direction. Called when its stream can be read."""
 
     __slots__ = (
-        "_budget", "_clock", "_effects", "_ended", "_expecting", "_failed", "_gathered", "_general", "_inbox",
+        "_budget", "_clock", "_effects", "_ended", "_failed", "_gathered", "_general", "_inbox",
         "_instead", "_left", "_reader", "_received", "_scratch", "_sent", "_session", "_show", "_times", "_way",
-        "_went", "_writer", "calm", "gathering", "parked", "waiting",
+        "_went", "_writer", "calm", "expecting", "gathering", "parked", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -77,7 +77,6 @@ class Shortcut:
         self._way = way
         self._show = way.requests if upwards else way.answers
         self._left = "sent_left" if upwards else "told_left"
-        self._expecting = False
         self._instead = instead
         self._inbox = inbox
         self._clock = clock
@@ -98,6 +97,8 @@ class Shortcut:
         self.gathering = 0
         """Octets up to which the frame is read of which the inbox holds a part, and has room for; 0: read as ever.
         Likewise."""
+        self.expecting = False
+        """Whether the reader was told that much is to come. Likewise, and by each step here."""
         self.parked = False
         """What the session said at that time."""
         self.waiting = False
@@ -150,10 +151,10 @@ class Shortcut:
         except Exception as error:
             self._failed(error)
             return
-        if octets >= LARGE or self._expecting:
+        if octets >= LARGE or self.expecting:
             left: int = getattr(self._way, self._left)
-            if left >= AT_ONCE_FROM or self._expecting:
-                self._expecting = left >= AT_ONCE_FROM
+            if left >= AT_ONCE_FROM or self.expecting:
+                self.expecting = left >= AT_ONCE_FROM
                 reader.expect(left)
         session = self._session
         if (

@@ -12,7 +12,7 @@ from gateway.edge.shortcut import LARGE as _LARGE
 from gateway.edge.streams import AT_ONCE_FROM as _AT_ONCE_FROM
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 10
+FORM = 12
 
 cdef Py_ssize_t AT_ONCE_FROM = _AT_ONCE_FROM
 cdef Py_ssize_t LARGE = _LARGE
@@ -49,7 +49,6 @@ cdef class Shortcut:
     cdef object general, went, ended, failed, reader, writer
     cdef object inbox, gathered, way
     cdef str left
-    cdef bint expecting
     cdef list instead
     cdef Channel source
     cdef Channel target
@@ -59,6 +58,7 @@ cdef class Shortcut:
     """The scratch memory, which `scratch` keeps alive and in its place."""
     cdef public bint calm
     cdef public Py_ssize_t gathering
+    cdef public bint expecting
     cdef public object parked
     cdef public bint waiting
 

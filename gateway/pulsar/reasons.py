@@ -118,6 +118,12 @@ PEER_SILENT = reason(
     client_sees=_ENDED,
     remedy="The network or the peer had gone; nothing is to be done about it here.",
 )
+MESSAGE_UNFINISHED = reason(
+    "message-unfinished",
+    cause="A message was being passed on, and its rest came too slowly.",
+    client_sees=_ENDED,
+    remedy="Look at the client's network: 64 KiB of it, or its end, must come within limits.frame_timeout.",
+)
 WITHDRAWN_WITHIN_MESSAGE = reason(
     "withdrawn-within-message",
     cause="The right to produce or consume was withdrawn while a message was being passed on: it was not completed.",

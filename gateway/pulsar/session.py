@@ -56,6 +56,9 @@ REFRESH_SECONDS = 60.0
 """So long before a token ends the client is asked for a new one; of a short-lived token, half its time."""
 KEPT_BACK_MAX = 1000
 """Commands of the gateway's own that wait for the end of a frame; with more, nothing is taken that may add to them."""
+UNFINISHED_MIN = 64 << 10
+"""Octets of a message that is on its way which come within `limits.frame_timeout`, if it is not whole by then: one that
+drips would be held open at the broker for ever."""
 LAST_SECOND = 1.0
 """Before the connection's time is over a refusal is told, so that it is not a silent end that the client sees."""
 
@@ -103,6 +106,8 @@ class PulsarSession:
         """What the broker is told behind the frame that is on its way to it."""
         self._behind_told: list[bytes] = []
         """Likewise the client."""
+        self._unfinished = (-1, 0, NEVER)
+        """The message that was seen on its way: how many came before it, how much was left of it, and when."""
         self.short_way = ShortWay(
             self, context, self._from_client, self._from_upstream, self._client_alive, self._broker_alive
         )
@@ -534,6 +539,18 @@ class PulsarSession:
         self._keep_back()
         self._after(now)
 
+    def _see_unfinished(self, now: float) -> None:
+        """Whether a client's message comes too slowly. Messages that the pump passes by itself are seen at ticks, which
+        come each half minute at least."""
+        frames, left, since = self._unfinished
+        short = self.short_way
+        if short.sending is None:
+            self._unfinished = (-1, 0, NEVER)
+        elif frames != short.frames or left - short.sent_left >= UNFINISHED_MIN:
+            self._unfinished = (short.frames, short.sent_left, now)
+        elif now >= since + self._context.limits.frame_timeout:
+            self._close(Close(reasons.MESSAGE_UNFINISHED, f"{short.sent_left} bytes are missing"))
+
     def upstream_endpoint(self) -> Endpoint | None:
         return self._login.broker or self._context.backend.any_broker()
 
@@ -581,10 +598,12 @@ class PulsarSession:
 
     def _after(self, now: float) -> None:
         """At the end of a call: what the pump looks at next, and what is counted per call."""
+        self._see_unfinished(now)
         self.parked = self._held
         deadline = min(self._ends_at, self._challenge_at, self._refusal_at)
         if self._connected:
             deadline = min(deadline, self._client_alive.deadline, self._broker_alive.deadline)
+            deadline = min(deadline, self._unfinished[2] + self._context.limits.frame_timeout)
         self.deadline = NEVER if self._over else deadline
         self._octets_out += sum(map(len, self.effects.to_client))
         charging = self._charging

@@ -13,6 +13,7 @@ from gateway.core.rights import Quota
 from gateway.core.session import Close
 from gateway.core.settings import Limits
 from gateway.pulsar import commands, hot, meters, reasons
+from gateway.pulsar.keepalive import PING_SECONDS
 from gateway.pulsar.session import KEPT_BACK_MAX
 from tests.forms import PULSAR_FORMS
 from tests.property.pulsar_ways import ShortPulsar, whole
@@ -124,7 +125,7 @@ def test_another_right_that_is_withdrawn_is_told_behind_the_message(way: str, fo
 
 def test_what_the_gateway_says_to_a_broker_stands_behind_the_message(way: str, form: hot.Form) -> None:
     """The answer to its PING, and a PING after a long silence."""
-    world = opened(way, form)
+    world = opened(way, form, limits=Limits(frame_timeout=60.0))
     world.send(LONG[:CUT])
     assert world.reply(PING).up == b""
     assert world.advance(35.0).up == b""
@@ -233,6 +234,36 @@ def test_fewer_rights_that_a_new_token_in_the_same_chunk_brings(way: str, form: 
     seen = world.send(send_frame() + fresh + send_frame() + LONG[:CUT])
     assert names(seen.up) == ["send", "close_producer"]
     assert names(world.send(LONG[CUT:]).up) == []
+
+
+def test_a_message_that_drips_ends(way: str, form: hot.Form) -> None:
+    """Each octet is a sign of life; that the message comes to an end is asked for besides."""
+    world = opened(way, form)
+    world.send(LONG[:CUT])
+    sent = CUT
+    while world.ended is None:
+        assert sent < CUT + 20
+        world.advance(PING_SECONDS / 2)
+        world.reply(PONG)
+        if world.ended is None:
+            world.send(LONG[sent : sent + 1])
+            sent += 1
+    assert world.ended == Close(reasons.MESSAGE_UNFINISHED, f"{len(LONG) - sent} bytes are missing")
+
+
+def test_a_long_message_may_take_its_time(way: str, form: hot.Form) -> None:
+    world = opened(way, form)
+    long = send_frame(payload=bytes(4 << 20))
+    for at in range(0, len(long), 128 << 10):
+        assert world.send(long[at : at + (128 << 10)]).up == long[at : at + (128 << 10)]
+        world.advance(PING_SECONDS / 2)
+        world.reply(PONG)
+    assert world.ended is None
+    for _ in range(8):
+        world.advance(PING_SECONDS / 2)
+        world.reply(PONG)
+        world.send(PONG)
+    assert world.ended is None
 
 
 def test_acknowledgements_and_permits_go_by_their_consumer_alone(way: str, form: hot.Form) -> None:

@@ -10,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from gateway.ops.demo.client import silent_logger
 
-SECONDS_MAX = 15.0
+SECONDS_MAX = 60.0
 
 
 class NoBroker(Exception):

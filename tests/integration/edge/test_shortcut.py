@@ -20,7 +20,7 @@ from gateway.edge import pump, reasons, shortcut
 from gateway.edge.budget import Budget
 from gateway.edge.buffers import Inbox
 from gateway.edge.spares import Spares
-from gateway.edge.streams import StreamEnded
+from gateway.edge.streams import AT_ONCE_FROM, StreamEnded
 from tests.edge import RelaySession, Running, backend, complete, count, echo, frame, plain_backend, running, until
 
 
@@ -411,3 +411,61 @@ def test_a_frame_is_gathered_without_a_step_of_the_pump(form: str) -> None:
     step.calm = True
     step()
     assert said[5:] == ["general"]
+
+
+def test_a_stream_is_told_anew_how_much_is_to_come(form: str) -> None:
+    """Also where the pump had told it last: what is missing in the end would not wake it by itself."""
+    told: list[int] = []
+
+    class Steady:
+        unsent = 0
+
+        def read_into(self, room: memoryview) -> int:
+            return 5000
+
+        def write(self, data: memoryview) -> int:
+            return len(data)
+
+        def buffered(self) -> bool:
+            return False
+
+        def expect(self, octets: int) -> None:
+            told.append(octets)
+
+    session: Any = SimpleNamespace(effects=SimpleNamespace(mute_until=0.0), parked=False, deadline=NEVER)
+    way: Any = SimpleNamespace(requests=len, answers=len, sent_left=0, told_left=0)
+    clock: Any = SimpleNamespace(monotonic=lambda: 7.0)
+    times: Any = SimpleNamespace(active=0.0, armed_for=NEVER)
+    budget: Any = SimpleNamespace(at_ease=True)
+    rest: Any = None
+    stream: Any = Steady()
+    steps = [
+        pump.shortcut(
+            session,
+            way,
+            upwards,
+            [],
+            rest,
+            clock,
+            times,
+            budget,
+            memoryview(bytearray(8192)),
+            Cell(),
+            Cell(),
+            *[rest] * 5,
+        )
+        for upwards in (True, False)
+    ]
+    for step, name in zip(steps, ("sent_left", "told_left"), strict=True):
+        step.join(stream, stream)
+        step.calm = True
+        for left in (0, AT_ONCE_FROM - 1, AT_ONCE_FROM, AT_ONCE_FROM - 1, 5):
+            setattr(way, name, left)
+            step()
+        assert told == [AT_ONCE_FROM, AT_ONCE_FROM - 1]
+        told.clear()
+        step.expecting = True
+        step()
+        step()
+        assert told == [5]
+        told.clear()
