@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,6 +32,7 @@ from gateway.edge.streams import Stream
 from gateway.edge.tls import server_context
 from gateway.edge.upstream import Dialer
 from tests.certificates import Ca, make_ca
+from tests.real.ports import free_ports
 
 ALICE = Principal("jwt", "test", "alice")
 FAREWELL_SECONDS_MAX = 5.0
@@ -144,25 +144,6 @@ def frame(payload: bytes) -> bytes:
     return struct.pack(">I", len(payload)) + payload
 
 
-def free_ports(how_many: int) -> int:
-    """The first of so many adjacent free ports on loopback, below the range the system hands out by itself."""
-    start = 20000 + (hash((how_many, id(object()))) % 8000)
-    for first in [*range(start, 32000, how_many), *range(20000, start, how_many)]:
-        held: list[socket.socket] = []
-        try:
-            for port in range(first, first + how_many):
-                held.append(socket.socket())
-                held[-1].bind(("127.0.0.1", port))
-                held[-1].listen(1)
-            return first
-        except OSError:
-            continue
-        finally:
-            for sock in held:
-                sock.close()
-    raise OSError("no adjacent free ports")
-
-
 @dataclass
 class Running:
     """A server of fakes, and what it has seen."""
@@ -227,7 +208,7 @@ class Client:
             await self.writer.wait_closed()
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Let the loop run until something is so."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -244,14 +225,14 @@ async def nobody_dialled(endpoint: Endpoint) -> Stream:
 
 def listener_settings(ca: Ca, hosts: list[str] | None = None, *, brokers: int = 1, **tls: Any) -> settings.Listener:
     certificate, key = ca.server(hosts=hosts or ["localhost", "127.0.0.1"])
-    port = free_ports(brokers + 1)
+    port = free_ports(brokers + 1, consecutive=True)[0]
     return settings.Listener(
         name="front",
         backend="back",
         port=port,
         broker_ports=settings.BrokerPorts(base=port + 1, node_ids=f"0-{brokers - 1}"),
         advertised="localhost",
-        tls=settings.ListenerTls(certificate=str(certificate), key=str(key), **tls),
+        tls=settings.ListenerTls(**{"certificate": str(certificate), "key": str(key), **tls}),
         authentication=settings.Authentication(issuers=("test",)),
     )
 
@@ -302,7 +283,9 @@ async def running(
 
 
 def plain_backend(port: int) -> tuple[Dialer, Endpoint]:
-    backend = settings.Backend(name="back", bootstrap=(f"127.0.0.1:{port}",), insecure_plaintext=True, dial_timeout=2.0)
+    backend = settings.Backend(
+        name="back", bootstrap=(f"127.0.0.1:{port}",), insecure_plaintext=True, dial_timeout=30.0
+    )
     return Dialer(backend), Endpoint("127.0.0.1", port)
 
 

@@ -151,8 +151,8 @@ def steps(which: str) -> list[Step]:
     unmeasured = pytest("unmeasured", *UNMEASURED)
     equivalence = pytest("equivalence", "tests/equivalence")
     brokers, door, clients, loads, proofs = real_suites()
-    long = (brokers, door, measured, clients, loads, pulsar, integration)
-    return [*long, proofs, unmeasured, equivalence, *CHECKS]
+    long = (clients, door, pulsar, brokers, integration, measured)
+    return [*long, proofs, unmeasured, loads, equivalence, *CHECKS]
 
 
 _running: dict[str, subprocess.Popen[bytes]] = {}

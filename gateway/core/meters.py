@@ -7,6 +7,7 @@ or listener of the configuration), never what a client sends: no label is unboun
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -31,12 +32,20 @@ Reading = tuple[Meter, tuple[str, ...], float]
 
 
 class Cell:
-    """One series' value; add to `value` directly."""
+    """One series' value; add to `value` directly. It stands in an array, `number`, for compiled code."""
 
-    __slots__ = ("value",)
+    __slots__ = ("number",)
 
     def __init__(self) -> None:
-        self.value = 0.0
+        self.number = array("d", (0.0,))
+
+    @property
+    def value(self) -> float:
+        return self.number[0]
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self.number[0] = value
 
 
 class Meters:

@@ -290,8 +290,19 @@ class ShortWay(Protocol):
     the side that the octets go to.
     """
 
+    @property
+    def sent_left(self) -> int:
+        """Octets that are still to come from the client, and are sure to go on, of a request whose front went on."""
+        ...
+
+    @property
+    def told_left(self) -> int:
+        """Likewise from the upstream."""
+        ...
+
     def requests(self, data: memoryview) -> int:
-        """How many of the client's octets go on as they are: whole requests only, 0 for none."""
+        """How many of the client's octets go on as they are (of a request whose front is all that is decided about,
+        perhaps a part), 0 for none."""
         ...
 
     def answers(self, data: memoryview) -> int:

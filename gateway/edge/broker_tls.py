@@ -172,6 +172,8 @@ def _expect(connection: SSL.Connection, name: str) -> None:
 class BrokerTls(TlsStream):
     """One connection to a broker: first the handshake, then a stream."""
 
+    __slots__ = ("_begun", "_key", "_to_keep", "_trust", "_until")
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -183,7 +185,6 @@ class BrokerTls(TlsStream):
         """Raises ValueError if there can be no certificate for `name`."""
         tls, self._until = trust.begin(name, endpoint)
         super().__init__(loop, sock)
-        self._tls = tls
         self._trust = trust
         self._key = name, endpoint
         self.channel = tls_channel(tls, sock)
@@ -208,15 +209,16 @@ class BrokerTls(TlsStream):
 
     def _complete(self) -> None:
         """Raises DialFailed if OpenSSL should have let a certificate pass that it did not believe."""
-        if _lib.SSL_get_verify_result(self._tls._ssl) != _BELIEVED or self._tls.get_verify_mode() != SSL.VERIFY_PEER:
+        tls = self.channel.tls
+        if _lib.SSL_get_verify_result(tls._ssl) != _BELIEVED or tls.get_verify_mode() != SSL.VERIFY_PEER:
             raise DialFailed(reasons.UPSTREAM_UNTRUSTED, f"{self._key[1]}: it was not verified")
         if not self.resumed:
             self._until = self._trust.anew()
-        self._to_keep = self._tls.get_protocol_version() == SSL.TLS1_3_VERSION
+        self._to_keep = tls.get_protocol_version() == SSL.TLS1_3_VERSION
 
     def _failure(self, error: SSL.Error) -> DialFailed:
         endpoint = self._key[1]
-        verdict = _lib.SSL_get_verify_result(self._tls._ssl)
+        verdict = _lib.SSL_get_verify_result(self.channel.tls._ssl)
         if verdict != _BELIEVED:
             reason = reasons.UPSTREAM_WRONG_NAME if verdict in _WRONG_NAME else reasons.UPSTREAM_UNTRUSTED
             words = _ffi.string(_lib.X509_verify_cert_error_string(verdict)).decode("ascii", "replace")
@@ -228,7 +230,7 @@ class BrokerTls(TlsStream):
     @property
     def resumed(self) -> bool:
         """The session of an earlier connection was gone on with: no certificate was shown."""
-        return bool(_lib.SSL_session_reused(self._tls._ssl))
+        return bool(_lib.SSL_session_reused(self.channel.tls._ssl))
 
     def read_into(self, room: memoryview) -> int:
         octets = self.channel.read_into(room)
@@ -240,13 +242,15 @@ class BrokerTls(TlsStream):
         if self._to_keep:
             self._keep()
         if self._fd >= 0:
-            self._tls.set_shutdown(SSL.SENT_SHUTDOWN)  # else OpenSSL forbids the session to those that come after
+            self.channel.tls.set_shutdown(
+                SSL.SENT_SHUTDOWN
+            )  # else OpenSSL forbids the session to those that come after
         super().close(reset)
 
     def _keep(self) -> None:
         """Brokers give their tickets behind the handshake, before the first answer. Where there was none OpenSSL finds
         nothing in the session to resume, and makes a whole handshake."""
         self._to_keep = False
-        session = self._tls.get_session()
+        session = self.channel.tls.get_session()
         if session is not None:
             self._trust.keep(*self._key, session, self._until)

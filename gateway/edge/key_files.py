@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from gateway.core.keys import JWKS_BYTES_MAX
+from gateway.edge.watch import Fingerprint, fingerprint
 
 FILE_POLL = 1.0
 """Seconds between two looks at a file."""
@@ -28,7 +29,7 @@ class FileSource:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-        self._seen: object = None
+        self._seen: Fingerprint | None = None
 
     async def fetch(self) -> bytes:
         """The file's bytes. Raises FetchFailed."""
@@ -36,18 +37,13 @@ class FileSource:
 
     async def changed(self) -> bool:
         """Whether it is another file, or has another content, than the one last fetched."""
-        return await asyncio.to_thread(self._fingerprint) != self._seen
+        return await asyncio.to_thread(self._look) != self._seen
 
-    def _fingerprint(self) -> object:
-        try:
-            path = self._path.resolve()
-            stat = path.stat()
-        except OSError as error:
-            return type(error).__name__
-        return str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size
+    def _look(self) -> Fingerprint:
+        return fingerprint((str(self._path),))
 
     def _read(self) -> bytes:
-        self._seen = self._fingerprint()
+        self._seen = self._look()
         try:
             with self._path.open("rb") as stream:
                 data = stream.read(JWKS_BYTES_MAX + 1)

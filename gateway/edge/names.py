@@ -1,9 +1,10 @@
 """Which certificate a client gets, and which broker it means, by the server name it asks for (SNI, RFC 6066).
 
 A listener with one port per broker gives the first certificate that covers the name, else its first one at all: clients
-that dial an address send no name. A listener with one name per broker knows its own names only; any other, or none,
-ends the handshake with the alert unrecognized_name. A broker's name is taken from this handshake alone: such listeners
-resume no sessions.
+that dial an address send no name. Certificates with keys of two kinds (ECDSA, RSA) for the same names stand together
+(`together`): which of them a client gets OpenSSL decides by what the client can verify, ECDSA first. A listener with
+one name per broker knows its own names only; any other, or none, ends the handshake with the alert unrecognized_name.
+A broker's name is taken from this handshake alone: such listeners resume no sessions.
 
 pyOpenSSL's own callback prints to standard error what it is told by an exception, which anybody could make happen; the
 call below it is taken from the binding that pyOpenSSL itself uses, as in edge.engine.
@@ -54,6 +55,22 @@ class Chooser:
         if self.sni is not None and name not in self._hosts:
             return None
         return next((number for number, names in enumerate(self.names) if name and covered(names, name)), 0)
+
+
+def together(kinds: Sequence[object], names: Sequence[Collection[str]]) -> list[tuple[int, ...]]:
+    """Which certificates stand in one context, by their numbers: the one that is chosen by its names, and of each other
+    kind of key the first that covers all of them too. `kinds`, `names`: of each certificate. One whose names earlier
+    ones cover is chosen by no name, and begins no context."""
+    contexts: list[tuple[int, ...]] = []
+    for number, own in enumerate(names):
+        if number and all(any(covered(names[first], name) for first, *_ in contexts) for name in own):
+            continue
+        beside = {kinds[number]: number}
+        for other, theirs in enumerate(names):
+            if own and all(covered(theirs, name) for name in own):
+                beside.setdefault(kinds[other], other)
+        contexts.append(tuple(beside.values()))
+    return contexts
 
 
 def none_of_old(context: SSL.Context) -> None:

@@ -47,7 +47,7 @@ from gateway.edge.held import Held
 from gateway.edge.process import Port, Process
 from gateway.edge.shortcut import Shortcut
 from gateway.edge.side import ClientSide, Side, UpstreamSide
-from gateway.edge.streams import Stream, StreamEnded, StreamLost
+from gateway.edge.streams import AT_ONCE_FROM, Stream, StreamEnded, StreamLost
 
 log = logging.getLogger(__name__)
 _NOTHING = memoryview(b"")
@@ -102,14 +102,14 @@ class Pump:
     def _shortcuts(self, session: Shortened) -> tuple[Shortcut, Shortcut]:
         """The short steps from the client and from the upstream."""
         process, client, upstream = self._process, self._client, self._upstream
-        way = session.short_way
+        way = client.way = upstream.way = session.short_way
         shared = (self._clock, self._times, process.budget, process.scratch)
         up = shortcut(
-            self._session, way.requests, [], client.inbox, *shared, client.received, upstream.outbox.sent,
+            self._session, way, True, [], client.inbox, *shared, client.received, upstream.outbox.sent,
             self._client_readable, self._went_up, self._client_gathered, self._client_ended, self._failed,
         )  # fmt: skip
         down = shortcut(
-            self._session, way.answers, self._session.effects.to_client, upstream.inbox, *shared,
+            self._session, way, False, self._session.effects.to_client, upstream.inbox, *shared,
             upstream.received, client.outbox.sent,
             self._upstream_readable, self._went_down, self._upstream_gathered, self._upstream_ended, self._failed,
         )  # fmt: skip
@@ -457,6 +457,8 @@ class Pump:
         down.calm = joined and upstream.reading and upstream.calm() and not client.outbox.pending and not talking
         up.gathering = client.gathering() if joined and not parked else 0
         down.gathering = upstream.gathering() if joined and not talking else 0
+        up.expecting = client.missing() >= AT_ONCE_FROM
+        down.expecting = upstream.missing() >= AT_ONCE_FROM
         up.waiting = upstream.inbox.filled > 0 or upstream.stalled
         down.waiting = client.inbox.filled > 0 or client.stalled
 

@@ -6,6 +6,9 @@ and what that lets through goes to the other side at once; times and sums are no
 anything has changed that the pump watches, the pump is told what went and does the rest in its own step, which says
 what is right: this one only leaves out what would find nothing to do.
 
+While the rest of a long message is on its way, of which the front went on, its stream is told how much is to come, so
+that it calls when much of that is there (`Stream.expect`).
+
 While a frame is `gathering`, of which a part is kept and room is there for the rest, what comes is read into that room,
 and nothing else is done until as many octets are there as the pump said.
 
@@ -19,10 +22,13 @@ from typing import Protocol
 
 from gateway.core.clock import Clock
 from gateway.core.meters import Cell
-from gateway.core.session import Effects, Part, Session
+from gateway.core.session import Effects, Part, Session, ShortWay
 from gateway.edge.budget import Budget
 from gateway.edge.buffers import Inbox
-from gateway.edge.streams import Stream, StreamEnded, StreamLost
+from gateway.edge.streams import AT_ONCE_FROM, Stream, StreamEnded, StreamLost
+
+LARGE = 4096
+"""From so many octets on a reading may be the front of a long message: then it is asked how much of it is to come."""
 
 
 class Times(Protocol):
@@ -37,15 +43,16 @@ class Shortcut:
     """One direction. Called when its stream can be read."""
 
     __slots__ = (
-        "_budget", "_clock", "_effects", "_ended", "_failed", "_gathered", "_general", "_inbox", "_instead",
-        "_reader", "_received", "_scratch", "_sent", "_session", "_show", "_times", "_went", "_writer", "calm",
-        "gathering", "parked", "waiting",
+        "_budget", "_clock", "_effects", "_ended", "_failed", "_gathered", "_general", "_inbox",
+        "_instead", "_left", "_reader", "_received", "_scratch", "_sent", "_session", "_show", "_times", "_way",
+        "_went", "_writer", "calm", "expecting", "gathering", "parked", "waiting",
     )  # fmt: skip
 
     def __init__(
         self,
         session: Session,
-        show: Callable[[memoryview], int],
+        way: ShortWay,
+        upwards: bool,
         instead: list[Part],
         inbox: Inbox,
         clock: Clock,
@@ -60,14 +67,16 @@ class Shortcut:
         ended: Callable[[StreamEnded | StreamLost], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        """`show`: the session's short way of this direction. `instead`: where it leaves what is written in place of
+        """`way`: the session's; `upwards`: from the client. `instead`: where it leaves what is written in place of
         what it took; a list that stays empty where it never does. `inbox`: what is kept of this direction. `general`:
         the pump's own step. `went`: told what was read, how much of it the short way let through, and how much of that
         the other side took. `gathered`: so many are there, or more may be. `ended`: how reading ended. `failed`: an
         error of ours."""
         self._session = session
         self._effects: Effects = session.effects
-        self._show = show
+        self._way = way
+        self._show = way.requests if upwards else way.answers
+        self._left = "sent_left" if upwards else "told_left"
         self._instead = instead
         self._inbox = inbox
         self._clock = clock
@@ -88,6 +97,8 @@ class Shortcut:
         self.gathering = 0
         """Octets up to which the frame is read of which the inbox holds a part, and has room for; 0: read as ever.
         Likewise."""
+        self.expecting = False
+        """Whether the reader was told that much is to come. Likewise, and by each step here."""
         self.parked = False
         """What the session said at that time."""
         self.waiting = False
@@ -140,6 +151,11 @@ class Shortcut:
         except Exception as error:
             self._failed(error)
             return
+        if octets >= LARGE or self.expecting:
+            left: int = getattr(self._way, self._left)
+            if left >= AT_ONCE_FROM or self.expecting:
+                self.expecting = left >= AT_ONCE_FROM
+                reader.expect(left)
         session = self._session
         if (
             sent != octets

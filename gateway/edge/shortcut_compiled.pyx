@@ -1,18 +1,54 @@
 """The compiled form of edge.shortcut, which is its specification: the same class, the same behaviour, the same tests."""
 
+from cpython.array cimport array
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
+from gateway.core.ticking cimport meter, monotonic
 from gateway.edge.channels_compiled cimport Channel
 
+import time
+
+from gateway.edge.shortcut import LARGE as _LARGE
+from gateway.edge.streams import AT_ONCE_FROM as _AT_ONCE_FROM
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 8
+FORM = 12
+
+cdef Py_ssize_t AT_ONCE_FROM = _AT_ONCE_FROM
+cdef Py_ssize_t LARGE = _LARGE
+
+
+cdef enum:
+    VIEWS = 64
+
+cdef list views = [None] * VIEWS
+cdef object viewed = None
+"""The front of a process's scratch memory, in the sizes that small readings had last: they are few, and to make a view
+costs as much as the rest of a step."""
+
+
+cdef object front(object scratch, Py_ssize_t octets):
+    global viewed
+    cdef object found
+    if octets >= LARGE:
+        return scratch[:octets]
+    if scratch is not viewed:
+        viewed = scratch
+        views[:] = [None] * VIEWS
+    found = views[octets % VIEWS]
+    if found is None or len(found) != octets:
+        found = views[octets % VIEWS] = scratch[:octets]
+    return found
 
 
 cdef class Shortcut:
-    cdef object session, effects, show, monotonic, times, budget, scratch, received, amount_sent
+    cdef object session, effects, show, clock, times, budget, scratch
+    cdef array received, amount_sent
+    cdef bint systems
+    """The clock is the system's."""
     cdef object general, went, ended, failed, reader, writer
-    cdef object inbox, gathered
+    cdef object inbox, gathered, way
+    cdef str left
     cdef list instead
     cdef Channel source
     cdef Channel target
@@ -22,23 +58,29 @@ cdef class Shortcut:
     """The scratch memory, which `scratch` keeps alive and in its place."""
     cdef public bint calm
     cdef public Py_ssize_t gathering
+    cdef public bint expecting
     cdef public object parked
     cdef public bint waiting
 
     def __init__(
-        self, session, show, list instead not None, inbox, clock, times, budget, scratch, received, sent, general, went, gathered, ended, failed
+        self, session, way, bint upwards, list instead not None, inbox, clock, times, budget, scratch, received, sent, general, went, gathered, ended, failed
     ) -> None:
         self.session = session
         self.effects = session.effects
-        self.show = show
+        self.way = way
+        self.show = way.requests if upwards else way.answers
+        self.left = "sent_left" if upwards else "told_left"
         self.instead = instead
         self.inbox = inbox
-        self.monotonic = clock.monotonic
+        self.clock = clock.monotonic
+        self.systems = self.clock is time.monotonic
         self.times = times
         self.budget = budget
         self.scratch = scratch
-        self.received = received
-        self.amount_sent = sent
+        self.received = received.number
+        self.amount_sent = sent.number
+        if not len(self.received) or not len(self.amount_sent):
+            raise ValueError("a cell without its number")
         self.general = general
         self.went = went
         self.gathered = gathered
@@ -61,7 +103,7 @@ cdef class Shortcut:
         self.gathering = 0
 
     def __call__(self) -> None:
-        cdef Py_ssize_t octets, taken = 0, sent = 0
+        cdef Py_ssize_t octets, taken = 0, sent = 0, left
         cdef Channel source = self.source, target = self.target  # held until the end, whatever is called meanwhile
         reader, writer = self.reader, self.writer
         if self.gathering and reader is not None and self.budget.at_ease:
@@ -85,27 +127,32 @@ cdef class Shortcut:
             return
         if not octets:
             return
-        self.times.active = self.monotonic()
-        self.received.value += octets
-        data = self.scratch[:octets]
+        self.times.active = monotonic() if self.systems else self.clock()
+        meter(self.received, octets)
+        data = front(self.scratch, octets)
         try:
             taken = self.show(data)
             if not 0 <= taken <= octets:
                 raise RuntimeError("a session let more through than it was shown")
             if taken and self.instead:
                 sent = taken
-                self.amount_sent.value += self.write_instead(writer)
+                meter(self.amount_sent, self.write_instead(writer))
             elif taken:
                 if target is not None:
                     sent = target.put(self.room, taken)
                 else:
                     sent = writer.write(data[:taken])
-                self.amount_sent.value += sent
+                meter(self.amount_sent, sent)
         except StreamLost:
             pass
         except Exception as error:
             self.failed(error)
             return
+        if octets >= LARGE or self.expecting:
+            left = getattr(self.way, self.left)
+            if left >= AT_ONCE_FROM or self.expecting:
+                self.expecting = left >= AT_ONCE_FROM
+                reader.expect(left)
         if (
             sent != octets
             or self.waiting
@@ -142,8 +189,8 @@ cdef class Shortcut:
         finally:
             PyBuffer_Release(&buffer)
         if octets:
-            self.times.active = self.monotonic()
-            self.received.value += octets
+            self.times.active = monotonic() if self.systems else self.clock()
+            meter(self.received, octets)
             inbox.filled += octets
         if (
             inbox.filled >= self.gathering

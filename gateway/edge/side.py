@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.core.meters import Cell
 from gateway.core.reasons import Reason
-from gateway.core.session import Part, Session
+from gateway.core.session import Part, Session, ShortWay
 from gateway.edge import reasons
 from gateway.edge.buffers import Inbox, Outbox
 from gateway.edge.process import Process
@@ -26,12 +26,13 @@ class Side(ABC):
 
     __slots__ = (
         "_resets", "end", "frame_since", "full", "gone", "inbox", "more", "outbox", "reading", "received", "session",
-        "stalled", "stream", "taking", "waiting_since", "writing",
+        "stalled", "stream", "taking", "waiting_since", "way", "writing",
     )  # fmt: skip
 
     def __init__(self, session: Session, process: Process, received: Cell, sent: Cell) -> None:
         self._resets = process.resets
         self.session = session
+        self.way: ShortWay | None = None
         self.stream: Stream | None = None
         free = process.limits.buffered_bytes_free_per_connection
         self.inbox = Inbox(process.budget, process.spares, free)
@@ -195,10 +196,14 @@ class Side(ABC):
         """Nothing of what came from it is kept, and nothing more is to be read without an event."""
         return not (self.inbox.filled or self.stalled or self.more)
 
+    @abstractmethod
+    def left(self) -> int:
+        """Octets that are sure to come, and go on at once (core.session.ShortWay)."""
+
     def missing(self) -> int:
-        """Octets that the session waits for beside those that are kept; 0 if none are."""
+        """Octets that the session waits for beside those that are kept, or that will go on as they come."""
         filled = self.inbox.filled
-        return max(self.wanted() - filled, 0) if filled else 0
+        return max(self.wanted() - filled, 0) if filled else self.left()
 
     def gathering(self) -> int:
         """Up to how many octets the incomplete frame that is kept only has to be read on, if it has room; else 0. Of a
@@ -231,6 +236,9 @@ class ClientSide(Side):
     def show(self, data: memoryview) -> int:
         return self.session.receive(data)
 
+    def left(self) -> int:
+        return self.way.sent_left if self.way is not None else 0
+
     def note_end(self, end: StreamEnded | StreamLost) -> None:
         reason = reasons.CLIENT_LOST
         if isinstance(end, StreamEnded | StreamCut):
@@ -251,6 +259,9 @@ class UpstreamSide(Side):
 
     def show(self, data: memoryview) -> int:
         return self.session.answer(data)
+
+    def left(self) -> int:
+        return self.way.told_left if self.way is not None else 0
 
     def note_end(self, end: StreamEnded | StreamLost) -> None:
         orderly = isinstance(end, StreamEnded)

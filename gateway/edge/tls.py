@@ -5,7 +5,9 @@ The key exchange groups are OpenSSL's own order, whose first is the hybrid X2551
 has no setter for them, so a test asks `get_group_name`. Session tickets, of TLS 1.3 alone, are of edge.tickets' keys;
 listeners that ask for client certificates give none, so that every connection's certificate is verified anew.
 
-A listener may have several certificates: the name that a client asks for (SNI) chooses, see `edge.names`.
+A listener may have several certificates: the name that a client asks for (SNI) chooses, see `edge.names`. Where two for
+the same names have keys of two kinds, a client that can verify ECDSA is shown that one: the order of signature
+algorithms (TLS 1.3) and of suites (1.2) is the server's.
 
 Refused, each as a StartRefused with its reason: files that cannot be read, a key that others can read, a key of another
 certificate, a certificate that has expired, names of the listener that no certificate is for, a revocation list that
@@ -26,12 +28,12 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from OpenSSL import SSL, crypto
 
 from gateway.core.settings import CertificatePair, ListenerTls, SniNames
 from gateway.edge import reasons
-from gateway.edge.names import Chooser, choose_by_name, covered, none_of_old
+from gateway.edge.names import Chooser, choose_by_name, covered, none_of_old, together
 from gateway.edge.private_files import exposed
 from gateway.edge.reasons import StartRefused
 from gateway.edge.tickets import TICKET_SECONDS, ServerContext, Versions
@@ -67,22 +69,25 @@ def server_context(
     """`names`: every name that clients dial. `sni`: only these names are served. `alpn`: protocols to agree upon by
     RFC 7301, the best first; a client that names none of them goes on without. Tickets are good for the `listener` of
     this name. Raises StartRefused."""
-    leaves: list[x509.Certificate] = []
+    loaded = [_load(pair) for pair in settings.pairs]
+    _check_names([each.names for each in loaded], settings, names)
+    groups = together([kind_of(each.leaf) for each in loaded], [each.names for each in loaded])
     contexts = []
-    for pair in settings.pairs:
+    for group in groups:
         context = _context(settings.versions)
         _give_tickets(context, settings, sni, listener)
         if alpn:
             context.set_alpn_select_callback(partial(_agree, [each.encode("ascii") for each in alpn]))
         if settings.client_certificate != "none":
             _ask_for_certificates(context, settings)
-        leaves.append(_load_certificate(context, pair))
+        for number in group:
+            _use(context, loaded[number])
         contexts.append(context)
-    _check_names(leaves, settings, names)
     if sni is not None or len(contexts) > 1:
-        choose_by_name(contexts[0], Chooser(contexts, [names_of(leaf) for leaf in leaves], sni))
+        choose_by_name(contexts[0], Chooser(contexts, [loaded[first].names for first, *_ in groups], sni))
     elif not alpn and settings.client_certificate == "none":
         contexts[0].quiet = True
+    contexts[0].adapted = settings.records == "adapted"
     return contexts[0]
 
 
@@ -139,7 +144,18 @@ def certificate_leaves(settings: ListenerTls) -> tuple[x509.Certificate, ...]:
     return tuple(_certificates(pair.certificate, "certificate")[0] for pair in settings.pairs)
 
 
-def _load_certificate(context: SSL.Context, pair: CertificatePair) -> x509.Certificate:
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A certificate with its key, of which each is as it should be."""
+
+    pair: CertificatePair
+    leaf: x509.Certificate
+    key: PrivateKeyTypes
+    names: frozenset[str]
+
+
+def _load(pair: CertificatePair) -> _Loaded:
+    """Raises StartRefused."""
     chain = _certificates(pair.certificate, "certificate")
     if len(chain) > CHAIN_MAX:
         raise StartRefused(reasons.TLS_FILE_UNREADABLE, f"{pair.certificate} holds over {CHAIN_MAX} certificates")
@@ -154,15 +170,26 @@ def _load_certificate(context: SSL.Context, pair: CertificatePair) -> x509.Certi
         ) from None
     if _public(key.public_key()) != _public(chain[0].public_key()):
         raise StartRefused(reasons.TLS_KEY_MISMATCH, f"{pair.key} and {pair.certificate}")
+    return _Loaded(pair, chain[0], key, names_of(chain[0]))
+
+
+def _use(context: ServerContext, loaded: _Loaded) -> None:
+    """One for each kind of key, with a chain of its own. OpenSSL reads it from the file: pyOpenSSL's other call gives
+    one chain to all. If the file has changed since, the key does not fit, or its change is seen.
+
+    Raises StartRefused."""
+    file = loaded.pair.certificate
     try:
-        context.use_certificate(chain[0])
-        for each in chain[1:]:
-            context.add_extra_chain_cert(each)
-        context.use_privatekey(key)  # type: ignore[arg-type]  # of the kinds in the stubs, or TypeError
+        context.use_certificate_chain_file(file)
+        context.use_privatekey(loaded.key)  # type: ignore[arg-type]  # of the kinds in the stubs, or TypeError
         context.check_privatekey()
     except (SSL.Error, TypeError) as error:
-        raise StartRefused(reasons.TLS_KEY_WEAK, f"{pair.certificate}: {error_words(error)}") from None
-    return chain[0]
+        raise StartRefused(reasons.TLS_KEY_WEAK, f"{file}: {error_words(error)}") from None
+
+
+def kind_of(leaf: x509.Certificate) -> object:
+    """Which kind of key it is for: a context has one certificate of each."""
+    return type(leaf.public_key())
 
 
 def _public(key: PublicKeyTypes) -> bytes:
@@ -212,8 +239,8 @@ def names_of(leaf: x509.Certificate) -> frozenset[str]:
     return frozenset([*(name.lower() for name in names.get_values_for_type(x509.DNSName)), *map(str, addresses)])
 
 
-def _check_names(leaves: list[x509.Certificate], settings: ListenerTls, names: tuple[str, ...]) -> None:
-    found = frozenset().union(*map(names_of, leaves))
+def _check_names(of_each: list[frozenset[str]], settings: ListenerTls, names: tuple[str, ...]) -> None:
+    found = frozenset().union(*of_each)
     for name in names:
         if not covered(found, name):
             files = ", ".join(pair.certificate for pair in settings.pairs)

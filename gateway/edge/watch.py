@@ -1,8 +1,9 @@
 """Notices that files have changed, by looking: no events of a file system are relied on.
 
-A file is known by what it is (where its path leads, inode, time, size), so a rewritten file, one renamed over it, a
+A file is known by what its path leads to (device, inode, both times, size), so a rewritten file, one renamed over it, a
 swapped symlink anywhere on its path (Kubernetes mounts work so), and files that come to or go from a glob are all
-changes. One is reported when two looks in a row see the same: a set that is still being written is waited for.
+changes. That is one call of the system for each file: the interpreter's lock changes hands at each, and the loop waits
+for it. One is reported when two looks in a row see the same: a set that is still being written is waited for.
 SIGHUP is a `poke`: a look at once, reported even if nothing changed. ops watches policy files with it.
 """
 
@@ -37,11 +38,10 @@ def fingerprint(patterns: Sequence[str]) -> Fingerprint:
 
 def _one(name: str) -> tuple[object, ...]:
     try:
-        path = os.path.realpath(name)
-        stat = os.stat(path)
+        stat = os.stat(name)
     except (OSError, ValueError) as error:
         return name, type(error).__name__
-    return name, path, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+    return name, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
 
 
 class Watch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from heapq import nsmallest
@@ -168,9 +169,12 @@ def _first_known(view: View, start: str, behind: bool, count: int) -> list[str]:
     """Whatever their rights. They are not copied for it: if some come or go between two slices, all is done again."""
     for _ in range(TRIES):
         with suppress(RuntimeError):  # so a dictionary says that it has changed
-            names = paced(view.topics.names())
-            return nsmallest(count, (name for name in names if name > start or (name == start and not behind)))
-    names = list(view.topics.names())
+            return _first(paced(view.topics.names()), start, behind, count)
+    return _first(list(view.topics.names()), start, behind, count)
+
+
+def _first(names: Iterable[str], start: str, behind: bool, count: int) -> list[str]:
+    """The first ones by name, from `start` on, itself among them unless the page begins behind it."""
     return nsmallest(count, (name for name in names if name > start or (name == start and not behind)))
 
 

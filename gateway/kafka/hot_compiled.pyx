@@ -17,6 +17,11 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
+from gateway.core.spending cimport (
+    AT, BURST_SECONDS, CONSUMED, CONSUMED_AT_ONCE, LEVEL, PRODUCED, PRODUCED_AT_ONCE, RATE, REQUESTS, SETTLES_AT, afford,
+    of,
+)
+from gateway.core.ticking cimport meter, monotonic, wall
 from gateway.kafka.octets cimport (
     FETCH_FLEXIBLE, FETCH_NODE_ENDPOINTS, FETCH_TOPIC_IDS, PRODUCE_FLEXIBLE, PRODUCE_TOPIC_IDS, SHORT,
     TEXT_MAX, UNKNOWN_TOPIC_ID,
@@ -26,6 +31,8 @@ from gateway.kafka.octets cimport (
 from gateway.kafka.scans cimport (
     Fetch, Produce, Topics, answer_tags, produced_plainly, scan_fetch_body, scan_produce_body,
 )
+
+import time
 
 from gateway.core.limits import AT as _AT
 from gateway.core.limits import BURST_SECONDS as _BURST_SECONDS
@@ -509,46 +516,25 @@ cdef inline void let_go(int64_t first, int64_t behind) noexcept:
         first += 1
 
 
-# Where an account's numbers stand (core.limits).
-cdef enum:
-    RATE, LEVEL, AT
-cdef enum:
-    SETTLES_AT, PRODUCED_AT_ONCE, CONSUMED_AT_ONCE
-cdef enum:
-    REQUESTS, PRODUCED, CONSUMED
-
-cdef double BURST_SECONDS = _BURST_SECONDS
-
 if (
     (RATE, LEVEL, AT) != (_RATE, _LEVEL, _AT)
     or (SETTLES_AT, PRODUCED_AT_ONCE, CONSUMED_AT_ONCE) != (_SETTLES_AT, _PRODUCED_AT_ONCE, _CONSUMED_AT_ONCE)
     or (REQUESTS, PRODUCED, CONSUMED) != (_REQUESTS, _PRODUCED, _CONSUMED)
+    or BURST_SECONDS != _BURST_SECONDS
 ):
     raise ImportError("an account's numbers have another order")
-
-
-cdef inline double* of(array numbers) noexcept:
-    return numbers.data.as_doubles
-
-
-cdef inline bint afford(double* bucket, double amount, double now) noexcept nogil:
-    """As core.limits.Bucket.afford."""
-    cdef double level = bucket[LEVEL]
-    cdef bint affordable
-    if now > bucket[AT]:
-        level = min(bucket[RATE] * BURST_SECONDS, level + (now - bucket[AT]) * bucket[RATE])
-        bucket[AT] = now
-    affordable = level >= amount
-    bucket[LEVEL] = level - amount if affordable else level
-    return affordable
 
 
 cdef class ShortWay:
     """As kafka.short_way.ShortWay."""
 
     cdef object _host, _monotonic, _wall, _policies, _tally, _backend, _queue, _places, _append, _popleft
-    cdef object _from_client, _from_upstream, _traffic, _account, _fast, _policy, _offered, _cells
+    cdef array _from_client, _from_upstream
+    cdef bint _systems
+    cdef object _traffic, _account, _fast, _policy, _offered
     cdef object _produce_cell, _fetch_cell, _again
+    cdef dict _cells
+    cdef Py_ssize_t _cells_seen
     cdef list _to_client
     cdef array _requests, _produce, _consume, _pace, _used
     cdef dict _write_names, _write_ids, _read_names, _read_ids
@@ -559,19 +545,22 @@ cdef class ShortWay:
     cdef int _produce_first, _produce_last, _fetch_first, _fetch_last
     cdef readonly bint streaming
     cdef readonly object failed
-    cdef readonly int64_t requests_taken, octets_in, octets_out
+    cdef readonly int64_t requests_taken, octets_in, octets_out, sent_left, told_left  # the last two stay 0
 
     def __init__(self, host, context, queue, from_client, from_upstream):
         self._host = host
         self._to_client = host.effects.to_client
         self._monotonic, self._wall = context.clock.monotonic, context.clock.wall
+        self._systems = self._monotonic is time.monotonic and self._wall is time.time
         self._policies, self._tally, self._backend = context.policies, context.tally, context.backend
         self._frame_bytes_max = context.limits.frame_bytes_max
         self._in_flight_max = context.limits.in_flight_max
         self._queue = queue
         self._places = queue.places
         self._append, self._popleft = queue.places.append, queue.places.popleft
-        self._from_client, self._from_upstream = from_client, from_upstream
+        self._from_client, self._from_upstream = from_client.number, from_upstream.number
+        if not len(self._from_client) or not len(self._from_upstream):
+            raise ValueError("a cell without its number")
         self._generation = -1
         self._fetched = FetchAnswer(None)  # nothing of the kind is None: its memory is read without a question
 
@@ -590,6 +579,7 @@ cdef class ShortWay:
             self._cells = traffic.cells
             self._again = traffic.again
             self._produce_cell = self._fetch_cell = None
+            self._cells_seen = 0
             self._fetched = FetchAnswer(fast.reads)
         self._ends_at = ends_at
         self.learn()
@@ -609,14 +599,14 @@ cdef class ShortWay:
 
     cdef bint current(self) except -1:
         """Whether what the session saw last still holds."""
-        cdef double wall
-        self._now = self._monotonic()
+        cdef double today
+        self._now = monotonic() if self._systems else self._monotonic()
         if self._now >= self._ends_at:
             return False
-        wall = self._wall()
-        if self.other(wall):
+        today = wall() if self._systems else self._wall()
+        if self.other(today):
             self.learn()
-            return not self.other(wall)
+            return not self.other(today)
         return True
 
     cdef bint other(self, double wall) except -1:
@@ -634,10 +624,9 @@ cdef class ShortWay:
             self._offered = offered
             self._produce_first, self._produce_last = offered.get(PRODUCE, (0, -1))
             self._fetch_first, self._fetch_last = offered.get(FETCH, (0, -1))
-        if self._produce_cell is None:
-            self._produce_cell = self._cells.get(PRODUCE)
-        if self._fetch_cell is None:
-            self._fetch_cell = self._cells.get(FETCH)
+        if self._cells_seen != len(self._cells):
+            self._cells_seen = len(self._cells)
+            self._produce_cell, self._fetch_cell = self._cells.get(PRODUCE), self._cells.get(FETCH)
         return 0
 
     cdef bint spend(self, int64_t requests, int64_t produced) except -1:
@@ -685,7 +674,7 @@ cdef class ShortWay:
             PyBuffer_Release(&view)
         if taken:
             self.octets_in += taken
-            self._from_client.value += taken
+            meter(self._from_client, taken)
         return taken
 
     cdef int64_t some_requests(self, Octets data, int64_t end) except -1:
@@ -741,9 +730,9 @@ cdef class ShortWay:
                 self._append(PyLong_FromUnsignedLongLong(places[at]))
             if fetched:
                 self._queue.fetches = FETCHES_MAX - fetches + fetched
-                self._fetch_cell.value += fetched
+                meter(self._fetch_cell.number, fetched)
             if taken > fetched:
-                self._produce_cell.value += taken - fetched
+                meter(self._produce_cell.number, taken - fetched)
             self.requests_taken += taken
             if held + count >= self._in_flight_max or fetched >= fetches:
                 self._host.parked = True
@@ -877,7 +866,7 @@ cdef class ShortWay:
         finally:
             PyBuffer_Release(&view)
         if taken:
-            self._from_upstream.value += taken
+            meter(self._from_upstream, taken)
         return taken
 
     cdef int64_t some_answers(self, Octets data, int64_t end) except -1:

@@ -83,12 +83,15 @@ class FastPath:
         known = not by_id or self._view.topics.name(topic) is not None
         return TOPIC_AUTHORIZATION_FAILED if known else UNKNOWN_TOPIC_ID
 
+    def table(self, by_id: bool, writing: bool) -> Table:
+        """The verdicts that count for requests which name topics so, and do that."""
+        if writing:
+            return self.write_ids if by_id else self.write_names
+        return self.read_ids if by_id else self.read_names
+
     def look(self, topic: bytes, by_id: bool, writing: bool) -> list[int] | None:
         """The audit's [requests, bytes] of a topic that is met for the first time; None if it is not allowed."""
-        if writing:
-            verdicts = self.write_ids if by_id else self.write_names
-        else:
-            verdicts = self.read_ids if by_id else self.read_names
+        verdicts = self.table(by_id, writing)
         return verdicts[topic] if self._look(verdicts, topic, by_id, "Write" if writing else "Read") else None
 
     def withheld(self, topic: bytes, by_id: bool) -> str:

@@ -88,6 +88,7 @@ class Remembered(Protocol):
     collected: bool
 
     def reads(self, topic: bytes, by_id: bool) -> list[int] | int: ...
+    def table(self, by_id: bool, writing: bool) -> Verdicts: ...
     def look(self, topic: bytes, by_id: bool, writing: bool) -> list[int] | None: ...
 
 
@@ -125,6 +126,9 @@ class Followed(Protocol):
 
 class ShortWay:
     """One connection's."""
+
+    sent_left = told_left = 0
+    """How much of a streamed answer is records that go on as they come is found piece by piece."""
 
     def __init__(
         self, host: Host, context: ListenerContext, queue: AnswerQueue, from_client: Cell, from_upstream: Cell
@@ -343,10 +347,7 @@ class ShortWay:
         sums: Sums,
     ) -> bool:
         """Whether all topics are allowed; what is to be added to their sums."""
-        if writing:
-            verdicts = fast.write_ids if by_id else fast.write_names
-        else:
-            verdicts = fast.read_ids if by_id else fast.read_names
+        verdicts = fast.table(by_id, writing)
         for topic, each in zip(topics, octets, strict=True):
             pair = verdicts.get(topic)
             if pair is None and self._looks:

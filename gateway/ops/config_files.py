@@ -11,6 +11,7 @@ import ipaddress
 import os
 import stat
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography import x509
@@ -21,8 +22,9 @@ from gateway.core.documents import Path as Place
 from gateway.core.keys import BadKeySet, parse_jwks
 from gateway.core.settings import Backend, BackendTls, Listener, Web
 from gateway.edge import private_files
+from gateway.edge.names import together
 from gateway.edge.reasons import StartRefused
-from gateway.edge.tls import revocation_lists
+from gateway.edge.tls import kind_of, revocation_lists
 from gateway.ops import admin_token
 from gateway.ops.config_parts import Parts
 
@@ -98,19 +100,37 @@ class Checker:
     def pairs(self, at: Place, listener: Listener) -> None:
         """Each certificate with its key, and every name that clients dial in one of them."""
         leaves = []
+        found: dict[int, x509.Certificate] = {}
         for number, pair in enumerate(listener.tls.pairs):
             place: Place = at if number == 0 else (*at, "certificates", number - 1)
             chain = self.certificates((*place, "certificate"), pair.certificate)
             if chain:
                 self.validity((*place, "certificate"), chain[0])
                 leaves.append(chain[0])
+                found[number] = chain[0]
             self.key((*place, "key"), pair.key, chain[0] if chain else None)
+        self._shown(at, found)
         dialled = listener.host_names()
         bare = [name for name in dialled if not any(covers(leaf, name) for leaf in leaves)]
         if leaves and bare:
             names = ", ".join(name for leaf in leaves for name in names_of(leaf)) or "no host name"
             more = f" and {len(bare) - 1} more names" if len(bare) > 1 else ""
             self.wrong((*at, "certificate"), f"a certificate for {names}", f"one for {bare[0]}{more}")
+
+    def _shown(self, at: Place, found: Mapping[int, x509.Certificate]) -> None:
+        """Warn of certificates that no client gets. `found`: by number, those that could be read."""
+        leaves = list(found.values())
+        numbers = list(found)
+        groups = together(
+            [kind_of(leaf) for leaf in leaves], [frozenset(map(str.lower, names_of(leaf))) for leaf in leaves]
+        )
+        shown = {index for group in groups for index in group}
+        for index in range(len(leaves)):
+            if index not in shown and numbers[index]:
+                place = (*at, "certificates", numbers[index] - 1, "certificate")
+                self.warnings.append(
+                    f"{spell(place)}: no client gets it: others have all of its names, and its kind of key for them"
+                )
 
     def revocation_lists(self, place: Place, file: str) -> None:
         try:

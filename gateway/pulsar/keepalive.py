@@ -6,35 +6,41 @@ and brokers do the same towards the gateway, which answers at once, so that neit
 
 from __future__ import annotations
 
+from array import array
+
 PING_SECONDS = 30.0
 """Silence after which a PING is sent; Pulsar's own figure."""
 SILENCE_SECONDS_MAX = 60.0
 """Silence after which nobody is there any more."""
 
 
+SEEN, ASKED = range(2)
+"""A side's numbers: when something came last, and 1.0 if a PING was sent since. Read and written by hot code, too."""
+
+
 class KeepAlive:
     """One side's. All times are monotonic."""
 
-    __slots__ = ("_asked", "_seen")
+    __slots__ = ("numbers",)
 
     def __init__(self, now: float) -> None:
-        self._seen = now
-        self._asked = False
+        self.numbers = array("d", (now, 0.0))
 
     def seen(self, now: float) -> None:
-        self._seen = now
-        self._asked = False
+        numbers = self.numbers
+        numbers[SEEN], numbers[ASKED] = now, 0.0
 
     @property
     def deadline(self) -> float:
-        return self._seen + (SILENCE_SECONDS_MAX if self._asked else PING_SECONDS)
+        seen, asked = self.numbers
+        return seen + (SILENCE_SECONDS_MAX if asked else PING_SECONDS)
 
     def due(self, now: float) -> bool:
         """Whether a PING is to be sent now; it counts as sent."""
-        if self._asked or now < self._seen + PING_SECONDS:
+        if self.numbers[ASKED] or now < self.numbers[SEEN] + PING_SECONDS:
             return False
-        self._asked = True
+        self.numbers[ASKED] = 1.0
         return True
 
     def gone(self, now: float) -> bool:
-        return now >= self._seen + SILENCE_SECONDS_MAX
+        return now >= self.numbers[SEEN] + SILENCE_SECONDS_MAX

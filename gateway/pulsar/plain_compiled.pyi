@@ -1,14 +1,7 @@
-from collections.abc import Mapping
-
-from gateway.pulsar.handles import Handle
+from gateway.pulsar import short_way
 
 REVISION: int
 
-def run(
-    data: memoryview,
-    position: int,
-    frame_max: int,
-    sent: Mapping[int, Handle],
-    received: Mapping[int, Handle],
-    from_client: bool,
-) -> tuple[int, list[tuple[int, Handle, int, int]]]: ...
+def read(octets: memoryview) -> tuple[int, int]: ...
+
+class ShortWay(short_way.ShortWay): ...

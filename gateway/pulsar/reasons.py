@@ -118,6 +118,18 @@ PEER_SILENT = reason(
     client_sees=_ENDED,
     remedy="The network or the peer had gone; nothing is to be done about it here.",
 )
+MESSAGE_UNFINISHED = reason(
+    "message-unfinished",
+    cause="A message was being passed on, and its rest came too slowly.",
+    client_sees=_ENDED,
+    remedy="Look at the client's network: 64 KiB of it, or its end, must come within limits.frame_timeout.",
+)
+WITHDRAWN_WITHIN_MESSAGE = reason(
+    "withdrawn-within-message",
+    cause="The right to produce or consume was withdrawn while a message was being passed on: it was not completed.",
+    client_sees=_ENDED,
+    remedy="The reason is in the policy; what was half passed on is nobody's, the broker and the client drop it.",
+)
 HANDLES_OF_PRINCIPAL = reason(
     "handles-of-principal",
     cause="The principal has as many producers, or consumers, as its limits permit.",

@@ -2,10 +2,14 @@
 
     (CONNECT) -> CONNECT of the gateway to a broker -> (CONNECTED) -> CONNECTED to the client -> commands both ways
 
-A chunk is split into its complete frames, each command is decided in order, and allowed frames that stand side by side
-go on as one view of the chunk, payloads untouched. Until the broker has answered the gateway's CONNECT the client is
-not read. Refused, each with a reason of its own: sizes that cannot be, commands that cannot be decoded or that clients
-do not send. An error of the gateway's own while deciding ends this connection and no other.
+A chunk is split into its frames, each command is decided in order, and allowed frames that stand side by side go on as
+one view of the chunk, payloads untouched. Frames are decided when they are whole, but for messages, of which the front
+may have gone on by the short way (pulsar.short_way): until the end of such a frame what the gateway has to say itself
+in that direction is kept back. If its right is withdrawn in between, the connection ends; nobody has the whole of it.
+
+Until the broker has answered the gateway's CONNECT the client is not read. Refused, each with a reason of its own:
+sizes that cannot be, commands that cannot be decoded or that clients do not send. An error of the gateway's own while
+deciding ends this connection and no other.
 """
 
 from __future__ import annotations
@@ -30,12 +34,14 @@ from gateway.core.session import (
     Peer,
     Unavailable,
 )
-from gateway.pulsar import commands, meters, plain, reasons, replies
+from gateway.pulsar import commands, meters, reasons, replies
 from gateway.pulsar.charging import Charging
 from gateway.pulsar.commands import HEADER, SIZE, Command, Malformed
 from gateway.pulsar.context import ListenerContext
+from gateway.pulsar.hot import ShortWay
 from gateway.pulsar.keepalive import KeepAlive
 from gateway.pulsar.login import Login, Step
+from gateway.pulsar.plain import COMMAND_MAX
 from gateway.pulsar.relay import Relay, Told
 from gateway.pulsar.table import ROWS, FromBroker
 from gateway.pulsar.traffic import Taken, Traffic
@@ -48,6 +54,11 @@ FRAME_PADDING = 10 << 10
 """What a frame may be larger than the largest message, for command and metadata; Pulsar's own figure."""
 REFRESH_SECONDS = 60.0
 """So long before a token ends the client is asked for a new one; of a short-lived token, half its time."""
+KEPT_BACK_MAX = 1000
+"""Commands of the gateway's own that wait for the end of a frame; with more, nothing is taken that may add to them."""
+UNFINISHED_MIN = 64 << 10
+"""Octets of a message that is on its way which come within `limits.frame_timeout`, if it is not whole by then: one that
+drips would be held open at the broker for ever."""
 LAST_SECOND = 1.0
 """Before the connection's time is over a refusal is told, so that it is not a silent end that the client sees."""
 
@@ -91,6 +102,15 @@ class PulsarSession:
         self._from_client = context.meters.cell(meters.CLIENT_BYTES, context.backend.name)
         self._from_upstream = context.meters.cell(meters.UPSTREAM_BYTES, context.backend.name)
         self._frames = self._octets_in = self._octets_out = 0
+        self._behind_sent: list[bytes] = []
+        """What the broker is told behind the frame that is on its way to it."""
+        self._behind_told: list[bytes] = []
+        """Likewise the client."""
+        self._unfinished = (-1, 0, NEVER)
+        """The message that was seen on its way: how many came before it, how much was left of it, and when."""
+        self.short_way = ShortWay(
+            self, context, self._from_client, self._from_upstream, self._client_alive, self._broker_alive
+        )
 
     @property
     def principal(self) -> Principal | None:
@@ -99,7 +119,9 @@ class PulsarSession:
     @property
     def idle(self) -> bool:
         """Nothing is owed to the client (core.session.Drainable)."""
-        return self._waiting is None and (self._traffic is None or not len(self._traffic.requests))
+        if self._waiting is not None or self.short_way.telling is not None:
+            return False
+        return self._traffic is None or not len(self._traffic.requests)
 
     @property
     def silent(self) -> bool:
@@ -132,14 +154,14 @@ class PulsarSession:
         self._client_alive.seen(now)
         if not self._open(now):
             return len(data)
-        effects = self.effects
-        position = run = 0
+        effects, short = self.effects, self.short_way
         end = len(data)
-        self.client_wanted = HEADER
-        while not (self._held or self._over):
-            if end - position < HEADER:
-                break
-            position = self._sent_plainly(data, position, now)
+        position = run = self._go_on_sending(data)
+        shortly = 0
+        while not (self._held or self._over or short.sending is not None):
+            taken = short.requests(data[position:])
+            shortly += taken
+            position += taken
             if end - position < HEADER:
                 break
             total, size = commands.sizes(data, position)
@@ -152,64 +174,65 @@ class PulsarSession:
                 break
             stop = position + SIZE + total
             if stop > end:
-                self.client_wanted = SIZE + total
+                self.client_wanted = _wanted(total, size, end - position)
                 break
+            if run < position:  # in front of whatever deciding leaves for the broker
+                effects.to_upstream.append(data[run:position])
+                run = position
             at = position + HEADER
             outcome = self._decide(data[at : at + size], data[at + size : stop], now)
             if outcome is not Taken.FORWARD:
-                if run < position:
-                    effects.to_upstream.append(data[run:position])
                 if isinstance(outcome, Ask):
-                    run = position
                     break
                 if isinstance(outcome, list):
                     effects.to_upstream.extend(outcome)
                 run = stop
             position = stop
             self._frames += 1
+            self._brief()
         if run < position:
             effects.to_upstream.append(data[run:position])
-        self._octets_in += position
-        self._from_client.value += position
+        self._octets_in += position - shortly
+        self._from_client.value += position - shortly
+        self._keep_back(sent=False)
         self._after(now)
         return len(data) if self._over else position
 
-    def _sent_plainly(self, data: memoryview, position: int, now: float) -> int:
-        """Messages that may go on as they came, together: where the next frame begins that is another matter."""
-        traffic, account = self._traffic, self._account
-        if traffic is None or account is None:
-            return position
-        stop, found = plain.FORM(
-            data, position, self._frame_max, traffic.producers.by_id, traffic.consumers.by_id, True
-        )
-        frames = sum(each[2] for each in found)
-        if not found or not account.spend(frames, stop - position, now):
-            return position
-        for _, handle, messages, octets in found:
-            traffic.view.passed(handle, octets, messages)
-        self._frames += frames
-        return stop
+    def _go_on_sending(self, data: memoryview) -> int:
+        """Pass on what is of the frame whose front went on; at its end, what waits behind it."""
+        short = self.short_way
+        taken = short.sent_on(len(data))
+        self.client_wanted = 1 if short.sending is not None else HEADER
+        if taken:
+            self.effects.to_upstream.append(data[:taken])
+        if short.sending is None and self._behind_sent:
+            self.effects.to_upstream.extend(self._behind_sent)
+            self._behind_sent.clear()
+            self._brief()
+        return taken
 
-    def _told_plainly(self, data: memoryview, position: int, now: float) -> int:
-        """The same of messages and receipts from the broker."""
-        traffic, account = self._traffic, self._account
-        if traffic is None or account is None or not self._connected:
-            return position
-        stop, found = plain.FORM(
-            data,
-            position,
-            self._context.limits.frame_bytes_max,
-            traffic.producers.by_id,
-            traffic.consumers.by_id,
-            False,
-        )
-        octets = sum(each[3] for each in found if each[0] == plain.MESSAGE)
-        if not found or (octets and not account.spend_consumed(octets, now)):
-            return position
-        for command, handle, messages, each in found:
-            if command == plain.MESSAGE:
-                traffic.view.passed(handle, each, messages)
-        return stop
+    def _go_on_telling(self, data: memoryview) -> int:
+        """Likewise towards the client."""
+        short = self.short_way
+        taken = short.told_on(len(data))
+        self.upstream_wanted = 1 if short.telling is not None else HEADER
+        if taken:
+            self.effects.to_client.append(data[:taken])
+        if short.telling is None and self._behind_told:
+            self.effects.to_client.extend(self._behind_told)
+            self._behind_told.clear()
+            self._brief()
+        return taken
+
+    def _keep_back(self, sent: bool = True, told: bool = True) -> None:
+        """What was left in these directions is of the gateway's own: it is never put within a frame."""
+        effects, short = self.effects, self.short_way
+        if sent and short.sending is not None and effects.to_upstream:
+            self._behind_sent.extend(map(bytes, effects.to_upstream))
+            effects.to_upstream.clear()
+        if told and short.telling is not None and effects.to_client:
+            self._behind_told.extend(map(bytes, effects.to_client))
+            effects.to_client.clear()
 
     def _size_refused(self, total: int, size: int, prefix: memoryview) -> Close | None:
         """Why a frame of these sizes is not waited for."""
@@ -316,7 +339,7 @@ class PulsarSession:
         if self._traffic is not None:
             assert self._account is not None
             self._account.quota = rights.quota
-            self._traffic.use(identity, rights)
+            self._use(self._traffic, identity, rights)
         else:
             refused = self._begin(identity, rights, now)
             if refused is not None:
@@ -360,12 +383,14 @@ class PulsarSession:
         self._broker_alive.seen(now)
         if not self._open(now):
             return len(data)
-        to_client = self.effects.to_client
-        position = run = 0
+        to_client, short = self.effects.to_client, self.short_way
         end = len(data)
-        self.upstream_wanted = HEADER
-        while not self._over and end - position >= HEADER:
-            position = self._told_plainly(data, position, now)
+        position = run = self._go_on_telling(data)
+        shortly = 0
+        while not (self._over or short.telling is not None or len(self._behind_sent) >= KEPT_BACK_MAX):
+            taken = short.answers(data[position:])
+            shortly += taken
+            position += taken
             if end - position < HEADER:
                 break
             total, size = commands.sizes(data, position)
@@ -376,7 +401,7 @@ class PulsarSession:
                 break
             stop = position + SIZE + total
             if stop > end:
-                self.upstream_wanted = SIZE + total
+                self.upstream_wanted = _wanted(total, size, end - position)
                 break
             at = position + HEADER
             outcome = self._told(data[at : at + size], data[at + size : stop], now)
@@ -387,9 +412,12 @@ class PulsarSession:
                     to_client.extend(outcome)
                 run = stop
             position = stop
+            self._brief()
         if run < position:
             to_client.append(data[run:position])
-        self._from_upstream.value += position
+        self._from_upstream.value += position - shortly
+        self._octets_out -= shortly  # the short way has counted them
+        self._keep_back(told=False)
         self._after(now)
         return len(data) if self._over else position
 
@@ -465,8 +493,17 @@ class PulsarSession:
             self._policy = policy
             rights = self._rights = policy.rights(identity, self._context.backend.name, wall)
             self._account.quota = rights.quota
-            self._traffic.use(identity, rights)
-        return True
+            self._use(self._traffic, identity, rights)
+            self._keep_back()
+            self._after(now)
+        return not self._over
+
+    def _use(self, traffic: Traffic, identity: Identity, rights: Rights) -> None:
+        """Other rights from now on. A message that is on its way and is not allowed by them is not completed."""
+        traffic.use(identity, rights)
+        for handle in (self.short_way.sending, self.short_way.telling):
+            if handle is not None and not traffic.still(handle):
+                self._close(Close(reasons.WITHDRAWN_WITHIN_MESSAGE, handle.kind))
 
     def told(self, fact: Fact) -> None:
         """What was asked for. With the keys that a token waited for, or without, the same frame is looked at again."""
@@ -474,6 +511,7 @@ class PulsarSession:
             self._waiting = None
         elif self._relay is not None and not self._over:
             self._relay.told(fact)
+        self._keep_back()
         self._after(self._clock.monotonic())
 
     def tick(self) -> None:
@@ -498,7 +536,20 @@ class PulsarSession:
                 self.effects.to_client.append(replies.PING)
             if self._broker_alive.due(now):
                 self.effects.to_upstream.append(replies.PING)
+        self._keep_back()
         self._after(now)
+
+    def _see_unfinished(self, now: float) -> None:
+        """Whether a client's message comes too slowly. Messages that the pump passes by itself are seen at ticks, which
+        come each half minute at least."""
+        frames, left, since = self._unfinished
+        short = self.short_way
+        if short.sending is None:
+            self._unfinished = (-1, 0, NEVER)
+        elif frames != short.frames or left - short.sent_left >= UNFINISHED_MIN:
+            self._unfinished = (short.frames, short.sent_left, now)
+        elif now >= since + self._context.limits.frame_timeout:
+            self._close(Close(reasons.MESSAGE_UNFINISHED, f"{short.sent_left} bytes are missing"))
 
     def upstream_endpoint(self) -> Endpoint | None:
         return self._login.broker or self._context.backend.any_broker()
@@ -510,13 +561,16 @@ class PulsarSession:
         """The connection has ended: write it down, give back what is held."""
         self._over = True
         self.deadline = NEVER
+        self._brief()
         if self._traffic is not None:
             self._traffic.close()
         account, self._account = self._account, None
         if account is not None:
             account.disconnect()
         counts: dict[str, int | str] = {"client_software": self._login.software}
-        counts |= {"requests": self._frames, "bytes_in": self._octets_in, "bytes_out": self._octets_out}
+        short = self.short_way
+        counts |= {"requests": self._frames + short.frames}
+        counts |= {"bytes_in": self._octets_in + short.octets_in, "bytes_out": self._octets_out + short.octets_out}
         self._log.closed(reason, detail, counts)
 
     def _expired(self) -> None:
@@ -531,8 +585,9 @@ class PulsarSession:
 
     @property
     def _held(self) -> bool:
-        """No further frame of the client's is taken: a fact is awaited, or the broker has not answered yet."""
-        if self._waiting is not None or self._refusal is not None:
+        """No further frame of the client's is taken: a fact is awaited, or the broker has not answered yet, or too much
+        waits to be said to the client."""
+        if self._waiting is not None or self._refusal is not None or len(self._behind_told) >= KEPT_BACK_MAX:
             return True
         return self._traffic is not None and not self._connected
 
@@ -543,15 +598,34 @@ class PulsarSession:
 
     def _after(self, now: float) -> None:
         """At the end of a call: what the pump looks at next, and what is counted per call."""
+        self._see_unfinished(now)
         self.parked = self._held
         deadline = min(self._ends_at, self._challenge_at, self._refusal_at)
         if self._connected:
             deadline = min(deadline, self._client_alive.deadline, self._broker_alive.deadline)
+            deadline = min(deadline, self._unfinished[2] + self._context.limits.frame_timeout)
         self.deadline = NEVER if self._over else deadline
         self._octets_out += sum(map(len, self.effects.to_client))
         charging = self._charging
         if charging is not None and charging.throttle_seconds and self._log.throttled(charging.throttle_seconds, now):
             charging.throttle_seconds = 0.0
+        self._brief()
+
+    def _brief(self) -> None:
+        """Tell the short way what it may do until this class is called again."""
+        short, traffic, rights, identity = self.short_way, self._traffic, self._rights, self._identity
+        if self._over or not self._connected or traffic is None or rights is None or identity is None:
+            short.brief(False, False)
+            return
+        valid_until = min(rights.valid_until, identity.expires_at)
+        told_max = self._context.limits.frame_bytes_max
+        short.follow(traffic, self._policy, valid_until, self._ends_at, self._frame_max, told_max)
+        short.brief(not self._held and not self._behind_sent, not self._behind_told)
+
+
+def _wanted(total: int, size: int, there: int) -> int:
+    """Octets of a frame to wait for: its command, which may be enough (pulsar.short_way), and then the whole."""
+    return HEADER + size if there < HEADER + size <= HEADER + COMMAND_MAX else SIZE + total
 
 
 def _log(context: ListenerContext, peer: Peer) -> ConnectionLog:

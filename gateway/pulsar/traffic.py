@@ -237,10 +237,11 @@ class Traffic:
         self.view.use(identity, rights)
         for handles in (self.producers, self.consumers):
             for handle in handles.all():
-                if not handle.closing and not self._still(handle):
+                if not handle.closing and not self.still(handle):
                     self._withdraw(handle)
 
-    def _still(self, handle: Handle) -> bool:
+    def still(self, handle: Handle) -> bool:
+        """Whether all that it needs is allowed now."""
         return all(self.view.rights.decide(*access).allowed for access in handle.accesses)
 
     def _withdraw(self, handle: Handle) -> None:

@@ -10,6 +10,7 @@ from loadtest.figures import Spread, ratios, spread
 from loadtest.pulsar.rows import OURS, REFERENCE, ROWS, SMALLER_IS_BETTER, Row
 
 TARGET = 1.0
+FILE = "pulsar.json"
 
 
 @dataclass(slots=True)
@@ -22,6 +23,16 @@ class Results:
     cells: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     took: float = 0.0
+
+    @classmethod
+    def load(cls, file: Path) -> Results:
+        """What was stored. Raises KeyError, TypeError, ValueError for anything else."""
+        data = json.loads(file.read_text())
+        cells = {
+            row: {peer: {int(number): float(value) for number, value in cell.items()} for peer, cell in peers.items()}
+            for row, peers in data["cells"].items()
+        }
+        return cls(data["about"], data["pairs"], data["seconds"], cells, data["failures"], data["took"])
 
     def add(self, row: str, peer: str, number: int, value: float) -> None:
         self.cells.setdefault(row, {}).setdefault(peer, {})[number] = round(value, 3)
@@ -36,7 +47,7 @@ class Results:
 
 def write(folder: Path, results: Results) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pulsar.json").write_text(json.dumps(asdict(results), indent=1) + "\n")
+    (folder / FILE).write_text(json.dumps(asdict(results), indent=1) + "\n")
     (folder / "pulsar.md").write_text(page(results))
 
 

@@ -88,6 +88,8 @@ class Stage:
             folder, self.broker, _policy(self.broker.issuer.name), issuer=self.broker.issuer, limits=limits
         )
         del made.config["audit"]["allowed_interval"], made.config["policies"]["poll"]
+        for backend in made.config["backends"]:
+            del backend["metadata_refresh"]
         made.config["log_level"] = "info"
         return made
 

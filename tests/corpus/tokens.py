@@ -20,6 +20,9 @@ from gateway.core.keys import KeyRing
 from gateway.core.settings import ALGORITHMS, Issuer, KeySource
 
 NOW = 1_800_000_000.0
+OF_THE_FUTURE = frozenset({"token-not-yet-valid", "token-issued-at"})
+SHOWN_WITHIN = 60
+"""Seconds after it was built within which a token of the future is shown to a gateway that has a clock of its own."""
 ISS = {"corp": "https://issuer.example/realms/corp", "partner": "https://partner.example"}
 AUD = {"corp": "kafka-gateway", "partner": "partner-gateway"}
 TOKEN_BYTES_MAX = 16 << 10
@@ -41,6 +44,11 @@ def cases() -> list[Case]:
     return [
         Case(row["name"], row["expect"], frozenset(row.get("without", ())), row.get("remains", ""), row) for row in rows
     ]
+
+
+def now_for(case: Case, clock: float) -> float:
+    """What NOW has to be where a gateway's own clock judges: a token of the future must not come late there."""
+    return float(int(clock) + SHOWN_WITHIN * (case.expect in OF_THE_FUTURE))
 
 
 @cache

@@ -21,26 +21,23 @@ from gateway.http.server1 import Http1Server
 from gateway.http.server2 import Http2Server
 from gateway.kafka import codec, scan
 from gateway.kafka.codec import Malformed as KafkaMalformed
-from gateway.pulsar import commands, plain, reasons, schema
+from gateway.pulsar import commands, hot, reasons, schema
 from gateway.pulsar.commands import Malformed
-from gateway.pulsar.handles import Handle
 from gateway.pulsar.rest import target as rest_target
 from gateway.wire.proxy_protocol import BadHeader, HeaderReader
 from tests.forms import FORMS
 from tests.http import PREFACE, Http2Client, request
 from tests.property.kafka_bodies import cases
+from tests.property.short_ways import PUMP, SESSION
 from tests.property.test_any_hpack import read
 from tests.property.test_any_http import FIRST, joined, run, second
-from tests.property.test_pulsar_stream import COMPILED, RECEIPT, no_run, played
-from tests.scenarios.pulsar_world import ORDERS, SUBSCRIPTION, message_frame, names, send_frame
+from tests.property.test_pulsar_stream import COMPILED, RECEIPT, commands_of, played, read_alike, ways_agree
+from tests.scenarios.pulsar_world import ORDERS, SUBSCRIPTION, message_frame, send_frame
 from tests.scenarios.web_world import OK, WebWorld
 
 CUTS = 3
 """Octets in front of a stream that say where it is cut."""
 _CASES = cases()
-_HANDLES = {
-    number: Handle("producer", number, ORDERS, SUBSCRIPTION, (("topic", "Produce", ORDERS),)) for number in (1, 300)
-}
 
 
 def _cut(data: bytes) -> tuple[bytes, list[int]]:
@@ -114,18 +111,9 @@ def pulsar_command(data: bytes) -> None:
     assert (again.name, again.encoded, again.body) == (command.name, None, command.body)
 
 
-def pulsar_runs(data: bytes) -> None:
-    """Runs of plain frames: both forms find the same, and what they take the library would have written so, too."""
-    view = memoryview(data)
-    for from_client in (True, False):
-        stop, found = plain.INTERPRETED(view, 0, 4096, _HANDLES, _HANDLES, from_client)
-        if COMPILED is not None:
-            assert (stop, found) == COMPILED(view, 0, 4096, _HANDLES, _HANDLES, from_client)
-        at = 0
-        while at < stop:
-            total, size = commands.sizes(view, at)
-            assert commands.decode(view[at + 8 : at + 8 + size]).encoded is None
-            at += 4 + total
+def pulsar_plain(data: bytes) -> None:
+    """Plain commands: both forms find the same, and what they take the library would have written so, too."""
+    read_alike(data)
 
 
 def pulsar_client(data: bytes) -> None:
@@ -139,18 +127,11 @@ def pulsar_broker(data: bytes) -> None:
 
 def _pulsar(data: bytes, *, back: bool) -> None:
     stream, cuts = _cut(data)
-    form = plain.FORM
-    try:
-        plain.FORM = COMPILED or plain.INTERPRETED
-        up, down, ended, told = played(stream, cuts, back=back)
-        plain.FORM = plain.INTERPRETED
-        assert (up, down, ended, told) == played(stream, cuts, back=back)
-        plain.FORM = no_run
-        assert (up, down, ended, told) == played(stream, cuts, back=back)
-    finally:
-        plain.FORM = form
-    assert ended is None or ended.reason is not reasons.INTERNAL_ERROR
-    assert all(name in schema.COMMANDS for name in (*names(up), *names(down)))
+    for form in (hot.INTERPRETED, COMPILED or hot.INTERPRETED):
+        for way in (SESSION, PUMP):
+            ways_agree(stream, cuts, way, form, back=back)
+    up, down, *_ = played(stream, cuts, back=back)
+    assert all(command.name in schema.COMMANDS for command in (*commands_of(up), *commands_of(down)))
 
 
 # ---- HTTP ---------------------------------------------------------------------------------------------------------
@@ -286,10 +267,8 @@ def seeds(target: str) -> list[bytes]:
             message_frame(), RECEIPT, commands.framed("success", request_id=5), commands.framed("pong"),
             commands.framed("lookup_response", request_id=5, response=1, broker_url="pulsar://b2:6650"),
         ]  # fmt: skip
-        if target == "pulsar-command":
+        if target in ("pulsar-command", "pulsar-plain"):
             return [each[8 : 8 + int.from_bytes(each[4:8], "big")] for each in (*sent, *back)]
-        if target == "pulsar-runs":
-            return [each * 2 for each in (sent[0], sent[1], *back[:2])]
         return [cut + each for each in (back if target == "pulsar-broker" else sent)]
     if target in ("http1-request", "http2-frames"):
         return [cut + each for each in (FIRST if target == "http1-request" else [b"".join(second())[len(PREFACE) :]])]

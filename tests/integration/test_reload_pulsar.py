@@ -94,7 +94,7 @@ def account(folder: Path, name: str) -> dict[str, Any]:
 
 def client(gateway: GatewayProcess) -> ssl.SSLSocket:
     """One that is logged in."""
-    plain = socket.create_connection(("127.0.0.1", gateway.port()), timeout=15)
+    plain = socket.create_connection(("127.0.0.1", gateway.port()), timeout=60)
     tls = ssl.create_default_context(cafile=gateway.ca_file).wrap_socket(plain, server_hostname="localhost")
     token = gateway.issuer.token("app").encode()
     tls.sendall(

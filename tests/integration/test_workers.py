@@ -80,7 +80,7 @@ def kept_connections(gateway: GatewayProcess, count: int) -> Iterator[Producer]:
     """Producers that stay connected."""
     for _ in range(count):
         producer = Producer(gateway.confluent(gateway.issuer.token("app")))
-        producer.list_topics(timeout=10)
+        producer.list_topics(timeout=60)
         yield producer
 
 
@@ -154,9 +154,9 @@ def test_a_policy_comes_into_force_in_all_workers_or_in_none(gateway: GatewayPro
     gateway.wait_audit(event="policy-refused", after=at)
     for _ in range(3):
         assert produce(gateway, "payroll") is None
-    assert "note: policy files refused" in gateway.admin("/readyz")[1]
+    until(lambda: "note: policy files refused" in gateway.admin("/readyz")[1])
     gateway.change_policy(POLICY)
-    assert gateway.admin("/readyz") == (200, "ready\n")
+    until(lambda: gateway.admin("/readyz") == (200, "ready\n"))
     assert len([line for line in gateway.audit() if line["event"] == "policy-refused"]) == 1
     del producers
 
@@ -187,17 +187,20 @@ def test_counters_do_not_go_back_when_a_worker_dies(gateway: GatewayProcess) -> 
         lowest = min(lowest, counted(gateway, "gateway_connections_accepted_total"))
     assert lowest >= before > 0
     assert counted(gateway, "gateway_connections_accepted_total") >= before
-    assert counted(gateway, "gateway_worker_starts_total") == starts + 1
+    until(lambda: counted(gateway, "gateway_worker_starts_total") == starts + 1)
 
 
 def test_status_close_and_log_level_speak_for_all_workers(gateway: GatewayProcess) -> None:
     producers = list(kept_connections(gateway, 8))
-    found = status(gateway)
-    by_worker = [each["connections"] for each in found["workers"]]
-    assert sum(by_worker) == found["connections"]["total"] >= 8
-    (app,) = found["connections"]["principals"]
-    assert app["principal"] == "jwt:test:app"
-    assert app["connections"] == found["connections"]["total"]
+
+    def of_one_principal() -> bool:
+        """Libraries connect to brokers as they like: until nothing is on its way."""
+        found = status(gateway)
+        by_worker = [each["connections"] for each in found["workers"]]
+        known = {each["principal"]: each["connections"] for each in found["connections"]["principals"]}
+        return sum(by_worker) == found["connections"]["total"] >= 8 and known == {"jwt:test:app": sum(by_worker)}
+
+    until(of_one_principal)
     said = admin_command(gateway, "close", "--principal", "jwt:test:app")
     assert "connections closed" in said
     assert int(said.split(": ")[1].split()[0]) >= 8
@@ -295,7 +298,7 @@ def test_a_flood_through_both_workers_gets_one_quota(gateway: GatewayProcess) ->
 
 
 def handshake(gateway: GatewayProcess, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSocket:
-    plain = socket.create_connection(("localhost", gateway.port()), timeout=15)
+    plain = socket.create_connection(("localhost", gateway.port()), timeout=60)
     tls = context.wrap_socket(plain, server_hostname="localhost", session=session)
     tls.sendall(request(API_VERSIONS, 0))
     assert tls.recv(65536)  # what came with it, the ticket, is known now
@@ -332,16 +335,13 @@ def test_an_office_that_dies_is_mended_and_clients_notice_nothing(gateway: Gatew
     os.kill(first, signal.SIGKILL)
     errors: list[object] = []
     producer.produce("orders", b"meanwhile", on_delivery=lambda error, _: errors.append(error))
-    producer.flush(20)
+    producer.flush(60)
     assert errors == [None]
 
     def back() -> bool:
-        try:
-            return gateway.admin("/readyz")[0] == 200 and office_pid(gateway) != first
-        except OSError:
-            return False
+        return gateway.readyz()[0] == 200 and office_pid(gateway) != first
 
-    until(back, 20)
+    until(back)
     assert [worker_pid(gateway, worker) for worker in (1, 2)] == workers
     assert counted(gateway, "gateway_connections_accepted_total") >= before
     gateway.change_policy(WIDER)
@@ -353,7 +353,7 @@ def test_a_worker_that_is_told_to_end_drains_and_another_follows(gateway: Gatewa
     at = len(gateway.audit())
     producers = list(kept_connections(gateway, 4))
     os.kill(worker_pid(gateway, 1), signal.SIGTERM)
-    gateway.wait_audit(event="worker", worker=1, state="ended", how="exit code 0", after=at, timeout=20)
+    gateway.wait_audit(event="worker", worker=1, state="ended", how="exit code 0", after=at)
     gateway.wait_audit(event="worker", worker=1, state="serves", after=at)
     until(lambda: gateway.admin("/readyz") == (200, "ready\n"))
     reasons = {line["reason"] for line in gateway.audit()[at:] if line["event"] == "closed"}
@@ -370,8 +370,8 @@ def test_what_every_worker_has_is_not_told_twice(gateway: GatewayProcess) -> Non
 def test_a_worker_that_hangs_is_killed_and_mended(gateway: GatewayProcess) -> None:
     at, pid = len(gateway.audit()), worker_pid(gateway, 2)
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: gateway.admin("/readyz") == (503, "worker 2: does not answer\n"), 20)
-    gateway.wait_audit(event="worker", worker=2, state="ended", after=at, timeout=30)
+    until(lambda: gateway.admin("/readyz") == (503, "worker 2: does not answer\n"))
+    gateway.wait_audit(event="worker", worker=2, state="ended", after=at)
     gateway.wait_audit(event="worker", worker=2, state="serves", after=at)
     assert counted(gateway, "gateway_worker_hangs_total") == 1
     assert "worker 2 does not answer" in gateway.log()
@@ -384,7 +384,7 @@ def test_who_does_not_know_the_word_is_not_let_in(gateway: GatewayProcess) -> No
     for said in ({"word": "0" * 64, "place": 1, "pid": 1}, {"place": 1}):
         message = json.dumps({"ask": "hello", "number": 1, "with": said}).encode()
         with socket.socket(socket.AF_UNIX) as door:
-            door.settimeout(10)
+            door.settimeout(60)
             door.connect("\0" + name[1:])
             door.sendall(struct.pack(">I", len(message)) + message)
             answer = door.recv(65536)
@@ -394,12 +394,19 @@ def test_who_does_not_know_the_word_is_not_let_in(gateway: GatewayProcess) -> No
     assert gateway.admin("/readyz")[0] == 200
 
 
+def held_open(gateway: GatewayProcess, file: Path) -> bool:
+    """Whether any of its processes has a file open still."""
+    children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
+    links = [link for pid in (gateway.pid, *children) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return any(link.resolve() == file for link in links)
+
+
 def test_rotation_is_followed_by_all(gateway: GatewayProcess) -> None:
     audit = gateway.folder / "audit.jsonl"
     kept = gateway.folder / "audit.1.jsonl"
     audit.rename(kept)
     os.kill(gateway.pid, signal.SIGHUP)
-    until(audit.exists)
+    until(lambda: audit.exists() and not held_open(gateway, kept))
     size = kept.stat().st_size
     for _ in range(3):
         produce(gateway, "orders")

@@ -30,25 +30,14 @@ class NoShortWay:
     def brief(self, *_: Any, **__: Any) -> None: ...
 
 
-class ShortWorld(World):
-    """`way`: one of WAYS. `short`: what makes the session's short way, None for its own."""
+class ByWay(World):
+    """`way`: one of WAYS."""
 
-    def __init__(self, way: str, short: Any = None, **settings: Any) -> None:
+    def __init__(self, way: str, **settings: Any) -> None:
         self.way = way
-        self.short = short
         self.by_pump = self.instead = 0
         """Octets that the pump passed by itself, and answers that it wrote in place of the broker's."""
         super().__init__(**settings)
-
-    def connect(self) -> None:
-        super().connect()
-        session = self.session
-        if self.way == GENERAL:
-            session.short_way = NoShortWay()  # type: ignore[assignment]
-        elif self.short is not None:
-            session.short_way = self.short(
-                session, self.context, session._queue, session._from_client, session._from_upstream
-            )
 
     def _show(self) -> Seen:
         seen = Seen()
@@ -80,6 +69,24 @@ class ShortWorld(World):
         if self.ended is None and self.unanswered and len(self.unanswered) >= self.session.upstream_wanted:
             seen += super()._answered()
         return seen
+
+
+class ShortWorld(ByWay):
+    """`short`: what makes the session's short way, None for its own."""
+
+    def __init__(self, way: str, short: Any = None, **settings: Any) -> None:
+        self.short = short
+        super().__init__(way, **settings)
+
+    def connect(self, greeted: float | None = None) -> None:
+        super().connect(greeted)
+        session = self.session
+        if self.way == GENERAL:
+            session.short_way = NoShortWay()  # type: ignore[assignment]
+        elif self.short is not None:
+            session.short_way = self.short(
+                session, self.context, session._queue, session._from_client, session._from_upstream
+            )
 
 
 def picture(world: ShortWorld) -> dict[str, Any]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.pieces import NotUsable
-from gateway.pulsar import commands, plain, reasons, schema
+from gateway.pulsar import commands, hot, reasons, schema
 from gateway.pulsar.commands import Malformed
 from gateway.pulsar.table import ROWS, FromClient
-from tests.scenarios.pulsar_world import ORDERS, PAYROLL, SUBSCRIPTION, PulsarWorld, found, message_frame, send_frame
+from tests.forms import PULSAR_FORMS
+from tests.property.pulsar_ways import ShortPulsar, whole
+from tests.property.short_ways import GENERAL, PUMP, SESSION
+from tests.scenarios.pulsar_world import ORDERS, PAYROLL, SUBSCRIPTION, found, message_frame, send_frame
 
-BUILD = "the compiled form is not built: python setup.py build_ext --inplace (needs a C compiler)"
 try:
-    COMPILED: plain.Form | None = plain.compiled()
+    COMPILED: hot.Form | None = hot.compiled()
 except (ImportError, NotUsable):
     COMPILED = None
 NUMBERS_ = st.one_of(st.integers(0, 3), st.integers(0, 2**64 - 1))
@@ -114,29 +116,18 @@ BROKER_FRAMES = st.one_of(
 )
 
 
-def no_run(*given: Any) -> plain.Run:
-    """Everything goes the general way."""
-    return given[1], []
-
-
-WAYS = [
-    pytest.param(plain.INTERPRETED, id="interpreted"),
-    pytest.param(COMPILED or no_run, id="compiled", marks=[] if COMPILED else pytest.mark.skip(reason=BUILD)),
-]
-
-
-def opened() -> PulsarWorld:
+def opened(way: str = SESSION, short: Any = None) -> ShortPulsar:
     """A client with a producer and a consumer, both of id 1."""
-    world = PulsarWorld()
+    world = ShortPulsar(way, short)
     world.login()
     world.produce_to()
     world.subscribe_to()
     return world
 
 
-def played(stream: bytes, cuts: list[int], *, back: bool) -> tuple[Any, ...]:
-    """What came of a stream in these pieces: both sides' octets, the end, the audit."""
-    world = opened()
+def played(stream: bytes, cuts: list[int], *, back: bool, way: str = SESSION, short: Any = None) -> tuple[Any, ...]:
+    """What came of a stream in these pieces: both sides' octets, the end, the audit, what was counted."""
+    world = opened(way, short)
     before = len(world.events)
     up, down = bytearray(), bytearray()
     at = 0
@@ -149,7 +140,19 @@ def played(stream: bytes, cuts: list[int], *, back: bool) -> tuple[Any, ...]:
         down += seen.down
     assert world.ended is None or world.ended.reason is not reasons.INTERNAL_ERROR
     told = [(type(event).__name__, getattr(event, "resource", None)) for event in world.events[before:]]
-    return bytes(up), bytes(down), world.ended, told
+    counted = [tuple(event.fields.values()) for event in world.tally.drain(0.0)]
+    counted += [(meter.name, labels, value) for meter, labels, value in world.meters.series() if value]
+    return bytes(up), bytes(down), world.ended, told, sorted(counted, key=repr)
+
+
+def commands_of(octets: bytes) -> list[commands.Command]:
+    """Of its whole frames, and of the one at its end that is not."""
+    frames, half = whole(octets)
+    some = [command for command, _ in found(frames)]
+    if half:
+        _, size = commands.sizes(memoryview(half), 0)
+        some.append(commands.decode(memoryview(half)[8 : 8 + size]))
+    return some
 
 
 def pieces(stream: bytes, data: st.DataObject) -> list[int]:
@@ -177,9 +180,9 @@ def test_octets_changed_anywhere(frames: list[bytes], data: st.DataObject) -> No
     stream = bytearray(b"".join(frames))
     for _ in range(data.draw(st.integers(1, 4))):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
-    whole = played(bytes(stream), [], back=False)
-    assert played(bytes(stream), pieces(bytes(stream), data), back=False)[0] == whole[0]
-    sent = [command.body.producer_id for command, _ in found(whole[0]) if command.name == "send"]
+    once = played(bytes(stream), [], back=False)
+    assert played(bytes(stream), pieces(bytes(stream), data), back=False)[0] == once[0]
+    sent = [command.body.producer_id for command in commands_of(once[0]) if command.name == "send"]
     assert set(sent) <= {1}, "a message of a producer that nobody opened"
 
 
@@ -189,55 +192,76 @@ def test_octets_of_a_brokers_changed_anywhere(frames: list[bytes], data: st.Data
     stream = bytearray(b"".join(frames))
     for _ in range(data.draw(st.integers(1, 4))):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
-    _, down, _, _ = played(bytes(stream), [], back=True)
-    told = [command.body.consumer_id for command, _ in found(down) if command.name == "message"]
+    down = played(bytes(stream), [], back=True)[1]
+    told = [command.body.consumer_id for command in commands_of(down) if command.name == "message"]
     assert set(told) <= {1}, "a message for a consumer that nobody opened"
 
 
-@pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("form", PULSAR_FORMS)
+@pytest.mark.parametrize("way", [SESSION, PUMP])
+@settings(max_examples=60, deadline=None)
 @given(frames=st.lists(st.one_of(CLIENT_FRAMES, CLIENT_RUNS), max_size=8), data=st.data())
-def test_the_short_way_of_a_clients_frames_is_the_general_one(way: plain.Form, frames: list[bytes], data: Any) -> None:
+def test_the_short_way_of_a_clients_frames_is_the_general_one(
+    way: str, form: hot.Form, frames: list[bytes], data: Any
+) -> None:
     """Plain frames and others, whole and with octets changed: every octet, denial, sum and end is the same."""
-    _ways_agree(way, frames, data, back=False)
+    _ways_agree(way, form, frames, data, back=False)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("form", PULSAR_FORMS)
+@pytest.mark.parametrize("way", [SESSION, PUMP])
+@settings(max_examples=60, deadline=None)
 @given(frames=st.lists(st.one_of(BROKER_FRAMES, BROKER_RUNS), max_size=8), data=st.data())
-def test_the_short_way_of_a_brokers_frames_is_the_general_one(way: plain.Form, frames: list[bytes], data: Any) -> None:
-    _ways_agree(way, frames, data, back=True)
+def test_the_short_way_of_a_brokers_frames_is_the_general_one(
+    way: str, form: hot.Form, frames: list[bytes], data: Any
+) -> None:
+    _ways_agree(way, form, frames, data, back=True)
 
 
-def _ways_agree(way: plain.Form, frames: list[bytes], data: Any, *, back: bool) -> None:
+def _ways_agree(way: str, form: hot.Form, frames: list[bytes], data: Any, *, back: bool) -> None:
     stream = bytearray(b"".join(frames))
     for _ in range(data.draw(st.integers(0, 2)) if stream else 0):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
-    cuts = pieces(bytes(stream), data)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "FORM", way)
-        short = played(bytes(stream), cuts, back=back)
-        patch.setattr(plain, "FORM", no_run)
-        assert short == played(bytes(stream), cuts, back=back)
+    ways_agree(bytes(stream), pieces(bytes(stream), data), way, form, back=back)
+
+
+def ways_agree(stream: bytes, cuts: list[int], way: str, form: hot.Form, *, back: bool) -> None:
+    """The one difference: of a message that is not whole what is there went on, and was counted with its front."""
+    general = played(stream, cuts, back=back, way=GENERAL)
+    short = played(stream, cuts, back=back, way=way, short=form.short_way)
+    (up, half_up), (down, half_down) = whole(short[0]), whole(short[1])
+    assert (up, down, *short[2:4]) == general[:4]
+    if not half_up and not half_down:
+        assert short[4] == general[4]
+        return
+    half = half_down if back else half_up
+    assert not (half_up if back else half_down)
+    assert stream.endswith(half)
+    (command,) = commands_of(half)
+    assert command.name == ("message" if back else "send")
+    assert (command.body.consumer_id if back else command.body.producer_id) == 1
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(encoded(("send", "message")), st.just(RECEIPT[8:])), st.binary(max_size=30), st.data())
-def test_both_forms_find_the_same_runs(command: bytes, payload: bytes, data: st.DataObject) -> None:
-    """And what they take, the protobuf library would have written so, too."""
-    if COMPILED is None:
-        pytest.skip(BUILD)
-    stream = bytearray(frame(command, payload) * 2)
+@given(st.one_of(encoded(("send", "message", "ack", "flow")), st.just(RECEIPT[8:])), st.data())
+def test_both_forms_find_the_same_commands_plain(command: bytes, data: st.DataObject) -> None:
+    """And what is plain, the protobuf library would have written so, too."""
+    octets = bytearray(command)
     for _ in range(data.draw(st.integers(0, 3))):
-        stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
-    world = opened()
-    traffic = world.session._traffic  # type: ignore[attr-defined]
-    ids = traffic.producers.by_id, traffic.consumers.by_id
-    for from_client in (False, True):
-        found = [way(memoryview(stream), 0, 1 << 20, *ids, from_client) for way in (plain.INTERPRETED, COMPILED)]
-        assert found[0] == found[1]
-        at = 0
-        while at < found[0][0]:
-            total, size = commands.sizes(memoryview(stream), at)
-            assert commands.decode(memoryview(stream)[at + 8 : at + 8 + size]).encoded is None
-            at += 4 + total
+        octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
+    read_alike(bytes(octets))
+
+
+def read_alike(octets: bytes) -> None:
+    """What a command is to either form."""
+    view = memoryview(octets)
+    number, handle_id = hot.INTERPRETED.read(view)
+    if COMPILED is not None:
+        assert COMPILED.read(view) == (number, handle_id)
+    if not number:
+        return
+    command = commands.decode(view)
+    assert command.encoded is None
+    assert schema.NUMBERS[command.name] == number
+    ids = "producer_id" if command.name.startswith("send") else "consumer_id"
+    assert getattr(command.body, ids) == handle_id

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents and item.path.name not in NEEDS_NO_BROKER:
             item.add_marker(pytest.mark.real)
             if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(180))
+                item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(scope="session", params=["one", "three"])

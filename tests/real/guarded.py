@@ -28,7 +28,7 @@ from tests.certificates import Ca, make_ca
 from tests.real.kafka import KafkaCluster
 from tests.tokens import TokenIssuer
 
-REAUTHENTICATION_MS = 3000
+REAUTHENTICATION_MS = 5000
 PLAIN_PASSWORD = "open-sesame-plain-4711"
 SCRAM_PASSWORD = "open-sesame-scram-4711"
 CLIENT_SECRET = "open-sesame-client-4711"
@@ -58,7 +58,7 @@ class GuardedKafka:
         for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
             wish = UserScramCredentialUpsertion(user, ScramCredentialInfo(mechanism, 4096), password.encode())
             for done in admin.alter_user_scram_credentials([wish]).values():
-                done.result(20)
+                done.result(60)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.real.archive import shared_classes
 from tests.real.jars import java, tools_libs
 from tests.real.names import HOSTS
 
@@ -43,7 +44,7 @@ class Ran:
 
 
 def run(
-    tool: str, *arguments: str, folder: Path, stdin: str = "", timeout: float = 90.0, properties: tuple[str, ...] = ()
+    tool: str, *arguments: str, folder: Path, stdin: str = "", timeout: float = 180.0, properties: tuple[str, ...] = ()
 ) -> Ran:
     """Run one tool to its end. A token file is allowed to be read by its URL (`allowed.urls` and `allowed.files`)."""
     log4j = folder / "log4j2-tools.properties"
@@ -56,8 +57,10 @@ def run(
             f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={','.join(path.as_uri() for path in tokens)}",
             f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.files={','.join(map(str, tokens))}",
         ]
-    done = subprocess.run(
-        [java(), *flags, *properties, "-cp", f"{tools_libs()}/*", tool, *arguments],
-        input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
+    libs = tools_libs()
+    with shared_classes("kafka-tools", libs) as shared:
+        done = subprocess.run(
+            [java(), *flags, *shared, *properties, "-cp", f"{libs}/*", tool, *arguments],
+            input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)

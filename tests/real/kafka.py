@@ -30,8 +30,9 @@ from tests.real.jars import java, kafka_libs
 from tests.real.names import without_names
 from tests.real.ports import free_ports
 
-START_SECONDS_MAX = 90.0
-STOP_SECONDS_MAX = 20.0
+START_SECONDS_MAX = 180.0
+STOP_SECONDS_MAX = 60.0
+HEARD_SECONDS_MAX = 60.0
 HOST = "127.0.0.1"
 
 Extra = Mapping[str, Mapping[int, int]]
@@ -212,6 +213,19 @@ class KafkaCluster:
                     raise KafkaFailed(f"broker {node} is not ready after {START_SECONDS_MAX} s{self._tail(node)}")
                 time.sleep(0.05)
 
+    def wait_topic(self, name: str) -> None:
+        """Until every running broker has heard of a new topic and all of its leaders lead, which takes each of them a
+        moment after it was made: before that, a broker that is asked says that there is none, or that it is not the
+        leader. Raises KafkaFailed."""
+        deadline = time.monotonic() + HEARD_SECONDS_MAX
+        for node in sorted(self._processes):
+            leaders = _leaders(self.port(node), name)
+            while not (leaders and all(_leads(self.port(each), name, leaders[each]) for each in leaders)):
+                if time.monotonic() > deadline:
+                    raise KafkaFailed(f"broker {node} knows no leaders of {name} after {HEARD_SECONDS_MAX} s")
+                time.sleep(0.02)
+                leaders = _leaders(self.port(node), name)
+
     def move_leaders(self, orders: Mapping[str, Mapping[int, Sequence[int]]]) -> None:
         """Each partition's replicas in this order (topic -> partition -> nodes), and the first of them elected where
         it is in sync: AlterPartitionReassignments v0, ElectLeaders v2. Raises KafkaFailed, OSError."""
@@ -374,17 +388,42 @@ def _asked(port: int, request: bytes) -> bytes:
 
 def _sees(port: int, brokers: int) -> bool:
     """Whether a broker answers Metadata (v1) with at least this many brokers in it."""
-    request = struct.pack(">hhih", 3, 1, 7, -1) + struct.pack(">i", 0)
     try:
-        with socket.create_connection((HOST, port), timeout=2) as connection:
-            connection.settimeout(2)
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            answer = b""
-            while len(answer) < 12:
-                chunk = connection.recv(4096)
-                if not chunk:
-                    return False
-                answer += chunk
+        answer = _asked(port, struct.pack(">hhih", 3, 1, 7, -1) + struct.pack(">i", 0))
     except OSError:
         return False
-    return bool(struct.unpack_from(">i", answer, 8)[0] >= brokers)
+    return bool(struct.unpack_from(">i", answer, 4)[0] >= brokers)
+
+
+def _leaders(port: int, topic: str) -> dict[int, list[int]]:
+    """The partitions of each leader of a topic, as a broker answers Metadata (v1); none if any is without one."""
+    name = struct.pack(">h", len(topic)) + topic.encode()
+    try:
+        answer = _asked(port, struct.pack(">hhih", 3, 1, 7, -1) + struct.pack(">i", 1) + name)
+    except OSError:
+        return {}
+    found: dict[int, list[int]] = {}
+    at = answer.rindex(name) + len(name) + 1  # behind it, whether it is internal
+    (count,) = struct.unpack_from(">i", answer, at)
+    at += 4
+    for _ in range(count):
+        code, partition, leader, replicas = struct.unpack_from(">hiii", answer, at)
+        (in_sync,) = struct.unpack_from(">i", answer, at + 14 + 4 * replicas)
+        at += 18 + 4 * (replicas + in_sync)
+        if code or leader < 0:
+            return {}
+        found.setdefault(leader, []).append(partition)
+    return found
+
+
+def _leads(port: int, topic: str, partitions: Sequence[int]) -> bool:
+    """Whether a broker answers ListOffsets (v1) for these partitions, as their leader alone does."""
+    name = struct.pack(">h", len(topic)) + topic.encode()
+    wanted = b"".join(struct.pack(">iq", partition, -1) for partition in partitions)
+    body = struct.pack(">ii", -1, 1) + name + struct.pack(">i", len(partitions)) + wanted
+    try:
+        answer = _asked(port, struct.pack(">hhih", 2, 1, 7, -1) + body)
+    except OSError:
+        return False
+    at = answer.rindex(name) + len(name) + 4
+    return not any(struct.unpack_from(">h", answer, at + 22 * number + 4)[0] for number in range(len(partitions)))

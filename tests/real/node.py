@@ -46,7 +46,7 @@ def _install(scratch: Path, target: Path) -> None:
     os.rename(scratch, target)
 
 
-def kafkajs(client: dict[str, Any], action: str, *, timeout: float = 90.0, **told: Any) -> dict[str, Any]:
+def kafkajs(client: dict[str, Any], action: str, *, timeout: float = 150.0, **told: Any) -> dict[str, Any]:
     """One action of run.js: ``{"ok": ...}`` or ``{"error": {"name", "type", "message"}}``."""
     done = subprocess.run(
         ["node", str(SUITE / "run.js")], input=json.dumps({"client": client, "action": action, **told}),

@@ -27,6 +27,13 @@ DIRECT = os.environ.get("REAL_DOOR") == "direct"
 ADDRESSED = pytest.mark.parametrize("site", ["one", "three", "names"], indirect=True)
 """One broker, three by their ports, three by their host names."""
 
+PLENTY = """\
+limits:
+  - {to: any, produce: 200 MiB/s, consume: 200 MiB/s, requests: 5000/s, connections: 200}
+end: true
+"""
+"""The end of a policy whose limits nobody comes to."""
+
 POLICY = """\
 version: 1
 roles:
@@ -84,8 +91,8 @@ class Site:
         name = f"{prefix.removesuffix('.pii')}-{uuid.uuid4().hex[:10]}{'.pii' if prefix.endswith('.pii') else ''}"
         replicas = min(3, len(self.cluster.nodes))
         done = self.admin.create_topics([NewTopic(name, partitions, replicas, config=config)])
-        done[name].result(20)
-        self._wait_leaders(name)
+        done[name].result(60)
+        self.cluster.wait_topic(name)
         return name
 
     def app(self, subject: str = "svc-app", groups: tuple[str, ...] = ("app",), lifetime: float = 600.0) -> App:
@@ -98,15 +105,6 @@ class Site:
 
     def audited(self) -> int:
         return len(self.gateway.audit()) if self.gateway else 0
-
-    def _wait_leaders(self, name: str) -> None:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            found = self.admin.list_topics(timeout=10).topics.get(name)
-            if found and found.partitions and all(each.leader >= 0 for each in found.partitions.values()):
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"{name} has no leaders")
 
 
 @dataclass
@@ -217,7 +215,7 @@ class App:
         return ssl.create_default_context(cafile=self.site.gateway.ca_file)
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0, what: str = "the condition") -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0, what: str = "the condition") -> None:
     """Wait for something to become true, looking every 50 ms."""
     deadline = time.monotonic() + seconds
     while not condition():

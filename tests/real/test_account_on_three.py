@@ -85,7 +85,7 @@ def test_every_way_to_log_in_outlives_brokers_that_come_and_go(
     admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
     streams = [Stream(number, unique(f"app.{way}"), 6) for number, way in enumerate(WAYS)]
     for made in admin.create_topics([NewTopic(each.topic, each.partitions, 3) for each in streams]).values():
-        made.result(30)
+        made.result(60)
     stop, reading = threading.Event(), Reading(streams)
     senders: list[IdempotentProducer] = []
     readers: list[GroupReader] = []

@@ -28,7 +28,7 @@ async def produce(settings: dict[str, Any], topic: str, count: int = 10) -> None
             await producer.send_and_wait(topic, f"{number}".encode())
 
 
-async def consume(settings: dict[str, Any], topic: str, count: int, seconds: float = 40.0) -> list[bytes]:
+async def consume(settings: dict[str, Any], topic: str, count: int, seconds: float = 60.0) -> list[bytes]:
     async with AIOKafkaConsumer(topic, auto_offset_reset="earliest", **settings) as consumer:
         async with asyncio.timeout(seconds):
             found = [(await consumer.getone()).value for _ in range(count)]
@@ -78,6 +78,7 @@ async def test_admin(site: Site) -> None:
         made = await client.create_topics([NewTopic(name, 2, 1)])
         assert [each[1] for each in made.topic_errors] == [0]
         await _until_listed(client, name)
+        site.cluster.wait_topic(name)  # any broker may be asked for its configuration
         resource = ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": "86400000"})
         await client.alter_configs([resource])
         (answer,) = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
@@ -94,7 +95,7 @@ async def test_admin(site: Site) -> None:
 
 
 async def _until_listed(client: AIOKafkaAdminClient, name: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while name not in await client.list_topics():
             await asyncio.sleep(0.05)
 
@@ -119,7 +120,7 @@ async def test_consuming_a_denied_topic_raises(guarded: Site) -> None:
         consumer.assign([TopicPartition(denied, 0)])
         consumer.seek(TopicPartition(denied, 0), 0)
         with pytest.raises(TopicAuthorizationFailedError):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await consumer.getone()
 
 
@@ -128,7 +129,7 @@ async def test_a_denied_group_raises(guarded: Site) -> None:
     consumer = AIOKafkaConsumer(topic, **guarded.app().aiokafka(group_id=unique("other")))
     try:
         with pytest.raises(GroupAuthorizationFailedError):
-            await asyncio.wait_for(_first(consumer), 30)
+            await asyncio.wait_for(_first(consumer), 60)
     finally:
         await consumer.stop()
 
@@ -142,7 +143,7 @@ async def test_a_denied_transactional_id_raises(guarded: Site) -> None:
     producer = AIOKafkaProducer(**guarded.app().aiokafka(transactional_id=unique("other")))
     try:
         with pytest.raises(TransactionalIdAuthorizationFailed):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await producer.start()
     finally:
         await producer.stop()

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.kafka import codec
+from gateway.kafka.authentication import REAUTHENTICATION_INTERVAL_MIN
 from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
-from tests.real.site import DIRECT, POLICY, Site
+from tests.real.site import DIRECT, POLICY, Site, until
 from tests.real.wire import SASL_AUTHENTICATE, SASL_HANDSHAKE, RawClient, frame, request, string
 from tests.scenarios.kafka_world import batch
 
@@ -43,7 +44,7 @@ def gateway_of(site: Site) -> GatewayProcess:
     return site.gateway
 
 
-def client(site: Site, subject: str, timeout: float = 15.0) -> RawClient:
+def client(site: Site, subject: str, timeout: float = 60.0) -> RawClient:
     """An authenticated connection to broker 1."""
     gateway = gateway_of(site)
     made = RawClient(gateway.ports["main"][1] + 1, gateway.ca_file, timeout)
@@ -83,8 +84,13 @@ def in_parallel(count: int, one: Any) -> None:
 
 
 def summed(site: Site, at: int, operation: str, resource: str) -> int:
-    """Bytes that the audit's sums say were let through."""
-    time.sleep(1.2)
+    """Bytes that the audit's sums say were let through. All sums of an interval are written together: once there is one
+    of something that came later, those before it are there."""
+    marker, now = site.topic("app.marker", partitions=1), site.audited()
+    with client(site, "svc-marker") as raw:
+        raw.send(produce(marker, batch(0, 10)))
+        raw.receive()
+    gateway_of(site).wait_audit(event="allowed", operation="Write", resource=marker, after=now)
     lines = gateway_of(site).audit()[at:]
     return sum(
         line["bytes"]
@@ -114,13 +120,15 @@ def test_large_frames_on_many_connections_are_held_to_the_rate(site: Site, acks:
                 pass
 
     in_parallel(5, one)
-    assert summed(site, at, "Write", topic) <= SLOW * (time.monotonic() - ends + seconds + 1) + 2 * octets
+    found = summed(site, at, "Write", topic)
+    assert found <= SLOW * (time.monotonic() - ends + seconds + 1) + 2 * octets
 
 
 def test_fetches_asked_for_in_advance_are_held_to_the_rate(site: Site) -> None:
     topic, at, seconds = site.topic(partitions=1), site.audited(), 8.0
     fill(site, topic, 40, 250_000)
-    ends = time.monotonic() + seconds
+    began = time.monotonic()
+    ends = began + seconds
     with client(site, "slow-fetch", timeout=seconds) as raw:
         raw.send(fetch(topic, 500_000) * 100)
         try:
@@ -128,7 +136,8 @@ def test_fetches_asked_for_in_advance_are_held_to_the_rate(site: Site) -> None:
                 raw.receive()
         except OSError:
             pass
-    assert summed(site, at, "Read", topic) <= SLOW * (seconds + 3) + 5 * 600_000
+    found = summed(site, at, "Read", topic)
+    assert found <= SLOW * (time.monotonic() - began + 1) + 5 * 600_000
 
 
 def fill(site: Site, topic: str, count: int, octets: int) -> None:
@@ -137,38 +146,36 @@ def fill(site: Site, topic: str, count: int, octets: int) -> None:
     producer = Producer({"bootstrap.servers": site.cluster.bootstrap})
     for _ in range(count):
         producer.produce(topic, bytes(octets))
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
 
 
 def test_heartbeats_pass_while_a_flood_is_paid_for(site: Site) -> None:
+    """Three frames of nine seconds each: five heartbeats are answered before the last of them."""
     topic = site.topic(partitions=1)
     with client(site, "slow-member") as flooding, client(site, "slow-member") as member:
         flooding.send(produce(topic, batch(0, 900_000)) * 3)
         flooding.receive()
         for _ in range(5):
-            began = time.monotonic()
             member.send(heartbeat())
             member.receive()
-            assert time.monotonic() - began < 3.0
+        assert flooding.waiting() < 2
 
 
 # --- requests made to cost much
 
 
 def test_one_costly_request_does_not_stop_the_others(site: Site) -> None:
-    """As many topics as a request may name, all of them denied: the others wait, but not for long."""
+    """As many topics as a request may name, all of them denied: the others have their turns between such requests."""
     names = [{"name": f"none-{number}"} for number in range(codec.REQUEST_ELEMENTS_MAX)]
     costly = ask(METADATA, 9, {"topics": names, "allowAutoTopicCreation": False})
     with client(site, "svc-victim") as victim, client(site, "svc-costly", timeout=60) as attacker:
         attacker.send(costly * 3)
-        longest, ends = 0.0, time.monotonic() + 8
-        while time.monotonic() < ends:
-            began = time.monotonic()
+        turns = 0
+        while attacker.waiting() < 3:
             victim.send(heartbeat())
             victim.receive()
-            longest = max(longest, time.monotonic() - began)
-        assert longest < 6.0
-        assert attacker.receive()
+            turns += 1
+        assert turns >= 2
 
 
 def test_a_request_of_more_elements_is_refused(site: Site) -> None:
@@ -233,7 +240,8 @@ def test_nobody_takes_a_session_over(site: Site) -> None:
     """A re-authentication as another principal ends the connection; what stands behind it is not forwarded."""
     gateway = gateway_of(site)
     with client(site, "svc-first") as raw:
-        time.sleep(1.1)
+        proven = time.monotonic()
+        until(lambda: time.monotonic() > proven + REAUTHENTICATION_INTERVAL_MIN, what="another login may come")
         at = site.audited()
         other = gateway.issuer.token("svc-second", groups=["app"])
         raw.send(HELLO_1 + request(SASL_AUTHENTICATE, 1, bearer(other)) + heartbeat())

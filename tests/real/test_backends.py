@@ -19,7 +19,7 @@ from gateway.kafka import codec
 from tests.certificates import Ca, make_ca
 from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
-from tests.real.site import DIRECT, unique, until
+from tests.real.site import DIRECT, PLENTY, unique, until
 from tests.real.test_confluent import consume, produce
 from tests.real.wire import RawClient, frame
 
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.skipif(DIRECT, reason="REAL_DOOR=direct: there is no ga
 
 FETCH, METADATA = 1, 3
 UNKNOWN_TOPIC_ID, TOPIC_AUTHORIZATION_FAILED = 100, 29
-POLICY = """\
+POLICY = (
+    """\
 version: 1
 roles:
   app:
@@ -41,10 +42,9 @@ roles:
       kafka: {topic: ["app.*"], group: ["*"]}
 bindings:
   - {roles: [app], to: {issuer: test, claims: {groups: app}}}
-limits:
-  - {to: any, produce: 200 MiB/s, consume: 200 MiB/s, requests: 5000/s, connections: 200}
-end: true
 """
+    + PLENTY
+)
 
 
 @dataclass
@@ -107,7 +107,8 @@ def two(
 
 def make_topic(cluster: KafkaCluster, name: str, partitions: int) -> None:
     client = AdminClient({"bootstrap.servers": cluster.bootstrap})
-    client.create_topics([NewTopic(name, partitions, 1)])[name].result(20)
+    client.create_topics([NewTopic(name, partitions, 1)])[name].result(60)
+    cluster.wait_topic(name)
 
 
 def settings(gateway: GatewayProcess, backend: str, **more: Any) -> dict[str, Any]:
@@ -203,20 +204,17 @@ def unready(folder: Path, bootstrap: str, reason: str, **tls: str) -> str:
     def named() -> bool:
         nonlocal said
         assert process.poll() is None
-        try:
-            said = gateway.admin("/readyz")
-        except OSError:
-            return False
+        said = gateway.readyz()
         return reason in said[1]
 
     try:
-        until(named, 20, f"{reason} in /readyz")
+        until(named, 90, f"{reason} in /readyz")
         assert said[0] == 503
         line = gateway.wait_audit(lambda line: line["event"] in ("upstream", "warning") and reason in str(line))
         assert line
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(60)
     return said[1]
 
 
@@ -249,7 +247,7 @@ def test_a_producer_does_not_notice_which_upstream_is_encrypted(two: GatewayProc
     outcome: list[KafkaError | None] = []
     producers = [Producer(settings(two, name, **{"enable.idempotence": False})) for name in ("main", "encrypted")]
     producers[0].produce("both", b"x", on_delivery=lambda error, _: outcome.append(error))
-    assert producers[0].flush(20) == 0
+    assert producers[0].flush(60) == 0
     assert outcome == [None]
-    shown = producers[1].list_topics(timeout=10)
+    shown = producers[1].list_topics(timeout=60)
     assert {broker.port for broker in shown.brokers.values()} <= set(two.ports["encrypted"])

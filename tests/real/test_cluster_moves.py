@@ -26,24 +26,26 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(cluster, gateway)
 
 
+def leaders(site: Site, topic: str) -> set[int]:
+    return {each.leader for each in site.admin.list_topics(topic, timeout=60).topics[topic].partitions.values()}
+
+
 def test_clients_follow_a_killed_broker(moving: Site) -> None:
     """Broker 3 is killed and comes back while a producer sends: every record arrives once."""
     app, topic = moving.app(), moving.topic(partitions=6)
     outcome: list[KafkaError | None] = []
-    producer = Producer(app.confluent(**{"enable.idempotence": True, "message.timeout.ms": 60000}))
+    producer = Producer(app.confluent(**{"enable.idempotence": True, "message.timeout.ms": 110000}))
 
     def send(first: int, last: int) -> None:
         for number in range(first, last):
             producer.produce(topic, f"{number}".encode(), on_delivery=lambda error, _: outcome.append(error))
             producer.poll(0)
-        assert producer.flush(60) == 0
+        assert producer.flush(120) == 0
 
     send(0, 100)
     moving.cluster.kill(3)
     send(100, 200)
-    assert {each.leader for each in moving.admin.list_topics(topic, timeout=10).topics[topic].partitions.values()} <= {
-        1, 2,
-    }  # fmt: skip
+    until(lambda: leaders(moving, topic) <= {1, 2}, what="leaders that are there")
     moving.cluster.restart(3)
     send(200, 300)
     assert outcome == [None] * 300
@@ -54,7 +56,7 @@ def test_clients_follow_a_killed_broker(moving: Site) -> None:
 def test_a_controlled_shutdown_moves_leaders(moving: Site) -> None:
     app, topic = moving.app(), moving.topic(partitions=6)
     outcome: list[KafkaError | None] = []
-    producer = Producer(app.confluent(**{"message.timeout.ms": 60000}))
+    producer = Producer(app.confluent(**{"message.timeout.ms": 110000}))
     for step in ("before", "stopped", "back"):
         if step == "stopped":
             moving.cluster.stop_node(2)
@@ -62,7 +64,7 @@ def test_a_controlled_shutdown_moves_leaders(moving: Site) -> None:
             moving.cluster.restart(2)
         for _ in range(30):
             producer.produce(topic, step.encode(), on_delivery=lambda error, _: outcome.append(error))
-        assert producer.flush(60) == 0
+        assert producer.flush(120) == 0
     assert outcome == [None] * 90
 
 
@@ -73,17 +75,17 @@ def test_a_broker_that_joins_is_reached(moving: Site) -> None:
     client = admin(moving.app())
     port = moving.gateway.ports["main"][1] + 4
     until(
-        lambda: (4, port) in [(node.id, node.port) for node in client.describe_cluster().result(20).nodes],
+        lambda: (4, port) in [(node.id, node.port) for node in client.describe_cluster().result(60).nodes],
         what="the new broker's port",
     )
     topic = unique("app.four")
     from confluent_kafka.cimpl import NewTopic
 
-    moving.admin.create_topics([NewTopic(topic, num_partitions=1, replica_assignment=[[4]])])[topic].result(20)
+    moving.admin.create_topics([NewTopic(topic, num_partitions=1, replica_assignment=[[4]])])[topic].result(60)
     outcome: list[KafkaError | None] = []
-    producer = Producer(moving.app().confluent(**{"message.timeout.ms": 60000}))
+    producer = Producer(moving.app().confluent(**{"message.timeout.ms": 110000}))
     producer.produce(topic, b"x", on_delivery=lambda error, _: outcome.append(error))
-    assert producer.flush(60) == 0
+    assert producer.flush(120) == 0
     assert outcome == [None]
     assert len(consume(moving.app().confluent(**{"group.id": unique("app-g")}), [topic], 1)) == 1
 
@@ -107,5 +109,5 @@ def test_several_backends_are_apart(moving: Site, kafka_one: KafkaCluster, tmp_p
                 topic, b"x",
                 on_delivery=lambda error, _, to=backend: outcome[to].append(error.code() if error else None),
             )  # fmt: skip
-            assert producer.flush(30) == 0
+            assert producer.flush(120) == 0
     assert outcome == {"main": [KafkaError.TOPIC_AUTHORIZATION_FAILED], "second": [None]}

@@ -26,18 +26,18 @@ BOTH = pytest.mark.parametrize("plain", [False, True], ids=["oauthbearer", "plai
 def produce(settings: dict[str, Any], *topics: str, count: int = 10) -> dict[str, list[int | None]]:
     """Produce to each topic; the error codes (None: acknowledged) by topic."""
     outcome: dict[str, list[int | None]] = {topic: [] for topic in topics}
-    producer = Producer({**settings, "message.timeout.ms": 20000})
+    producer = Producer({**settings, "message.timeout.ms": 60000})
     for number in range(count):
         for topic in topics:
             producer.produce(
                 topic, f"{number}".encode(), key=f"{number}".encode(),
                 on_delivery=lambda error, _, topic=topic: outcome[topic].append(error.code() if error else None),
             )  # fmt: skip
-    assert producer.flush(30) == 0
+    assert producer.flush(90) == 0
     return outcome
 
 
-def consume(settings: dict[str, Any], topics: list[str], count: int, seconds: float = 30.0) -> list[Any]:
+def consume(settings: dict[str, Any], topics: list[str], count: int, seconds: float = 60.0) -> list[Any]:
     """Messages of a group, at least `count`; a message that is an error ends it."""
     consumer = Consumer({"auto.offset.reset": "earliest", "enable.auto.commit": False, **settings})
     found: list[Any] = []
@@ -91,7 +91,7 @@ def test_a_regular_expression_is_not_passed_on(site: Site) -> None:
     consumer = Consumer(app.confluent(**{"group.id": unique("app-g"), "group.protocol": "consumer"}))
     consumer.subscribe(["^app-.*"])
     try:
-        message = consumer.poll(20)
+        message = consumer.poll(60)
         assert message is not None
         assert "regular expression" in message.error().str()
     finally:
@@ -110,16 +110,16 @@ def test_idempotent_produce(site: Site) -> None:
 def test_transactions_commit_and_abort(site: Site) -> None:
     app, topic = site.app(), site.topic()
     producer = Producer(app.confluent(**{"transactional.id": unique("app-t")}))
-    producer.init_transactions(30)
+    producer.init_transactions(60)
     for outcome in ("aborted", "committed"):
         producer.begin_transaction()
         for _ in range(5):
             producer.produce(topic, outcome.encode())
-        producer.flush(20)
+        producer.flush(60)
         if outcome == "aborted":
-            producer.abort_transaction(20)
+            producer.abort_transaction(60)
         else:
-            producer.commit_transaction(20)
+            producer.commit_transaction(60)
     found = consume(app.confluent(**{"group.id": unique("app-g")}), [topic], 5)
     assert [message.value() for message in found] == [b"committed"] * 5
 
@@ -137,14 +137,14 @@ def test_a_transaction_carries_the_groups_offsets(site: Site) -> None:
     until(
         lambda: bool(read.append(consumer.poll(0.1)) or len([each for each in read if each]) == 6), what="six records"
     )
-    producer.init_transactions(30)
+    producer.init_transactions(60)
     producer.begin_transaction()
     for message in filter(None, read):
         producer.produce(target, message.value())
     producer.send_offsets_to_transaction(
-        consumer.position(consumer.assignment()), consumer.consumer_group_metadata(), 20
+        consumer.position(consumer.assignment()), consumer.consumer_group_metadata(), 60
     )
-    producer.commit_transaction(20)
+    producer.commit_transaction(60)
     consumer.close()
     assert len(consume(app.confluent(**{"group.id": unique("app-g")}), [target], 6)) == 6
     assert consume(app.confluent(**{"group.id": group}), [source], 1, seconds=2) == []
@@ -155,33 +155,35 @@ def test_admin(site: Site) -> None:
     app, name, group = site.app(), unique("app.made"), unique("app-g")
     client = admin(app)
     replicas = min(3, len(site.cluster.nodes))
-    client.create_topics([NewTopic(name, 2, replicas)])[name].result(20)
-    until(lambda: name in client.list_topics(timeout=10).topics, what="the new topic")
+    client.create_topics([NewTopic(name, 2, replicas)])[name].result(60)
+    until(lambda: name in client.list_topics(timeout=60).topics, what="the new topic")
+    site.cluster.wait_topic(name)  # any broker may be asked for its configuration
     entry = ConfigEntry("retention.ms", "86400000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
-    client.incremental_alter_configs([resource])[resource].result(20)
-    client.create_partitions([NewPartitions(name, 3)])[name].result(20)
+    client.incremental_alter_configs([resource])[resource].result(60)
+    client.create_partitions([NewPartitions(name, 3)])[name].result(60)
     until(
         lambda: client.describe_configs([ConfigResource(ResourceType.TOPIC, name)])[
             ConfigResource(ResourceType.TOPIC, name)
-        ].result(20)["retention.ms"].value == "86400000",
+        ].result(60)["retention.ms"].value == "86400000",
         what="the new setting",
     )  # fmt: skip
     produce(app.confluent(), name, count=4)
     assert len(consume(app.confluent(**{"group.id": group}), [name], 4)) == 4
-    assert group in [each.group_id for each in client.list_consumer_groups().result(20).valid]
-    assert client.describe_consumer_groups([group])[group].result(20).group_id == group
-    until(lambda: len(client.list_topics(name, timeout=10).topics[name].partitions) == 3, what="the third partition")
+    assert group in [each.group_id for each in client.list_consumer_groups().result(60).valid]
+    assert client.describe_consumer_groups([group])[group].result(60).group_id == group
+    until(lambda: len(client.list_topics(name, timeout=60).topics[name].partitions) == 3, what="the third partition")
+    site.cluster.wait_topic(name)
     ends = client.list_offsets({TopicPartition(name, each): OffsetSpec.latest() for each in range(3)})
-    assert sum(each.result(20).offset for each in ends.values()) == 4
-    client.delete_consumer_groups([group])[group].result(20)
-    client.delete_topics([name])[name].result(20)
-    until(lambda: name not in site.admin.list_topics(timeout=10).topics, what="the topic's end")
+    assert sum(each.result(60).offset for each in ends.values()) == 4
+    client.delete_consumer_groups([group])[group].result(60)
+    client.delete_topics([name])[name].result(60)
+    until(lambda: name not in site.admin.list_topics(timeout=60).topics, what="the topic's end")
 
 
 def test_describes_the_cluster_by_the_gateways_addresses(guarded: Site) -> None:
     client = admin(guarded.app())
-    found = client.describe_cluster().result(20)
+    found = client.describe_cluster().result(60)
     assert sorted(node.id for node in found.nodes) == list(guarded.cluster.nodes)
     told = [(node.host, node.port) for node in sorted(found.nodes, key=lambda node: node.id)]
     assert told == guarded.addresses()
@@ -209,7 +211,7 @@ def test_consuming_a_denied_topic_raises_and_the_others_go_on(guarded: Site) -> 
     errors, values = set(), []
     consumer.subscribe([allowed, denied])
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (len(values) < 10 or not errors) and time.monotonic() < deadline:
             message = consumer.poll(0.2)
             if message is not None and message.error():
@@ -229,7 +231,7 @@ def test_a_deny_beats_an_allow_when_fetching(guarded: Site) -> None:
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
         message = None
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while message is None and time.monotonic() < deadline:
             message = consumer.poll(0.2)
     finally:
@@ -248,7 +250,7 @@ def test_a_denied_group_raises(guarded: Site) -> None:
 def test_a_denied_transactional_id_raises(guarded: Site) -> None:
     producer = Producer(guarded.app().confluent(**{"transactional.id": unique("other")}))
     with pytest.raises(KafkaException) as caught:
-        producer.init_transactions(20)
+        producer.init_transactions(60)
     assert caught.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 
 
@@ -263,19 +265,19 @@ def test_admin_is_partly_allowed(guarded: Site) -> None:
     """Of two topics to create, the allowed one is made and the other raises; the same for deleting."""
     client, mine, other = admin(guarded.app()), unique("app.made"), unique("closed.made")
     made = client.create_topics([NewTopic(mine, 1, 1), NewTopic(other, 1, 1)])
-    made[mine].result(20)
+    made[mine].result(60)
     with pytest.raises(KafkaException) as caught:
-        made[other].result(20)
+        made[other].result(60)
     assert caught.value.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    assert other not in guarded.admin.list_topics(timeout=10).topics
+    assert other not in guarded.admin.list_topics(timeout=60).topics
     closed = guarded.topic("closed.kept")
-    until(lambda: mine in client.list_topics(timeout=10).topics, what="the new topic")
+    until(lambda: mine in client.list_topics(timeout=60).topics, what="the new topic")
     gone = client.delete_topics([mine, closed])
-    gone[mine].result(20)
+    gone[mine].result(60)
     with pytest.raises(KafkaException) as caught:
-        gone[closed].result(20)
+        gone[closed].result(60)
     assert caught.value.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    assert closed in guarded.admin.list_topics(timeout=10).topics
+    assert closed in guarded.admin.list_topics(timeout=60).topics
 
 
 def test_names_of_others_are_not_listed(guarded: Site) -> None:
@@ -283,12 +285,12 @@ def test_names_of_others_are_not_listed(guarded: Site) -> None:
     client, group = admin(guarded.app()), unique("other")
     produce({"bootstrap.servers": guarded.cluster.bootstrap}, mine, count=1)
     consume({"bootstrap.servers": guarded.cluster.bootstrap, "group.id": group}, [mine], 1)
-    topics = client.list_topics(timeout=10).topics
+    topics = client.list_topics(timeout=60).topics
     assert mine in topics
     assert other not in topics
-    assert group not in [each.group_id for each in client.list_consumer_groups().result(20).valid]
+    assert group not in [each.group_id for each in client.list_consumer_groups().result(60).valid]
     with pytest.raises(KafkaException) as caught:
-        client.describe_consumer_groups([group])[group].result(20)
+        client.describe_consumer_groups([group])[group].result(60)
     assert caught.value.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 

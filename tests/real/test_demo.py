@@ -8,13 +8,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.real.kafka import KafkaCluster
 from tests.real.ports import free_ports
+from tests.real.site import until
 
 ROOT = Path(__file__).parents[2]
 STEPS = ["1  An allowed topic", "2  A denied topic", "3  An expired token", "4  A forged token", "5  A flood"]
@@ -41,7 +41,7 @@ def demo_folders(folder: Path) -> list[Path]:
 def test_once_plays_and_checks_every_step(tmp_path: Path, protocol: str) -> None:
     done = subprocess.run(
         command("--once", "--protocol", protocol), cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     played(done.stdout)
@@ -51,7 +51,7 @@ def test_once_plays_and_checks_every_step(tmp_path: Path, protocol: str) -> None
 def test_ones_own_broker(kafka_one: KafkaCluster) -> None:
     done = subprocess.run(
         command("--once", "--bootstrap", kafka_one.bootstrap), cwd=ROOT,
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     played(done.stdout)
@@ -61,7 +61,7 @@ def test_no_broker_there_is_said(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     done = subprocess.run(
         command("--once", "--bootstrap", f"127.0.0.1:{port}"), cwd=ROOT,
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "the demo could not be set up" in done.stderr
@@ -75,7 +75,7 @@ def test_a_step_that_fails_ends_with_1(tmp_path: Path, protocol: str, file: str)
     (tmp_path / "lax.yaml").write_text(policy)
     done = subprocess.run(
         command("--once", "--protocol", protocol, "--policy", str(tmp_path / "lax.yaml")), cwd=ROOT,
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.count("\n  FAILED") == 1
@@ -110,18 +110,20 @@ def test_it_stays_up_and_goes_cleanly(tmp_path: Path, protocol: str, number: sig
                 assert name in text
             assert re.search(r"^TOKEN='[\w-]+\.[\w-]+\.[\w-]+'$", text, re.MULTILINE)
             (folder,) = demo_folders(tmp_path)
-            audit = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
-            assert {"authenticated", "denied", "refused", "throttled"} <= {line["event"] for line in audit}
+            until(lambda: audited(folder) >= {"authenticated", "denied", "refused", "throttled"}, what="their lines")
         finally:
             process.send_signal(number)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=90)
     assert process.returncode == 0, errors
     assert demo_folders(tmp_path) == []
     assert "Traceback" not in errors
-    began = time.monotonic()
-    while _children_of(tmp_path) and time.monotonic() - began < 5:
-        time.sleep(0.1)
-    assert _children_of(tmp_path) == []
+    until(lambda: _children_of(tmp_path) == [], what="no process that is left")
+
+
+def audited(folder: Path) -> set[str]:
+    """What the audit told of so far; its last line may be under way."""
+    *lines, _ = (folder / "audit.jsonl").read_text().split("\n")
+    return {json.loads(line)["event"] for line in lines}
 
 
 def _children_of(folder: Path) -> list[str]:

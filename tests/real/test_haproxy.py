@@ -41,7 +41,7 @@ class HaProxy:
         program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
         if program is None:
             raise Missing("HAProxy", "install it (Debian: `apt-get install haproxy`)")
-        lines = ["global", "  maxconn 200", "defaults", "  mode tcp", "  timeout connect 5s", "  timeout client 60s",
+        lines = ["global", "  maxconn 200", "defaults", "  mode tcp", "  timeout connect 30s", "  timeout client 60s",
                  "  timeout server 60s"]  # fmt: skip
         for front, back in ports.items():
             lines += [f"listen p{front}", f"  bind 127.0.0.1:{front}", f"  server s 127.0.0.1:{back} {send}"]
@@ -87,10 +87,10 @@ def gateway(request: pytest.FixtureRequest, cluster: EmbeddedCluster, tmp_path: 
 def produce(gateway: GatewayProcess, topic: str, **more: Any) -> KafkaError | None:
     errors: list[KafkaError | None] = []
     front = f"localhost:{gateway.config['front']}"
-    settings = {"bootstrap.servers": front, "broker.address.family": "v4", "message.timeout.ms": 20000, **more}
+    settings = {"bootstrap.servers": front, "broker.address.family": "v4", "message.timeout.ms": 50000, **more}
     producer = Producer(gateway.confluent(gateway.issuer.token("app"), **settings))
     producer.produce(topic, b"x", on_delivery=lambda error, _: errors.append(error))
-    producer.flush(25)
+    producer.flush(60)
     assert errors, "no delivery report"
     return errors[0]
 
@@ -146,7 +146,7 @@ def connect(gateway: GatewayProcess, port: int, source: str, header: bytes = b""
     context = ssl.create_default_context(cafile=gateway.ca_file)
     made = context.wrap_socket(socket.socket(), server_hostname="localhost", do_handshake_on_connect=False)
     try:
-        made.settimeout(10)
+        made.settimeout(60)
         made.bind((source, 0))
         made.connect(("127.0.0.1", port))
         socket.socket.sendall(made, header)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def rest(path: Path) -> None:
     """Let the checks come to their end: one that is broken off in its handshake is a client that gave up."""
     for name in checked(path):
         told(path, f"disable health gateway/{name}")
-    until(lambda: not any(check.startswith("*") for _, check in checked(path).values()), 30, "no check under way")
+    until(lambda: not any(check.startswith("*") for _, check in checked(path).values()), 60, "no check under way")
 
 
 def nothing_else(door: GatewayProcess) -> None:
@@ -105,23 +106,30 @@ def test_haproxys_checks(door: GatewayProcess, tmp_path: Path) -> None:
         "proxy-tls": f"127.0.0.1:{behind} check send-proxy-v2 {secure}",
     }
     statistics = tmp_path / "haproxy.sock"
-    lines = ["global", f"  stats socket {statistics} level admin", "defaults", "  mode tcp", "  timeout connect 10s",
-             "  timeout client 10s", "  timeout server 10s", "  timeout check 10s", "backend gateway"]  # fmt: skip
+    lines = ["global", f"  stats socket {statistics} level admin", "defaults", "  mode tcp", "  timeout connect 60s",
+             "  timeout client 60s", "  timeout server 60s", "  timeout check 60s", "backend gateway"]  # fmt: skip
     lines += [f"  server {name} {rest} inter 100ms fall 1 rise 1" for name, rest in servers.items()]
     config = tmp_path / "haproxy.cfg"
     config.write_text("\n".join(lines) + "\n")
     with running("haproxy", "install it (Debian: `apt-get install haproxy`)", "-db", "-f", str(config)):
         expected = {name: ("UP", "L6OK" if "ssl" in rest else "L4OK") for name, rest in servers.items()}
-        until(lambda: states(statistics) == expected, 30, "every server up")
-        until(lambda: probes(door) >= 25, 30, "some checks")
+        until(lambda: states(statistics) == expected, 60, "every server up")
+        until(lambda: probes(door) >= 25, 60, "some checks")
         assert states(statistics) == expected
         rest(statistics)
-    lines_told = [line for line in door.audit() if line["event"] == "probed"]
-    kinds = {(line["listener"], line["reason"]) for line in lines_told}
-    kinds.discard(("main-listener", "tcp-probe"))  # resets within TCP's handshake, which the kernel alone may see
-    assert kinds == {("main-listener", "tls-probe"), ("behind-listener", "tcp-probe"), ("behind-listener", "tls-probe")}
-    assert len(lines_told) <= 4, "a sum, however many they are"
+    wanted = {("main-listener", "tls-probe"), ("behind-listener", "tcp-probe"), ("behind-listener", "tls-probe")}
+    seldom = {("main-listener", "tcp-probe")}  # resets within TCP's handshake, which the kernel alone may see
+    until(lambda: wanted <= kinds_told(door) <= wanted | seldom, what="a line for every kind")
+    assert len(lines_told(door)) < probes(door) / 2, "a sum, however many they are"
     nothing_else(door)
+
+
+def lines_told(door: GatewayProcess) -> list[dict[str, Any]]:
+    return [line for line in door.audit() if line["event"] == "probed"]
+
+
+def kinds_told(door: GatewayProcess) -> set[tuple[str, str]]:
+    return {(line["listener"], line["reason"]) for line in lines_told(door)}
 
 
 def probes(door: GatewayProcess) -> float:
@@ -143,18 +151,18 @@ def test_connections_that_nginx_opens_and_closes(door: GatewayProcess, tmp_path:
     how = "on Debian: apt-get install nginx libnginx-mod-stream"
     with running("nginx", how, "-p", str(tmp_path), "-c", str(config)):
         for port in (plain, proxied):
-            until(lambda port=port: opened(port), 20, "nginx")  # type: ignore[misc]
+            until(lambda port=port: opened(port), 60, "nginx")  # type: ignore[misc]
             for _ in range(4):
                 assert opened(port)
-        until(lambda: probes(door) >= 8, 20, "the connections")
-    assert {line["reason"] for line in door.audit() if line["event"] == "probed"} == {"tcp-probe"}
+        until(lambda: probes(door) >= 8, 60, "the connections")
+    until(lambda: {reason for _, reason in kinds_told(door)} == {"tcp-probe"}, what="a line of them")
     nothing_else(door)
 
 
 def opened(port: int) -> bool:
     """As Kubernetes' tcpSocket probe."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=30).close()
     except OSError:
         return False
     return True
@@ -170,7 +178,7 @@ def opened(port: int) -> bool:
     ids=["http", "options", "kafka"],
 )
 def test_what_does_not_belong_on_a_tls_port_is_closed_and_named(door: GatewayProcess, sent: bytes, reason: str) -> None:
-    with socket.create_connection(("127.0.0.1", door.port()), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", door.port()), timeout=60) as sock:
         sock.sendall(sent)
         with suppress(ConnectionResetError):
             assert sock.recv(100) == b""

@@ -27,12 +27,12 @@ def produce(settings: dict[str, Any], topic: str, count: int = 10) -> None:
     producer = KafkaProducer(**settings)
     try:
         for future in [producer.send(topic, f"{number}".encode()) for number in range(count)]:
-            future.get(30)
+            future.get(60)
     finally:
         producer.close(10)
 
 
-def consume(settings: dict[str, Any], topic: str, count: int, seconds: float = 40.0) -> list[bytes]:
+def consume(settings: dict[str, Any], topic: str, count: int, seconds: float = 60.0) -> list[bytes]:
     consumer = KafkaConsumer(topic, auto_offset_reset="earliest", consumer_timeout_ms=int(seconds * 1000), **settings)
     try:
         found = []
@@ -69,7 +69,7 @@ def test_transactions_commit_and_abort(site: Site) -> None:
         for outcome in (b"aborted", b"committed"):
             producer.begin_transaction()
             for future in [producer.send(topic, outcome) for _ in range(5)]:
-                future.get(30)
+                future.get(60)
             if outcome == b"aborted":
                 producer.abort_transaction()
             else:
@@ -86,6 +86,7 @@ def test_admin(site: Site) -> None:
     try:
         client.create_topics([NewTopic(name=name, num_partitions=2, replication_factor=1)])
         until(lambda: name in client.list_topics(), what="the new topic")
+        site.cluster.wait_topic(name)  # any broker may be asked next
         produce(app.kafka_python(), name, 3)
         assert len(consume(app.kafka_python(group_id=group), name, 3)) == 3
         assert group in str(client.list_groups())
@@ -104,10 +105,10 @@ def test_a_denied_topic_raises_and_the_others_go_on(guarded: Site, plain: bool) 
     allowed, denied, at = guarded.topic(), guarded.topic("closed.pay"), guarded.audited()
     producer = KafkaProducer(**guarded.app().kafka_python(plain=plain))
     try:
-        producer.send(allowed, b"before").get(30)
+        producer.send(allowed, b"before").get(60)
         with pytest.raises(TopicAuthorizationFailedError):
-            producer.send(denied, b"x").get(30)
-        producer.send(allowed, b"after").get(30)
+            producer.send(denied, b"x").get(60)
+        producer.send(allowed, b"after").get(60)
     finally:
         producer.close(10)
     assert guarded.denied(at, resource=denied)["operation"]
@@ -115,7 +116,7 @@ def test_a_denied_topic_raises_and_the_others_go_on(guarded: Site, plain: bool) 
 
 def test_consuming_a_denied_topic_raises(guarded: Site) -> None:
     denied = guarded.topic("app.people.pii")
-    consumer = KafkaConsumer(**guarded.app().kafka_python(group_id=None, consumer_timeout_ms=20000))
+    consumer = KafkaConsumer(**guarded.app().kafka_python(group_id=None, consumer_timeout_ms=60000))
     try:
         consumer.assign([TopicPartition(denied, 0)])
         consumer.seek(TopicPartition(denied, 0), 0)
@@ -127,7 +128,7 @@ def test_consuming_a_denied_topic_raises(guarded: Site) -> None:
 
 def test_a_denied_group_raises(guarded: Site) -> None:
     topic = guarded.topic()
-    consumer = KafkaConsumer(topic, **guarded.app().kafka_python(group_id=unique("other"), consumer_timeout_ms=20000))
+    consumer = KafkaConsumer(topic, **guarded.app().kafka_python(group_id=unique("other"), consumer_timeout_ms=60000))
     try:
         with pytest.raises(GroupAuthorizationFailedError):
             next(consumer)

@@ -20,7 +20,7 @@ def ok(answer: dict[str, Any]) -> Any:
 
 
 def consume(client: dict[str, Any], topic: str, count: int, group: str | None = None) -> dict[str, Any]:
-    return kafkajs(client, "consume", topic=topic, group=group or unique("app-g"), count=count, waitMs=40000)
+    return kafkajs(client, "consume", topic=topic, group=group or unique("app-g"), count=count, waitMs=60000)
 
 
 @BOTH

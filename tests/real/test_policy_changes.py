@@ -18,6 +18,7 @@ from tests.real.site import DIRECT, POLICY, Site, unique, until
 
 pytestmark = pytest.mark.skipif(DIRECT, reason="REAL_DOOR=direct: policies are the gateway's (unset it)")
 
+TURN_SECONDS_MAX = 90.0
 CLOSED = POLICY.replace('topic: ["app.*"]', 'topic: ["elsewhere.*"]')
 
 
@@ -84,18 +85,19 @@ def test_a_change_holds_from_a_live_connections_next_request(own: Site, change: 
 
     def send() -> None:
         producer.produce(topic, b"x", on_delivery=lambda error, _: outcome.append(error.code() if error else None))
-        assert producer.flush(20) == 0
+        assert producer.flush(60) == 0
 
     send()
     at = own.audited()
     change(own)
     line = revised(own, at)
+    after = own.gateway.audit().index(line)
     assert line["previous"] != line["revision"]
     denied_at = own.audited()
     send()
     assert outcome == [None, KafkaError.TOPIC_AUTHORIZATION_FAILED]
     assert own.denied(denied_at, resource=topic)["revision"] == line["revision"]
-    entered = [each for each in own.gateway.audit()[at:] if each["event"] == "authenticated"]
+    entered = [each for each in own.gateway.audit()[after:] if each["event"] == "authenticated"]
     assert not entered, "the connection was the same"
 
 
@@ -105,7 +107,11 @@ def test_sighup_reads_at_once(kafka_one: KafkaCluster, tmp_path: Path) -> None:
     with gateway:
         at = len(gateway.audit())
         gateway.policy_path.write_text(CLOSED)
-        time.sleep(1.5)
+        for _ in range(2):  # the keys' file is looked at every second: the policies' could have been since
+            looked = len(gateway.audit())
+            gateway.issuer.rotate()
+            gateway.issuer.write_jwks(tmp_path / "jwks.json")
+            gateway.wait_audit(event="keys", after=looked)
         assert not [line for line in gateway.audit()[at:] if line["event"].startswith("policy")]
         os.kill(gateway.pid, signal.SIGHUP)
         assert gateway.wait_audit(event="policy-revision", after=at)["trigger"] == "SIGHUP"
@@ -122,13 +128,13 @@ def test_half_a_set_leaves_the_old_one(own: Site, half: str) -> None:
     swap(mount_of(own), "..two")
     line = own.gateway.wait_audit(event="policy-refused", after=at)
     assert half in str(line)
-    assert "refused" in own.gateway.admin("/readyz")[1]
-    assert "gateway_policy_refused 1" in own.gateway.admin("/metrics")[1]
-    assert "ERROR" in own.gateway.log()
+    until(lambda: "refused" in own.gateway.admin("/readyz")[1], what="/readyz says so")  # type: ignore[union-attr]
+    until(lambda: "gateway_policy_refused 1" in own.gateway.admin("/metrics")[1], what="a refusal")  # type: ignore[union-attr]
+    until(lambda: "ERROR" in own.gateway.log(), what="a loud line")  # type: ignore[union-attr]
     outcome: list[object] = []
     producer = Producer(own.app().confluent(**{"enable.idempotence": False}))
     producer.produce(own.topic(), b"x", on_delivery=lambda error, _: outcome.append(error))
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
     assert outcome == [None]
     write_version(mount_of(own), "..three", CLOSED)
     swap(mount_of(own), "..three")
@@ -147,12 +153,13 @@ def test_a_withdrawn_topic_stops_flowing_and_the_other_goes_on(own: Site) -> Non
     seen: dict[str, int] = {kept: 0, withdrawn: 0}
     errors: list[int] = []
 
-    def turn(seconds: float) -> None:
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
+    def turn(enough: Callable[[], bool]) -> None:
+        ends = time.monotonic() + TURN_SECONDS_MAX
+        while not enough():
+            assert time.monotonic() < ends, (seen, errors)
             for topic in (kept, withdrawn):
                 feeder.produce(topic, b"x")
-            feeder.flush(5)
+            feeder.flush(60)
             while (message := consumer.poll(0.02)) is not None:
                 if message.error():
                     errors.append(message.error().code())
@@ -161,18 +168,16 @@ def test_a_withdrawn_topic_stops_flowing_and_the_other_goes_on(own: Site) -> Non
 
     try:
         consumer.assign([TopicPartition(kept, 0, 0), TopicPartition(withdrawn, 0, 0)])
-        turn(3)
-        assert min(seen.values()) > 10
+        turn(lambda: min(seen.values()) > 10)
         at = own.audited()
         write_version(mount_of(own), "..two", POLICY.replace('["*.pii"]', '["*.pii", "app.secret*"]'))
         swap(mount_of(own), "..two")
         revised(own, at)
-        turn(1)  # what was fetched before
+        turn(lambda: bool(errors))  # behind all that was fetched before
         before = dict(seen)
-        turn(3)
+        turn(lambda: seen[kept] > before[kept] + 50)
     finally:
         consumer.close()
     assert seen[withdrawn] == before[withdrawn]
-    assert seen[kept] > before[kept] + 10
-    assert KafkaError.TOPIC_AUTHORIZATION_FAILED in errors
+    assert set(errors) == {KafkaError.TOPIC_AUTHORIZATION_FAILED}
     own.denied(at, resource=withdrawn, operation="Read")

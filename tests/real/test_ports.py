@@ -15,6 +15,7 @@ from gateway.kafka import codec
 from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
 from tests.real.site import DIRECT, POLICY, Site, unique, until
+from tests.real.sockets import ESTABLISHED, LISTENING, every_socket, sockets_of
 from tests.real.test_confluent import consume, produce
 from tests.real.wire import API_VERSIONS, METADATA, SASL_HANDSHAKE, RawClient, frame, request, string
 
@@ -31,19 +32,14 @@ def own(kafka_one: KafkaCluster, tmp_path: Path) -> Iterator[Site]:
 
 def listening() -> set[int]:
     """Ports that some process of this machine listens on."""
-    return {port for port, state, _ in _sockets() if state == "0A"}
+    return {each.local for each in every_socket() if each.state == LISTENING}
 
 
-def established_to(port: int) -> int:
-    """Connections whose server side is this port of this machine."""
-    return sum(state == "01" and local == port for local, state, _ in _sockets())
-
-
-def _sockets() -> Iterator[tuple[int, str, int]]:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            words = line.split()
-            yield int(words[1].rpartition(":")[2], 16), words[3], int(words[2].rpartition(":")[2], 16)
+def dialled(site: Site) -> int:
+    """Connections of this gateway to the broker; others have some of their own to it, which come and go."""
+    assert site.gateway is not None
+    port = site.cluster.port(1)
+    return sum(each.state == ESTABLISHED and each.remote == port for each in sockets_of(site.gateway.pid))
 
 
 def test_the_whole_range_is_bound_and_the_same_after_a_restart(own: Site) -> None:
@@ -67,10 +63,10 @@ def test_a_client_lives_through_a_restart(own: Site) -> None:
 
     assert own.gateway is not None
     topic, outcome = own.topic(), list[object]()
-    producer = Producer(own.app().confluent(**{"message.timeout.ms": 60000}))
+    producer = Producer(own.app().confluent(**{"message.timeout.ms": 110000}))
     for step in (0, 1):
         producer.produce(topic, b"x", on_delivery=lambda error, _: outcome.append(error))
-        assert producer.flush(60) == 0
+        assert producer.flush(120) == 0
         if step == 0:
             own.gateway.stop()
             own.gateway.start()
@@ -79,7 +75,7 @@ def test_a_client_lives_through_a_restart(own: Site) -> None:
 
 def _nodes(site: Site) -> list[object]:
     client = AdminClient(site.app().confluent())
-    return list(client.describe_cluster().result(20).nodes)
+    return list(client.describe_cluster().result(60).nodes)
 
 
 def test_a_broker_outside_the_range_is_named_and_leaks_no_address(kafka_three: KafkaCluster, tmp_path: Path) -> None:
@@ -106,7 +102,7 @@ def test_a_broker_outside_the_range_is_named_and_leaks_no_address(kafka_three: K
         assert not [answer for answer in answers if octets in answer or b"127.0.0.1" in answer]
         gateway.wait_audit(lambda line: line.get("reason") == "node-id-outside-range")
         admin = AdminClient(site.app().confluent())
-        assert {node.id for node in admin.describe_cluster().result(20).nodes} == {1, 2}
+        assert {node.id for node in admin.describe_cluster().result(60).nodes} == {1, 2}
 
 
 def _ask(raw: RawClient, key: int, version: int, body: codec.Body) -> bytes:
@@ -128,21 +124,20 @@ def test_strangers_cost_the_broker_nothing(kafka_one: KafkaCluster, tmp_path: Pa
 
 def _meet_strangers(own: Site) -> None:
     assert own.gateway is not None
-    port = own.cluster.port(1)
     until(lambda: _broker_requests(own) >= 2, what="the first refresh")
-    until(lambda: _steady(lambda: (established_to(port), _broker_requests(own))), what="a steady count")
+    until(lambda: _steady(lambda: (dialled(own), _broker_requests(own))), what="a steady count")
     with ExitStack() as ending:
         strangers = [
             ending.enter_context(RawClient(own.gateway.ports["main"][1] + 1, own.gateway.ca_file)) for _ in range(50)
         ]
-        before = established_to(port)
+        before = dialled(own)
         at = _broker_requests(own)
         for raw in strangers:
             raw.send(request(API_VERSIONS, 0))
             assert len(raw.receive()) > 100
             raw.send(request(SASL_HANDSHAKE, 1, string("OAUTHBEARER")))
             raw.receive()
-        assert established_to(port) <= before
+        assert dialled(own) <= before
         assert _broker_requests(own) == at
         first = strangers[0]
         initial = f"n,,\x01auth=Bearer {own.gateway.issuer.token('svc', groups=['app'])}\x01\x01".encode()
@@ -150,12 +145,12 @@ def _meet_strangers(own: Site) -> None:
         first.receive()
         first.send(request(METADATA, 1, struct.pack(">i", 0)))
         first.receive()
-        assert established_to(port) >= before + 1, "the count would notice"
+        assert dialled(own) >= before + 1, "the count would notice"
 
 
 def _steady(count: Callable[[], object]) -> bool:
     first = count()
-    time.sleep(0.5)
+    time.sleep(1.0)
     return count() == first
 
 
@@ -178,7 +173,7 @@ def test_a_backend_that_is_lost_is_noted_and_found_again(tmp_path: Path) -> None
         KafkaCluster(tmp_path / "kafka") as cluster,
         GatewayProcess(tmp_path / "gateway", {"main": cluster.bootstrap}, policy=POLICY) as gateway,
     ):
-        assert gateway.admin("/readyz") == (200, "ready\n")
+        until(lambda: gateway.admin("/readyz") == (200, "ready\n"), what="nothing to note")
         cluster.kill(1)
         until(lambda: "upstream-unreachable" in gateway.admin("/readyz")[1], what="the note")
         status, said = gateway.admin("/readyz")
@@ -186,7 +181,7 @@ def test_a_backend_that_is_lost_is_noted_and_found_again(tmp_path: Path) -> None
         assert "note: backend main: not reached at the last look" in said
         assert gateway.wait_audit(event="upstream", state="unreachable")
         cluster.restart(1)
-        until(lambda: gateway.admin("/readyz") == (200, "ready\n"), 40, "the backend reached again")
+        until(lambda: gateway.admin("/readyz") == (200, "ready\n"), 120, "the backend reached again")
 
 
 def test_what_is_bound_and_what_is_told_are_apart(kafka_one: KafkaCluster, tmp_path: Path) -> None:

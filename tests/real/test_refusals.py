@@ -52,8 +52,7 @@ def test_every_refused_token_is_refused_alike(gateway: GatewayProcess, monkeypat
     reasons: dict[str, tuple[str, str]] = {}
     seen: set[str] = set()
     for case in corpus.cases():
-        later = 10 * (case.expect in ("token-not-yet-valid", "token-issued-at"))  # these must not come too late
-        monkeypatch.setattr(corpus, "NOW", float(int(time.time()) + later))
+        monkeypatch.setattr(corpus, "NOW", corpus.now_for(case, time.time()))
         token = corpus.build(case.row)
         large = len(token) > 16 << 10
         if case.expect in ("accepted", "key-missing") or large or not token.strip() or b"\n" in token:
@@ -104,7 +103,7 @@ def explain(gateway: GatewayProcess, *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(
         [sys.executable, "-m", "gateway", "policy", "explain", "--config", str(gateway.folder / "gateway.yaml"),
          *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -134,7 +133,6 @@ def test_every_audit_line_has_what_it_promises(gateway: GatewayProcess, kafka_on
     at = site.audited()
     produce(site.app().confluent(**{"enable.idempotence": False}), site_topic, count=1)
     site.denied(at, resource=site_topic)
-    gateway.wait_audit(event="allowed", timeout=5) if any(x["event"] == "allowed" for x in gateway.audit()) else None
     lines = gateway.audit()
     assert {"started", "config-revision", "policy-revision", "connected", "authenticated", "denied", "closed"} <= {
         line["event"] for line in lines

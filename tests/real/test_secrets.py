@@ -172,24 +172,26 @@ def records_come_and_go(day: Day) -> None:
     topic, closed = unique("app.secrets"), unique("closed.secrets")
     admin = AdminClient({"bootstrap.servers": day.kafka.cluster.bootstrap})
     for made in admin.create_topics([NewTopic(topic, 3, 3), NewTopic(closed, 1, 3)]).values():
-        made.result(30)
+        made.result(60)
+    for made_topic in (topic, closed):
+        day.kafka.cluster.wait_topic(made_topic)
     for door in ("main", "oauth"):
         settings = {**day.gateway.confluent(day.token), "bootstrap.servers": day.gateway.bootstrap(door)}
         producer = Producer(settings | {"transactional.id": unique("app-t"), "message.timeout.ms": 20000})
-        producer.init_transactions(30)
+        producer.init_transactions(60)
         producer.begin_transaction()
         for _ in range(5):
             producer.produce(
                 topic, day.secret("payload"), key=day.secret("key"), headers={"h": day.secret("header").encode()}
             )
-        producer.commit_transaction(30)
+        producer.commit_transaction(60)
         produce(settings, topic, closed, count=2)
         denied = Producer(settings)
         denied.produce(closed, day.secret("payload"), key=day.secret("key"))
-        denied.flush(20)
+        denied.flush(60)
         assert len(consume(settings | {"group.id": unique("app-g")}, [topic], 7)) >= 5
     plain = day.gateway.confluent_plain(day.token())
-    Producer(plain).list_topics(timeout=15)
+    Producer(plain).list_topics(timeout=60)
 
 
 # --- a bad day
@@ -231,7 +233,7 @@ def others_speak_to_the_port(day: Day) -> None:
     asked = f"GET /{bearer} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bearer}\r\n\r\n{bearer}".encode()
     initial = f"n,,\1auth=Bearer {bearer}\1\1".encode()
     for opening in (asked, request(SASL_AUTHENTICATE, 1, struct.pack(">i", len(initial)) + initial), initial):
-        with socket.create_connection(("127.0.0.1", day.gateway.port()), timeout=15) as plain, suppress(OSError):
+        with socket.create_connection(("127.0.0.1", day.gateway.port()), timeout=60) as plain, suppress(OSError):
             plain.sendall(opening)
             plain.recv(4096)
         with RawClient(day.gateway.port(), day.gateway.ca_file) as client, suppress(OSError):
@@ -300,7 +302,7 @@ def certificates_and_keys_change(day: Day) -> None:
         at = len(day.gateway.audit())
         day.mount.put(certificate, each)
         event = "config-revision" if each == key else "warning"
-        day.gateway.wait_audit(after=at, event=event, timeout=20)
+        day.gateway.wait_audit(after=at, event=event)
     jwks = day.gateway.folder / "jwks.json"
     good = json.loads(jwks.read_text())
     for broken in (
@@ -310,7 +312,7 @@ def certificates_and_keys_change(day: Day) -> None:
     ):
         at = len(day.gateway.audit())
         replace(jwks, broken)
-        day.gateway.wait_audit(after=at, event="keys", timeout=20)
+        day.gateway.wait_audit(after=at, event="keys")
     day.gateway.issuer.rotate()
     replace(jwks, json.dumps({"keys": [*good["keys"], *day.gateway.issuer.jwks()["keys"]]}))
     at = len(day.gateway.audit())
@@ -331,10 +333,10 @@ def the_own_account_fails(day: Day) -> None:
     day.endpoint.broken = True
     at = len(day.gateway.audit())
     replace(day.gateway.folder / "scram", wrong)
-    day.gateway.wait_audit(after=at, event="upstream", state="account-refused", timeout=40)
+    day.gateway.wait_audit(after=at, event="upstream", state="account-refused")
     replace(day.gateway.folder / "scram", SCRAM_PASSWORD)
     day.endpoint.broken = False
-    until(lambda: day.gateway.admin("/readyz")[0] == 200, 40, "the account is taken again")
+    until(lambda: day.gateway.readyz()[0] == 200, 60, "the account is taken again")
 
 
 def operators_look_and_change(day: Day) -> None:
@@ -355,7 +357,7 @@ def operators_look_and_change(day: Day) -> None:
             ("POST", "/connections/close"), ("POST", "/log-level"), ("GET", "/running"), ("GET", "/status"),
             ("GET", f"/{wrong}"), ("GET", f"/status?token={wrong}"),
         ):  # fmt: skip
-            connection = http.client.HTTPConnection("127.0.0.1", gateway.admin_port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", gateway.admin_port, timeout=60)
             connection.request(method, path, body, {"Authorization": f"Bearer {credential}"})
             day.printed.append(connection.getresponse().read().decode())
             connection.close()
@@ -380,14 +382,8 @@ def a_worker_falls_out(day: Day) -> None:
         before = children(day.gateway.pid)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        until(lambda: len(children(day.gateway.pid) - before) == len(before), 30, "new ones")
-    until(lambda: answers(day), 30, "the admin port is back")
-
-
-def answers(day: Day) -> bool:
-    with suppress(OSError):
-        return day.gateway.admin("/readyz")[0] == 200
-    return False
+        until(lambda: len(children(day.gateway.pid) - before) == len(before), 60, "new ones")
+    until(lambda: day.gateway.readyz()[0] == 200, what="the admin port is back")
 
 
 def replace(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ from gateway.ops.demo.cluster import EmbeddedCluster
 from tests.integration.test_run import POLICY
 from tests.real import java
 from tests.real.gateway import GatewayProcess
+from tests.real.site import until
 
 with warnings.catch_warnings():  # it reads its schemas by importlib.resources.read_text, deprecated since Python 3.11
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -89,9 +90,9 @@ async def test_aiokafka_reaches_every_broker_by_its_name(gateway: GatewayProcess
                 await producer.send_and_wait("orders", b"x", partition=partition)
         finally:
             await producer.stop()
-    reached = names_reached(gateway)
-    assert "kafka.test" in reached
-    assert {"b1.kafka.test", "b2.kafka.test", "b3.kafka.test"} & reached
+    until(lambda: "kafka.test" in names_reached(gateway), what="the name that it began with")
+    brokers = {"b1.kafka.test", "b2.kafka.test", "b3.kafka.test"}
+    until(lambda: bool(brokers & names_reached(gateway)), what="a broker's name")
     for line in gateway.audit():
         if line["event"] == "connected" and str(line.get("server_name", "")).startswith("b"):
             assert line["server_name"] == f"b{line['node_id']}.kafka.test"
@@ -107,7 +108,7 @@ def test_kafka_python_reaches_brokers_by_name(gateway: GatewayProcess, resolved:
         sasl_plain_password=gateway.issuer.token("app"),
     )
     try:
-        producer.send("orders", b"y").get(timeout=30)
+        producer.send("orders", b"y").get(timeout=60)
     finally:
         producer.close(timeout=10)
 
@@ -133,8 +134,8 @@ def test_the_java_client_reaches_brokers_by_name(gateway: GatewayProcess, tmp_pa
 
 def test_the_other_listener_of_the_same_gateway_goes_by_ports(gateway: GatewayProcess) -> None:
     errors: list[KafkaError | None] = []
-    settings = {"bootstrap.servers": gateway.bootstrap("ports"), "message.timeout.ms": 20000}
+    settings = {"bootstrap.servers": gateway.bootstrap("ports"), "message.timeout.ms": 50000}
     producer = Producer(gateway.confluent(gateway.issuer.token("app"), **settings))
     producer.produce("orders", b"z", on_delivery=lambda error, _: errors.append(error))
-    producer.flush(25)
+    producer.flush(60)
     assert errors == [None]

@@ -10,13 +10,14 @@ from confluent_kafka import KafkaError
 
 from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
-from tests.real.site import DIRECT, Site, unique, until
+from tests.real.site import DIRECT, PLENTY, Site, unique, until
 from tests.real.test_confluent import consume, produce
 from tests.real.wire import METADATA, SASL_AUTHENTICATE, SASL_HANDSHAKE, RawClient, frame, request, string
 
 pytestmark = pytest.mark.skipif(DIRECT, reason="REAL_DOOR=direct: there is no gateway that decides (unset it)")
 
-POLICY = """\
+POLICY = (
+    """\
 version: 1
 roles:
   app:
@@ -26,10 +27,9 @@ roles:
       kafka: {topic: ["made.*"]}
 bindings:
   - {roles: [app], to: {issuer: test, claims: {groups: app}}}
-limits:
-  - {to: any, produce: 200 MiB/s, consume: 200 MiB/s, requests: 5000/s, connections: 200}
-end: true
 """
+    + PLENTY
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def topics(site: Site) -> set[str]:
-    return set(site.admin.list_topics(timeout=10).topics)
+    return set(site.admin.list_topics(timeout=60).topics)
 
 
 def test_a_topic_is_made_by_asking_only_where_create_is_allowed(creating: Site) -> None:

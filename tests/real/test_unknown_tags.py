@@ -34,11 +34,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaClus
     (port,) = free_ports(1)
     with KafkaCluster(tmp_path_factory.mktemp("tagged"), extra={"TAGGED": {1: port}}) as cluster:
         admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
-        admin.create_topics([NewTopic(TOPIC, 1)])[TOPIC].result(30)
+        admin.create_topics([NewTopic(TOPIC, 1)])[TOPIC].result(60)
+        cluster.wait_topic(TOPIC)
         producer = Producer({"bootstrap.servers": cluster.bootstrap})
         for value in VALUES:
             producer.produce(TOPIC, value)
-        assert producer.flush(30) == 0
+        assert producer.flush(60) == 0
         yield cluster, port
 
 
@@ -67,7 +68,7 @@ def test_librdkafka(tagging: Tagging, broker: tuple[KafkaCluster, int]) -> None:
 def test_java(tagging: Tagging, broker: tuple[KafkaCluster, int], tmp_path: Path) -> None:
     ran = java.run(
         java.CONSOLE_CONSUMER, "--bootstrap-server", f"localhost:{broker[1]}", "--topic", TOPIC, "--from-beginning",
-        "--max-messages", str(len(VALUES)), "--timeout-ms", "40000", folder=tmp_path,
+        "--max-messages", str(len(VALUES)), "--timeout-ms", "90000", folder=tmp_path,
     )  # fmt: skip
     assert ran.out.split() == VALUES, ran.text
     assert "ERROR" not in ran.text, ran.text

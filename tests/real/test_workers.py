@@ -44,7 +44,7 @@ def kill_a_worker(gateway: GatewayProcess, worker: int) -> None:
     audit = gateway.audit()
     served = [each for each in audit if each["event"] == "worker" and each["worker"] == worker and "process" in each]
     os.kill(served[-1]["process"], signal.SIGKILL)
-    gateway.wait_audit(event="worker", worker=worker, state="serves", after=len(audit), timeout=30)
+    gateway.wait_audit(event="worker", worker=worker, state="serves", after=len(audit))
 
 
 def test_nothing_acknowledged_is_lost_when_workers_are_killed(site: Site) -> None:
@@ -98,7 +98,7 @@ def assert_all_there_once(site: Site, topic: str, acknowledged: dict[int, tuple[
     places: dict[int, tuple[int, int]] = {}
     try:
         ends = [
-            consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=10)[1] for each in range(PARTITIONS)
+            consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=60)[1] for each in range(PARTITIONS)
         ]
         while sum(found.values()) < sum(ends):
             message = consumer.poll(10)

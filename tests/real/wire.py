@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +28,7 @@ def string(text: str) -> bytes:
 class RawClient:
     """A TLS connection to the gateway that writes what it is told and reads whole frames."""
 
-    def __init__(self, port: int, ca_file: str, timeout: float = 15.0, name: str = "localhost") -> None:
+    def __init__(self, port: int, ca_file: str, timeout: float = 60.0, name: str = "localhost") -> None:
         """`name`: which server is meant (SNI), and whose the certificate has to be."""
         plain = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         try:
@@ -71,6 +72,20 @@ class RawClient:
             self._buffer += chunk
         length = 4 + struct.unpack(">i", self._buffer[:4])[0]
         found, self._buffer = self._buffer[4:length], self._buffer[length:]
+        return found
+
+    def waiting(self) -> int:
+        """How many whole frames have come that were not received yet; does not wait."""
+        patience = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        with suppress(ssl.SSLWantReadError):
+            while chunk := self._socket.recv(65536):
+                self._buffer += chunk
+        self._socket.settimeout(patience)
+        found = at = 0
+        while len(self._buffer) >= at + 4:
+            at += 4 + int(struct.unpack_from(">i", self._buffer, at)[0])
+            found += len(self._buffer) >= at
         return found
 
     def authenticate(self, token: str) -> tuple[int, int]:

@@ -200,6 +200,13 @@ class World:
         self.between: Callable[[], None] = lambda: None
         self.connect()
 
+    def joins(self, world: World, name: str) -> None:
+        """Become another connection through the same gateway, of this principal."""
+        self.context, self.events, self.tally, self.state = world.context, world.events, world.tally, world.state
+        self.policies, self.clock = world.policies, world.clock
+        self.connect()
+        self.login(name)
+
     def connect(self, greeted: float | None = None) -> None:
         """Another connection; `greeted`: when its handshake was over."""
         peer = Peer("c1", ip_address("192.0.2.7"), 51000, self.certificate, "gw.test", "TLSv1.3", greeted=greeted)

@@ -43,12 +43,7 @@ def logged_in(**settings: Any) -> World:
 def beside(world: World, name: str = "alice") -> World:
     """Another connection through the same gateway."""
     other = World(quotas=world.quotas)
-    other.context = world.context
-    other.events, other.tally = world.events, world.tally
-    other.policies = world.policies
-    other.clock = world.clock
-    other.connect()
-    other.login(name)
+    other.joins(world, name)
     return other
 
 

@@ -41,10 +41,7 @@ def logged_in(form: hot.Form, **settings: Any) -> ShortWorld:
 def beside(world: ShortWorld, name: str = "alice") -> ShortWorld:
     """Another connection through the same gateway."""
     other = ShortWorld(SESSION, world.short, allowed=ALLOWED, quotas=world.quotas)
-    other.context, other.events, other.tally, other.state = world.context, world.events, world.tally, world.state
-    other.policies, other.clock = world.policies, world.clock
-    other.connect()
-    other.login(name)
+    other.joins(world, name)
     return other
 
 

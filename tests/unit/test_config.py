@@ -263,6 +263,18 @@ def test_an_ended_certificate_is_refused_and_one_about_to_end_is_warned_of(read:
     assert any("the certificate ends on" in warning for warning in read(GOOD).warnings)
 
 
+def test_a_certificate_that_no_client_gets_is_warned_of(read: Read, folder: Path) -> None:
+    ca = make_ca(folder / "ca2")
+    with_more = GOOD.replace("server-key.pem}", "server-key.pem, certificates: [{certificate: b.pem, key: b-key.pem}]}")
+    for more, warned in ((["localhost"], True), (["localhost", "b.test"], False)):
+        give(folder / "b.pem", folder / "b-key.pem", ca, more)
+        assert any("certificates[0].certificate: no client" in each for each in read(with_more).warnings) is warned
+    made, made_key = ca.server(hosts=["localhost"], rsa=True)
+    shutil.copy(made, folder / "b.pem")
+    shutil.copy(made_key, folder / "b-key.pem")
+    assert not [each for each in read(with_more).warnings if "no client gets it" in each]
+
+
 @pytest.mark.parametrize(("names", "host", "covered"), [
     (["localhost"], "localhost", True),
     (["LOCALHOST"], "localhost", True),

@@ -21,7 +21,7 @@ async def test_two_at_once_and_everything_as_it_was_afterwards() -> None:
     going_on = threading.Event()
 
     def read(say: str) -> tuple[str, float, int]:
-        going_on.wait(10)
+        going_on.wait(60)
         return say, *settings()
 
     both = [asyncio.create_task(gently(read, say)) for say in ("a", "b")]

@@ -11,6 +11,7 @@ import pytest
 from loadtest import compare, holds, plot, profiling
 from loadtest.curves import CURVES, bends, write
 from loadtest.frames import record_batch
+from loadtest.pulsar import report
 from loadtest.rows import ROWS
 from loadtest.standin import Answers, Cluster
 from loadtest.tally import Results
@@ -44,7 +45,7 @@ def results(*ratios: float) -> Results:
     ],
 )
 def test_a_change_within_the_spread_is_none(before: tuple[float, ...], after: tuple[float, ...], verdict: str) -> None:
-    (change,) = compare.changes(results(*before), results(*after))
+    (change,) = compare.changes(compare.of_kafka(results(*before)), compare.of_kafka(results(*after)))
     assert change.verdict == verdict
 
 
@@ -58,7 +59,43 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
         compare.main([str(tmp_path / "nowhere.json"), str(tmp_path / "old")])
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "garbage"])
+def pulsar_results(throughput: float, latency: float) -> report.Results:
+    """Two rounds of two rows; in each the Apache proxy has 100."""
+    made = report.Results({"versions": {"gateway": "abc"}}, 2, 3.0)
+    for number in range(2):
+        for row, ours in (("produce-singly", throughput), ("latency-p99", latency)):
+            made.add(row, "gateway", number, ours)
+            made.add(row, "apache-proxy", number, 100.0)
+    return made
+
+
+def test_results_beside_pulsars_own_proxy_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    report.write(old, pulsar_results(50.0, 200.0))
+    report.write(new, pulsar_results(90.0, 80.0))
+    assert compare.main([str(old), str(new / "pulsar.json")]) == 0
+    told = capsys.readouterr().out
+    assert "The gateway beside Apache Pulsar's own proxy." in told
+    assert "| produce-singly | 0.50 (0.50 to 0.50) | 0.90 (0.90 to 0.90) | 1.80 | better |" in told
+    assert "| latency-p99 | 0.50 (0.50 to 0.50) | 1.25 (1.25 to 1.25) | 2.50 | better |" in told
+    assert compare.main([str(new), str(old)]) == 1
+
+
+def test_of_two_folders_each_kind_is_compared_with_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        report.write(folder, pulsar_results(50.0, 200.0))
+        results(0.5, 0.5).save(folder)
+    assert compare.main([str(old), str(new)]) == 0
+    told = capsys.readouterr().out
+    assert "| small-1 |" in told
+    assert "| produce-singly |" in told
+    with pytest.raises(SystemExit):
+        compare.main([str(old / "bench.json"), str(new / "pulsar.json")])
+    assert "are of different benches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "garbage", '{"about": {}, "cells": []}'])
 def test_what_is_no_result_of_the_bench_is_said_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
@@ -66,12 +103,13 @@ def test_what_is_no_result_of_the_bench_is_said_so(
     file.write_text(text)
     with pytest.raises(SystemExit):
         compare.main([str(file), str(file)])
-    assert "other.json is no result of `make bench`" in capsys.readouterr().err
+    assert "other.json is no result of `make bench` or `make bench-pulsar`" in capsys.readouterr().err
 
 
 def test_rows_that_only_one_result_has_are_not_compared() -> None:
-    assert compare.changes(results(0.5), Results()) == []
-    assert compare.changes(Results(), results(0.5)) == []
+    some, nothing = compare.of_kafka(results(0.5)), compare.of_kafka(Results())
+    assert compare.changes(some, nothing) == []
+    assert compare.changes(nothing, some) == []
 
 
 def test_smaller_latencies_and_less_memory_are_better() -> None:
@@ -89,7 +127,7 @@ def test_smaller_latencies_and_less_memory_are_better() -> None:
                 Window(1, 0, 1.0, 1.0, {"rest_pss_mib": memory * factor, "each_pss_kib": 30.0}),
             )  # fmt: skip
         sides.append(made)
-    verdicts = {(each.row, each.figure): each.verdict for each in compare.changes(*sides)}
+    verdicts = {(each.row, each.figure): each.verdict for each in compare.changes(*map(compare.of_kafka, sides))}
     assert verdicts == {
         ("latency", "p50_ms"): "better",
         ("latency", "p99_ms"): "",

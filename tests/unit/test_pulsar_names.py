@@ -134,15 +134,16 @@ def test_no_other_name_leads_anywhere() -> None:
     assert names_here.name(Endpoint("b" * 254, 1)) is None
 
 
-def test_a_brokers_name_ends_after_a_day_or_two() -> None:
+def test_what_is_told_of_a_broker_ends_after_a_day_or_two() -> None:
     clock = HandClock()
-    names_here = BrokerNames(b"k" * 32, "main", clock)
-    told = names_here.name(BROKERS[0])
-    assert told is not None
+    made = BrokerNames(b"k" * 32, "main", clock)
+    name, label = made.name(BROKERS[0]), made.label(BROKERS[0])
+    assert name is not None
+    assert label is not None
     clock.now += 86_400
-    assert names_here.broker(told) == BROKERS[0]
+    assert (made.broker(name), made.of_label(label)) == (BROKERS[0], BROKERS[0])
     clock.now += 86_400
-    assert names_here.broker(told) is None
+    assert (made.broker(name), made.of_label(label)) == (None, None)
 
 
 LABELLED = [BROKERS[0], BROKERS[1], BROKERS[3], Endpoint("x" * 26, 65535), Endpoint("pod-7.brokers.pulsar.svc", 6651)]
@@ -188,17 +189,6 @@ def test_no_other_label_leads_anywhere() -> None:
     assert whole is not None
     assert labels().of_label(whole.partition(".")[0]) is None
     assert labels().broker(f"{told}.broker:6650") is None
-
-
-def test_a_brokers_label_ends_after_a_day_or_two() -> None:
-    clock = HandClock()
-    made = BrokerNames(b"k" * 32, "main", clock)
-    told = made.label(BROKERS[0])
-    assert told is not None
-    clock.now += 86_400
-    assert made.of_label(told) == BROKERS[0]
-    clock.now += 86_400
-    assert made.of_label(told) is None
 
 
 @pytest.mark.parametrize("own", ["gw", "pulsar", "", "b1", "a" * 22, "a" * 64, "pulsar-gateway-of-the-whole-company"])

@@ -22,7 +22,8 @@ class ListenerTls(Model):
     key: str
     """PEM file, not readable by others."""
     certificates: Annotated[tuple[CertificatePair, ...], Field(max_length=100)] = ()
-    """More pairs: a client gets the first one that covers the name it asks for (SNI), else the one above."""
+    """More pairs: a client gets the first one that covers the name it asks for (SNI), else the one above. With a second
+    pair for the same names, whose key is of another kind, clients that can verify ECDSA get that one, others RSA's."""
     client_certificate: Literal["none", "optional", "required"] = "none"
     """Whether clients are asked for a certificate, and must have one."""
     client_ca: str | None = None
@@ -33,6 +34,9 @@ class ListenerTls(Model):
     """The issuer part of a certificate's principal."""
     versions: Annotated[tuple[Literal["1.2", "1.3"], ...], Field(min_length=1)] = ("1.2", "1.3")
     """TLS versions that clients may use."""
+    records: Literal["adapted", "full"] = "adapted"
+    """How large the records towards clients are: after a second without a large answer the first 53 KiB go in records
+    that fit one segment each, the rest in full ones; or all are as large as what is at hand."""
 
     @model_validator(mode="after")
     def _ca(self) -> Self:

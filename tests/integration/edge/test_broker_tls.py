@@ -52,7 +52,7 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def dialer(ca: Path | None, **tls: Any) -> Dialer:
     given = BackendTls(ca=str(ca) if ca is not None else None, **tls)
-    return Dialer(Backend(name="back", bootstrap=("localhost:1",), tls=given, dial_timeout=5.0))
+    return Dialer(Backend(name="back", bootstrap=("localhost:1",), tls=given, dial_timeout=30.0))
 
 
 def server_side(pair: tuple[Path, Path], **settings: Any) -> ssl.SSLContext:
@@ -458,7 +458,7 @@ async def test_a_handshake_that_stops_half_way_lets_go_of_its_socket(tmp_path: P
         dialling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await dialling
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 60)
 
 
 # ---- sessions -------------------------------------------------------------------------------------------------------
@@ -661,7 +661,7 @@ def accepting(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         try:
             yield listening.getsockname()[1]
         finally:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 
@@ -682,7 +682,7 @@ async def came(stream: Stream, size: int) -> bytes:
         if not octets:
             ready.clear()
             stream.watch_reading(True)
-            await asyncio.wait_for(ready.wait(), 10)
+            await asyncio.wait_for(ready.wait(), 60)
             stream.watch_reading(False)
     return data
 

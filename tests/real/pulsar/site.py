@@ -24,7 +24,7 @@ PRODUCER, CONSUMER = "svc-producer", "svc-consumer"
 """With one half of it each, here and at the broker."""
 QUIET = "svc-quiet"
 """Says nothing for long (keepalive)."""
-RECEIVE_MS = 15_000
+RECEIVE_MS = 60_000
 QUIET_MS = 500
 ASK_SECONDS_MAX = 90
 

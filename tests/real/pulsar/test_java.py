@@ -11,7 +11,7 @@ import pytest
 from tests.real.jars import java
 from tests.real.pulsar.site import Site
 
-SECONDS_MAX = 90
+SECONDS_MAX = 180
 PLUGIN = "org.apache.pulsar.client.impl.auth.AuthenticationToken"
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from gateway.pulsar import commands
 from gateway.pulsar.commands import Command
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 class RawPulsar:
