@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -29,7 +30,7 @@ from gateway.edge.streams import RECORD, StreamBarren, StreamCut, StreamEnded, S
 from gateway.edge.tickets import ServerContext, begin
 from gateway.edge.tls import error_words
 
-FORM = 11
+FORM = 12
 """Counts the changes after which a compiled form that was built before may not be used any more (edge.shortcut's as
 well)."""
 CIPHERTEXT = 128 * 1024
@@ -50,7 +51,15 @@ FRUITLESS_MAX = 3 * RECORD
 SMALL = 4096
 """Connections that have sealed more than this at once hold memory for it."""
 GROWN_MAX = 64
-"""So many of them may keep it, those that grew last; the memory of any other is given back when it is empty."""
+"""So many of them, of clients and of brokers each, may keep it, those that grew last; the memory of any other is given
+back when it is empty."""
+SHORT = 1369
+"""Octets of a short record: sealed, it fits one segment of any usual path (1,500 octets less IPv6, TCP's options, and
+some for a tunnel)."""
+SHORT_FIRST = 40 * SHORT
+"""After a pause so much of large writings goes in short records: as a rule what the first round trips carry."""
+PAUSE_SECONDS = 1.0
+monotonic: Callable[[], float] = time.monotonic
 
 FUNCTIONS = (
     "BIO_free", "BIO_get_mem_data", "BIO_new", "BIO_new_mem_buf", "BIO_read", "BIO_s_mem", "BIO_set_mem_eof_return",
@@ -124,6 +133,10 @@ class HandshakeChannel(Channel, Protocol):
     def goodbye(self) -> bool:
         """Say close_notify, once, and flush."""
         ...
+
+    adapted: bool
+    """After a pause the first records are short (`SHORT_FIRST`), so that what stands in front can be read while the
+    rest is on its way."""
 
     @property
     def tls(self) -> SSL.Connection:
@@ -201,6 +214,11 @@ class TlsChannel:
         """Why nothing can be sent any more."""
         self._grown = False
         self._greeted = False
+        self.speaks_first = False
+        self.adapted = False
+        self._large_at = -PAUSE_SECONDS
+        self._short = 0
+        """When a large piece was written last; how much is still to go in short records."""
 
     def version(self) -> int:
         return self.tls.get_protocol_version()
@@ -214,6 +232,7 @@ class TlsChannel:
     # ---- the handshake ----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
+        self.speaks_first = True
         self._go_on()
 
     def shake(self) -> int:
@@ -348,6 +367,8 @@ class TlsChannel:
         if self._broken or self._sock is None:
             raise StreamLost(self._broken or "closed")
         size = min(len(data), WRITE_MAX)
+        if self.adapted and size > SHORT:
+            self._look_for_pause()
         taken = 0
         if not self.unsent or self.flush():
             with _ffi.from_buffer("char[]", data) as at:
@@ -356,10 +377,17 @@ class TlsChannel:
             raise StreamLost(self._broken)
         return taken
 
+    def _look_for_pause(self) -> None:
+        """What is small goes in one record anyway, and makes no path wider: it ends no pause."""
+        now = monotonic()
+        if now - self._large_at >= PAUSE_SECONDS:
+            self._short = SHORT_FIRST
+        self._large_at = now
+
     def _seal(self, at: Any, size: int) -> int:
         taken = 0
         while taken < size:
-            piece = min(size - taken, SEAL)
+            piece = min(size - taken, SHORT if self._short > 0 else SEAL)
             clear_errors()
             got = _lib.SSL_write(self._ssl, at + taken, piece)
             if got <= 0:
@@ -367,8 +395,12 @@ class TlsChannel:
                     break
                 raise lost(end_of(self.tls, got))
             taken += got
-            if got > SMALL and not self._grown:
+            if taken > SMALL and not self._grown:
                 keep_memory_of(self)
+            if self._short > 0:
+                self._short -= got
+                if self._short > 0 and taken < size:
+                    continue
             if not self.flush():
                 break
         return taken
@@ -427,7 +459,9 @@ def server_channel(context: ServerContext, sock: socket.socket) -> TlsChannel:
     tls = begin(context)
     tls.set_accept_state()
     alerts.watch(tls)
-    return TlsChannel(tls, sock)
+    channel = TlsChannel(tls, sock)
+    channel.adapted = context.adapted
+    return channel
 
 
 def owned(at: int) -> object:
@@ -447,26 +481,33 @@ def connection(context: SSL.Context, ssl: object) -> SSL.Connection:
 class _Grown(Protocol):
     """Either form's TlsChannel."""
 
+    @property
+    def speaks_first(self) -> bool:
+        """It leads to a broker."""
+        ...
+
     def grow(self) -> None: ...
     def shrink(self) -> bool: ...
 
 
-_grown: deque[_Grown] = deque()
+_grown: dict[bool, deque[_Grown]] = {False: deque(), True: deque()}
+"""By whether they lead to brokers: both sides of a busy connection grow, and neither is to cost others theirs."""
 
 
 def keep_memory_of(channel: _Grown) -> None:
     """It has memory for large writings from now on; of too many the oldest gives its own back."""
     channel.grow()
-    _grown.append(channel)
-    if len(_grown) > GROWN_MAX:
-        oldest = _grown.popleft()
+    kept = _grown[channel.speaks_first]
+    kept.append(channel)
+    if len(kept) > GROWN_MAX:
+        oldest = kept.popleft()
         if not oldest.shrink():
-            _grown.append(oldest)
+            kept.append(oldest)
 
 
 def forget_memory_of(channel: _Grown) -> None:
     """It is closed."""
-    _grown.remove(channel)
+    _grown[channel.speaks_first].remove(channel)
 
 
 def one_by_one(ssl: object) -> None:

@@ -23,7 +23,7 @@ from gateway.edge import channels
 from gateway.edge.streams import RECORD as _RECORD
 from gateway.edge.streams import StreamBarren, StreamCut, StreamEnded, StreamLost
 
-FORM = 11
+FORM = 12
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *data, size_t size, int flags)
@@ -50,6 +50,9 @@ cdef Py_ssize_t SEAL = channels.SEAL
 cdef Py_ssize_t WRITE_MAX = channels.WRITE_MAX
 cdef Py_ssize_t UNSENT_MAX = channels.UNSENT_MAX
 cdef Py_ssize_t SMALL = channels.SMALL
+cdef Py_ssize_t SHORT = channels.SHORT
+cdef Py_ssize_t SHORT_FIRST = channels.SHORT_FIRST
+cdef double PAUSE_SECONDS = channels.PAUSE_SECONDS
 cdef Py_ssize_t ASIDES_MAX = channels.ASIDES_MAX
 cdef Py_ssize_t ASIDES_PER = channels.ASIDES_PER
 cdef Py_ssize_t FRUITLESS_MAX = channels.FRUITLESS_MAX
@@ -260,6 +263,13 @@ cdef class TlsChannel(Channel):
     cdef object broken
     cdef bint grown
     cdef bint greeted
+    cdef readonly bint speaks_first
+    cdef public bint adapted
+    cdef double large_at
+    cdef Py_ssize_t brief
+
+    def __cinit__(self) -> None:
+        self.large_at = -PAUSE_SECONDS
 
     def __init__(self, tls, sock) -> None:
         ffi = channels._ffi
@@ -300,6 +310,7 @@ cdef class TlsChannel(Channel):
     # ---- the handshake ----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
+        self.speaks_first = True
         self._go_on()
 
     def shake(self) -> int:
@@ -433,23 +444,38 @@ cdef class TlsChannel(Channel):
         if self.broken is not None or self.fd < 0:
             raise StreamLost(self.broken or "closed")
         size = min(size, WRITE_MAX)
+        if self.adapted and size > SHORT:
+            self._look_for_pause()
         if not self.unsent or self._flush():
             while taken < size:
                 _clear_errors()
-                got = SSL_write(self.ssl, <void *> (data + taken), <int> min(size - taken, SEAL))
+                got = SSL_write(
+                    self.ssl, <void *> (data + taken), <int> min(size - taken, SHORT if self.brief > 0 else SEAL)
+                )
                 if got <= 0:
                     code = SSL_get_error(self.ssl, got)
                     if code == WANT_READ or code == WANT_WRITE:
                         break
                     raise channels.lost(channels.end_of(self.tls, got))
                 taken += got
-                if got > SMALL and not self.grown:
+                if taken > SMALL and not self.grown:
                     channels.keep_memory_of(self)
+                if self.brief > 0:
+                    self.brief -= got
+                    if self.brief > 0 and taken < size:
+                        continue
                 if not self._flush():
                     break
         if self.broken is not None:
             raise StreamLost(self.broken)
         return taken
+
+    cdef int _look_for_pause(self) except -1:
+        cdef double now = channels.monotonic()
+        if now - self.large_at >= PAUSE_SECONDS:
+            self.brief = SHORT_FIRST
+        self.large_at = now
+        return 0
 
     def flush(self) -> bool:
         return self._flush()
@@ -544,4 +570,5 @@ def server_channel(context, sock) -> TlsChannel:
     SSL_set_accept_state(ssl)
     SSL_set_info_callback(ssl, _note)
     made.fd = sock.fileno()
+    made.adapted = context.adapted
     return made

@@ -131,6 +131,7 @@ def _context() -> ServerContext:
     context.clear_mode(SSL_MODE_ENABLE_PARTIAL_WRITE)
     context.use_certificate(builder.sign(key, hashes.SHA256()))
     context.use_privatekey(key)
+    context.adapted = True
     return context
 
 

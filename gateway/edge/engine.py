@@ -128,6 +128,7 @@ class SocketTls(TlsStream):
         tls.set_app_data(self._verdict)
         alerts.watch(tls)
         self.channel = tls_channel(tls, sock)
+        self.channel.adapted = isinstance(context, tickets.ServerContext) and context.adapted
 
     def handshake(self) -> Want:
         """Raises HandshakeFailed, with the alert sent if there is one."""

@@ -12,7 +12,7 @@ from gateway.edge.shortcut import LARGE as _LARGE
 from gateway.edge.streams import AT_ONCE_FROM as _AT_ONCE_FROM
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 11
+FORM = 12
 
 cdef Py_ssize_t AT_ONCE_FROM = _AT_ONCE_FROM
 cdef Py_ssize_t LARGE = _LARGE

@@ -77,6 +77,8 @@ class ServerContext(SSL.Context):
     stem: Callable[[], ServerContext] | None = None
     quiet = False
     """Its handshakes ask nobody here: no certificates of clients, one of its own, no protocol to agree upon."""
+    adapted = False
+    """Its connections' first records after a pause are short (edge.channels)."""
     at = 0
     """Its address, as the compiled engine has found it."""
 

@@ -87,6 +87,7 @@ def server_context(
         choose_by_name(contexts[0], Chooser(contexts, [loaded[first].names for first, *_ in groups], sni))
     elif not alpn and settings.client_certificate == "none":
         contexts[0].quiet = True
+    contexts[0].adapted = settings.records == "adapted"
     return contexts[0]
 
 

@@ -14,7 +14,7 @@ from tests.equivalence.world import World
 CLOSED: Body = {"closed": True}
 COORDINATOR_LOAD_IN_PROGRESS = 14
 """Nothing was done yet: a broker says so too when it has used up its block of producer ids."""
-ATTEMPTS_MAX = 40
+ATTEMPTS_MAX = 600
 
 
 def compare(world: World, case: Case, version: int, principal: str) -> tuple[list[str], set[str]]:

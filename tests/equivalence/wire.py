@@ -8,7 +8,7 @@ import struct
 from gateway.kafka import codec
 from gateway.kafka.plan import Body
 
-ANSWER_SECONDS_MAX = 20.0
+ANSWER_SECONDS_MAX = 60.0
 
 
 class Closed(Exception):

@@ -18,7 +18,7 @@ from tests.equivalence.acls import Acl, AclView, Topics, acls, creations
 from tests.equivalence.wire import Connection
 from tests.real.kafka import KafkaCluster
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 90.0
 
 PRINCIPALS: dict[str, tuple[Acl, ...]] = {
     "nobody": (),

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.kafka import codec
+from gateway.kafka.authentication import REAUTHENTICATION_INTERVAL_MIN
 from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
-from tests.real.site import DIRECT, POLICY, Site
+from tests.real.site import DIRECT, POLICY, Site, until
 from tests.real.wire import SASL_AUTHENTICATE, SASL_HANDSHAKE, RawClient, frame, request, string
 from tests.scenarios.kafka_world import batch
 
@@ -239,7 +240,8 @@ def test_nobody_takes_a_session_over(site: Site) -> None:
     """A re-authentication as another principal ends the connection; what stands behind it is not forwarded."""
     gateway = gateway_of(site)
     with client(site, "svc-first") as raw:
-        time.sleep(1.1)
+        proven = time.monotonic()
+        until(lambda: time.monotonic() > proven + REAUTHENTICATION_INTERVAL_MIN, what="another login may come")
         at = site.audited()
         other = gateway.issuer.token("svc-second", groups=["app"])
         raw.send(HELLO_1 + request(SASL_AUTHENTICATE, 1, bearer(other)) + heartbeat())

@@ -110,7 +110,7 @@ async def test_it_serves_on_a_socket_of_its_own_and_ends_when_told(meters: Meter
     task = asyncio.create_task(server.serve(sockets=[sock]))
     async with httpx.AsyncClient(trust_env=False) as client:
         port = sock.getsockname()[1]
-        for _ in range(500):
+        for _ in range(6000):
             try:
                 found = await client.get(f"http://127.0.0.1:{port}/readyz")
                 break

@@ -321,6 +321,7 @@ BROKEN: dict[str, list[Broken]] = {
         Broken("stale.pem", "was to be renewed by", ""),
     ],
     "ListenerTls.client_ca_name": [name()],
+    "ListenerTls.records": [Broken("small", "'small'", "'adapted' or 'full'")],
     "ListenerTls.versions": [
         Broken(["1.1"], "'1.1'", "'1.2' or '1.3'", said_at=("listeners", 0, "tls", "versions", 0))
     ],

@@ -122,7 +122,7 @@ def ca(tmp_path: Path) -> Ca:
 
 
 def url_issuer(site: Site, authority: Ca, /, **more: Any) -> Issuer:
-    return issuer(**{"url": site.url(), "ca": str(authority.path), "timeout": 3.0, **more})
+    return issuer(**{"url": site.url(), "ca": str(authority.path), "timeout": 30.0, **more})
 
 
 async def test_keys_of_a_url_are_there_after_start(ca: Ca) -> None:
@@ -154,15 +154,15 @@ async def test_the_schedule_goes_on_after_failures_and_the_last_good_keys_stay(c
 
 
 async def test_an_unknown_kid_waits_for_the_next_permitted_fetch_and_all_share_it(ca: Ca) -> None:
+    began = time.monotonic()
     async with serving(ca) as site, House(url_issuer(site, ca, fetch_interval_min=0.3)) as house:
-        began = time.monotonic()
         site.body = document("first", "second")
         wanted = [KeysWanted("corp", "second")] * 100 + [KeysWanted("corp", f"random-{n}") for n in range(100)]
         facts = await asyncio.gather(*(house.keeper.refresh(each) for each in wanted))
         assert facts == [KeysRefreshed("corp")] * 200
         assert house.kids() == {"first", "second"}
         assert len(site.requests) == 2
-        assert 0.1 < time.monotonic() - began < 3
+        assert time.monotonic() - began >= 0.3, "the first fetch came after the beginning"
         assert await house.keeper.refresh(KeysWanted("corp", "second")) == KeysRefreshed("corp")
         assert len(site.requests) == 2  # it was there: nothing to fetch
 
@@ -182,9 +182,9 @@ async def test_who_comes_during_a_fetch_is_not_answered_by_its_older_document(ca
 
 
 async def test_a_wait_that_cannot_help_ends_at_once(ca: Ca) -> None:
-    async with serving(ca) as site, House(url_issuer(site, ca, fetch_interval_min=60.0), wait_max=1.0) as house:
+    async with serving(ca) as site, House(url_issuer(site, ca, fetch_interval_min=600.0), wait_max=60.0) as house:
         wanted = KeysWanted("corp", "unknown")
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(30):
             assert await house.keeper.refresh(wanted) == Unavailable(wanted)
             assert await house.keeper.refresh(KeysWanted("nobody", "k")) == Unavailable(KeysWanted("nobody", "k"))
 
@@ -246,8 +246,8 @@ async def test_a_certificate_of_another_ca_is_not_believed(ca: Ca, tmp_path: Pat
 async def test_a_slow_issuer_times_out(ca: Ca) -> None:
     async with serving(ca) as site:
         site.hold = asyncio.Event()
-        async with House(url_issuer(site, ca, timeout=0.1)) as house:
-            assert "no whole answer within 0.1 s" in house.keeper.ready()[0]
+        async with House(url_issuer(site, ca, timeout=0.5)) as house:
+            assert "no whole answer within 0.5 s" in house.keeper.ready()[0]
         site.hold.set()
 
 

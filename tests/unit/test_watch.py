@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from gateway.edge import watch
 from gateway.edge.watch import Fingerprint, Watch, fingerprint
+from tests.edge import until
 
 POLL = 0.01
 
@@ -29,6 +30,24 @@ class Told:
             await self.came.wait()
         self.came.clear()
         return self.triggers[-1]
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Fingerprint]:
+    """Every look that was taken."""
+    taken: list[Fingerprint] = []
+
+    def look(patterns: Sequence[str]) -> Fingerprint:
+        taken.append(fingerprint(patterns))
+        return taken[-1]
+
+    monkeypatch.setattr(watch, "fingerprint", look)
+    return taken
+
+
+async def looked_again(looks: list[Fingerprint]) -> None:
+    enough = len(looks) + 5
+    await until(lambda: len(looks) >= enough)
 
 
 @asynccontextmanager
@@ -65,12 +84,14 @@ def rename(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [rewrite, rename_over, remove, add, rename], ids=lambda each: each.__name__)
-async def test_each_kind_of_change_is_told_once(tmp_path: Path, change: Callable[[Path], None]) -> None:
+async def test_each_kind_of_change_is_told_once(
+    tmp_path: Path, change: Callable[[Path], None], looks: list[Fingerprint]
+) -> None:
     (tmp_path / "a.yaml").write_text("a")
     async with watching(tmp_path / "*.yaml") as told:
         change(tmp_path)
         assert await told.next() == "file"
-        await asyncio.sleep(5 * POLL)
+        await looked_again(looks)
         assert told.triggers == ["file"]
 
 
@@ -86,10 +107,10 @@ async def test_a_swapped_symlink_of_a_folder_is_a_change(tmp_path: Path) -> None
         assert await told.next() == "file"
 
 
-async def test_what_is_not_matched_is_no_change(tmp_path: Path) -> None:
+async def test_what_is_not_matched_is_no_change(tmp_path: Path, looks: list[Fingerprint]) -> None:
     async with watching(tmp_path / "*.yaml", tmp_path / "one.json") as told:
         (tmp_path / "other.txt").write_text("x")
-        await asyncio.sleep(5 * POLL)
+        await looked_again(looks)
         assert told.triggers == []
         (tmp_path / "one.json").write_text("{}")
         assert await told.next() == "file"

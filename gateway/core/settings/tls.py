@@ -34,6 +34,9 @@ class ListenerTls(Model):
     """The issuer part of a certificate's principal."""
     versions: Annotated[tuple[Literal["1.2", "1.3"], ...], Field(min_length=1)] = ("1.2", "1.3")
     """TLS versions that clients may use."""
+    records: Literal["adapted", "full"] = "adapted"
+    """How large the records towards clients are: after a second without a large answer the first 53 KiB go in records
+    that fit one segment each, the rest in full ones; or all are as large as what is at hand."""
 
     @model_validator(mode="after")
     def _ca(self) -> Self:

@@ -34,7 +34,7 @@ from gateway.ops.demo.authority import Certificates
 
 TOKEN_SECONDS = 3600
 AUDIENCE = "streaming"
-START_SECONDS_MAX = 10.0
+START_SECONDS_MAX = 30.0
 FORM_BYTES_MAX = 16 << 10
 _METHODS = ("client_secret_basic", "client_secret_post")
 

@@ -20,7 +20,7 @@ import yaml
 from gateway.ops.demo.authority import Certificates
 from gateway.ops.demo.issuer import AUDIENCE, TokenIssuer
 
-READY_SECONDS_MAX = 30.0
+READY_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 15.0
 PORT_DEFAULT = 19092
 BACKENDS = {"kafka": "kafka-demo", "pulsar": "pulsar-demo"}

@@ -14,7 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
-START_SECONDS_MAX = 15.0
+START_SECONDS_MAX = 60.0
 
 
 class NoEmbeddedPulsar(Exception):

@@ -341,24 +341,33 @@ def test_a_closed_channel_touches_no_socket(pair: Pair) -> None:
 
 def test_few_connections_keep_memory_for_large_writings(form: str, tmp_path: Path) -> None:
     one = make_pair(form, tmp_path / "one")
-    channels._grown.clear()
+    kept, of_brokers = channels._grown[False], channels._grown[True]
+    for each in (kept, of_brokers):
+        each.clear()
     others = [Grown() for _ in range(channels.GROWN_MAX)]
     one.channel.write(b"x" * (channels.SMALL + 1))
     one.channel.write(b"x" * (channels.SMALL + 1))
-    assert list(channels._grown) == [one.channel]
+    assert list(kept) == [one.channel]
+    for other in [Grown(speaks_first=True) for _ in range(channels.GROWN_MAX + 1)]:
+        channels.keep_memory_of(other)
+    assert (list(kept), len(of_brokers)) == ([one.channel], channels.GROWN_MAX)  # each side has its own places
     for other in others:
         channels.keep_memory_of(other)
-    assert len(channels._grown) == channels.GROWN_MAX
-    assert one.channel not in channels._grown
+    assert len(kept) == channels.GROWN_MAX
+    assert one.channel not in kept
     one.channel.write(b"y" * 20_000)
     assert others[0].grown is False
     one.close()
-    assert one.channel not in channels._grown
-    channels._grown.clear()
+    assert one.channel not in kept
+    for each in (kept, of_brokers):
+        each.clear()
 
 
 class Grown:
     grown = False
+
+    def __init__(self, *, speaks_first: bool = False) -> None:
+        self.speaks_first = speaks_first
 
     def grow(self) -> None:
         self.grown = True
@@ -366,6 +375,77 @@ class Grown:
     def shrink(self) -> bool:
         self.grown = False
         return True
+
+
+def records(pair: Pair, data: bytes) -> list[int]:
+    """Octets of content of each record that `data` was written in, as the client's side of the wire has them."""
+    wire, taken = b"", 0
+    raw = socket.socket(fileno=os.dup(pair.client.fileno()))
+    with raw:
+        while taken < len(data) or not wire_is_whole(wire) or pair.channel.unsent:
+            taken += pair.channel.write(data[taken:])
+            try:
+                wire += raw.recv(1 << 18)
+            except BlockingIOError:
+                continue
+    sizes = []
+    while wire:
+        size = int.from_bytes(wire[3:5], "big")
+        sizes.append(size - 17)  # TLS 1.3: the tag, and the octet that says what kind of record it is
+        wire = wire[5 + size :]
+    assert sum(sizes) == len(data)
+    return sizes
+
+
+def wire_is_whole(wire: bytes) -> bool:
+    while len(wire) >= 5:
+        wire = wire[5 + int.from_bytes(wire[3:5], "big") :]
+    return not wire
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_after_a_pause_the_first_records_are_short(
+    form: str, tmp_path: Path, quiet: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [5000.0]
+    monkeypatch.setattr(channels, "monotonic", lambda: now[0])
+    pair = make_pair(form, tmp_path, quiet=quiet)
+    pair.channel.adapted = True
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.client.recv(1)  # the tickets
+    full, rest = channels.SHORT_FIRST // channels.SHORT, 100_000 - channels.SHORT_FIRST
+    first = [channels.SHORT] * full + [16384] * (rest // 16384) + [rest % 16384]
+    assert records(pair, bytes(100_000)) == first
+    assert records(pair, bytes(40_000)) == [16384, 16384, 7232]
+    now[0] += 0.9
+    assert records(pair, bytes(20_000)) == [16384, 3616]
+    now[0] += 0.5
+    assert records(pair, bytes(100)) == [100]  # small: it ends no pause
+    now[0] += 0.5
+    assert records(pair, bytes(3000)) == [1369, 1369, 262]
+    assert records(pair, bytes(2000)) == [1369, 631]  # they go on until so much was sent
+    pair.close()
+
+
+def test_without_it_all_records_are_full(form: str, tmp_path: Path) -> None:
+    pair = make_pair(form, tmp_path)
+    pair.channel.adapted = False
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.client.recv(1)
+    assert records(pair, bytes(40_000)) == [16384, 16384, 7232]
+    pair.close()
+
+
+def test_a_listener_says_how_large_its_records_are(form: str, tmp_path: Path) -> None:
+    pair = make_pair(form, tmp_path)
+    assert pair.channel.adapted
+    pair.close()
+    certificate, key = make_ca(tmp_path / "other").server()
+    full = ListenerTls(certificate=str(certificate), key=str(key), records="full")
+    context = server_context(full, "localhost")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert not module(form).server_channel(context, ours).adapted
 
 
 def test_an_end_leaves_no_circle_behind(pair: Pair) -> None:

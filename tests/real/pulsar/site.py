@@ -20,7 +20,7 @@ ROLE = "svc-app"
 """The client's principal, which has a grant at the broker too."""
 PRODUCER, CONSUMER = "svc-producer", "svc-consumer"
 """With one half of it each, here and at the broker."""
-RECEIVE_MS = 15_000
+RECEIVE_MS = 60_000
 QUIET_MS = 500
 
 POLICY = """\

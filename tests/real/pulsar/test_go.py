@@ -67,8 +67,8 @@ def test_a_bad_token_is_refused(site: Site, token_file: Path) -> None:
 def test_a_token_is_refreshed_while_messages_flow(site: Site, token_file: Path) -> None:
     """Several lives of a token, no message lost, no connection ended by it."""
     at = site.audited()
-    token_file.write_text(site.token(lifetime=4.0))
-    task = asked(site, "steady", token_file, Topic=site.topic(), Subscription="app-go", Seconds=8.0)
+    token_file.write_text(site.token(lifetime=8.0))
+    task = asked(site, "steady", token_file, Topic=site.topic(), Subscription="app-go", Seconds=12.0)
     with subprocess.Popen([str(program())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -76,7 +76,7 @@ def test_a_token_is_refreshed_while_messages_flow(site: Site, token_file: Path) 
         process.stdin.close()
         while process.poll() is None:
             fresh = token_file.with_suffix(".new")
-            fresh.write_text(site.token(lifetime=4.0))
+            fresh.write_text(site.token(lifetime=8.0))
             fresh.rename(token_file)
             time.sleep(0.2)
         answer = json.loads(process.stdout.read())
