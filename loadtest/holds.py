@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.kafka.vocabulary import SYSTEM
-from tests.scenarios.kafka_world import ALL_TOPICS, START, World, request, response
+from tests.scenarios.kafka_world import ALL_TOPICS, START, TablePolicy, World, request, response
+from tests.scenarios.web_world import WebWorld
 
 EVERYTHING = tuple((kind.name, operation, "*") for kind in SYSTEM.kinds.values() for operation in kind.operations)
 Body = dict[str, Any]
+REST_ELEMENTS = 330_000
+"""Names in a list of 16 MB, the longest that is rewritten."""
+SHOWN_OCTETS = 256 << 10
+"""Of an answer, shown to a session at one time."""
 WARM_UP = 500
 """Elements of what is sent first: the codec's forms for slices are made when the first long message of a kind comes."""
 
@@ -160,6 +166,48 @@ def _driven(world: World, show: Callable[[memoryview], int], octets: bytes) -> H
     return Hold(len(octets), max(spent), sum(spent), len(spent))
 
 
+def lists(n: int) -> Iterator[tuple[str, str, Any]]:
+    """Answers of Pulsar's REST interface that are rewritten: a name, the path that is asked, what the broker says."""
+    space, topic = "/admin/v2/persistent/public/default", "/admin/v2/persistent/public/default/orders"
+    yield "topics", space, [f"persistent://public/default/orders-{index:06}" for index in range(n)]
+    yield "topics, a tenth of it", space, [f"persistent://public/default/orders-{index:06}" for index in range(n // 10)]
+    yield "subscriptions", f"{topic}/subscriptions", [f"app-{index:030}" for index in range(n)]
+    consumer = {"consumerName": "c", "address": "x", "availablePermits": 1000, "msgRateOut": 0.25, "metadata": {}}
+    found = {f"app-{index:06}": {"msgBacklog": index, "consumers": [consumer]} for index in range(n // 5)}
+    yield "a topic's stand", f"{topic}/stats", {"subscriptions": found}
+
+
+class _All(frozenset[tuple[str, str, str]]):
+    """Rights to everything."""
+
+    def __contains__(self, access: object) -> bool:
+        return True
+
+
+def measure_list(path: str, value: Any) -> Hold:
+    """The holds of an answer to one request by HTTP/1.1. Raises RuntimeError if it does not come whole."""
+    world = WebWorld()
+    world.pulsar.clock = ThreadClock()
+    world.policies.current = TablePolicy(())
+    world.policies.current.everything(_All())
+    world.connect()
+    world.ask(path)
+    session = world.session
+    body = json.dumps(value).encode()
+    said = memoryview(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    spent, told = [], 0
+    while said or world.busy:
+        began = time.thread_time()
+        taken = session.answer(memoryview(b"") if world.busy else said[:SHOWN_OCTETS])
+        spent.append(time.thread_time() - began)
+        said = said[taken:]
+        told += sum(map(len, session.effects.to_client))
+        session.effects.clear()
+    if told < len(body) // 2:
+        raise RuntimeError("it did not come whole")
+    return Hold(len(body), max(spent), sum(spent), len(spent))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="How long single messages hold the loop.")
     parser.add_argument("--elements", type=int, default=49_000, help="in a request; 50,000 at most pass")
@@ -172,6 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for case in cases(options.elements):
         shown = [f"{hold} ({hold.octets / 1e6:.1f} MB)" for hold in measure(case)]
         print(f"| {case.name} | {' | '.join((*shown, '')[:2])} |", flush=True)
+    print("\n| answer of Pulsar's REST interface | longest slice |\n|---|---|")
+    for name, path, value in lists(REST_ELEMENTS):
+        hold = measure_list(path, value)
+        print(f"| {name} | {hold} ({hold.octets / 1e6:.1f} MB) |", flush=True)
     return 0
 
 

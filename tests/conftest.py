@@ -12,12 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.real.kafka import KafkaCluster
 from tests.real.missing import Missing
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
+hypothesis.settings.register_profile(
+    "unhurried", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")  # how long an example takes is the machine's affair
 _left_out = pytest.StashKey[Counter[str]]()
 
 

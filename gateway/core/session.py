@@ -254,7 +254,7 @@ class Sliced(Protocol):
 
     As long as it is busy the pump neither reads nor shows anything of either side, but when the connection's turn has
     come, after others have had theirs: then it shows that side's unconsumed octets again, whose front is the message
-    at hand. Ends, ticks and facts come as ever.
+    at hand; none, where the session has consumed it and keeps it itself (Holding). Ends, ticks and facts come as ever.
     """
 
     @property

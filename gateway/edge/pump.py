@@ -50,6 +50,7 @@ from gateway.edge.side import ClientSide, Side, UpstreamSide
 from gateway.edge.streams import AT_ONCE_FROM, Stream, StreamEnded, StreamLost
 
 log = logging.getLogger(__name__)
+_NOTHING = memoryview(b"")
 
 
 class Pump:
@@ -266,7 +267,7 @@ class Pump:
         busy = self._sliced.busy if self._sliced is not None else ""
         if busy:
             side = self._client if busy == "client" else self._upstream
-            self._show(side, side.inbox.bytes(), self._clock.monotonic())
+            self._show(side, side.inbox.bytes() if side.inbox.filled else _NOTHING, self._clock.monotonic())
 
     # ---- what a short step leaves (edge.shortcut) -------------------------------------------------------------
 

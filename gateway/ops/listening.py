@@ -127,6 +127,7 @@ class Listening:
             account = upstream.account
             made = pulsar_parts.context(shared, self.listener, state, backend, validator, self._limits, account, names)
             made.binary = self._binary
+            made.walks = shared.walks
             return made
         return KafkaContext(
             listener=self.listener,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.core.accounts import UpstreamAccount
 from gateway.core.audit import AllowedTally, Audit
@@ -12,6 +12,7 @@ from gateway.core.limits import Quotas
 from gateway.core.meters import Meters
 from gateway.core.rights import PolicySource
 from gateway.core.settings import Limits, Listener
+from gateway.core.slices import Walks
 from gateway.core.tokens import Validator
 from gateway.pulsar.backend import PulsarBackend
 
@@ -42,5 +43,7 @@ class ListenerContext:
     """Brokers are shown the client's own token, not the gateway's role."""
     binary: Listener | None = None
     """That for the binary protocol on the same backend, to which lookups by HTTP lead."""
+    walks: Walks = field(default_factory=Walks)
+    """Places for answers that are rewritten in slices, shared by the process."""
     by_certificate: bool = False
     """The gateway shows the brokers a certificate of its own (authentication method tls)."""

@@ -28,10 +28,10 @@ from gateway.wire.proxy_protocol import BadHeader, HeaderReader
 from tests.forms import FORMS
 from tests.http import PREFACE, Http2Client, request
 from tests.property.kafka_bodies import cases
-from tests.property.short_ways import PUMP, SESSION
+from tests.property.short_ways import GENERAL, PUMP, SESSION
 from tests.property.test_any_hpack import read
 from tests.property.test_any_http import FIRST, joined, run, second
-from tests.property.test_pulsar_stream import COMPILED, RECEIPT, commands_of, played, read_alike, ways_agree
+from tests.property.test_pulsar_stream import COMPILED, RECEIPT, agree, commands_of, played, read_alike
 from tests.scenarios.pulsar_world import ORDERS, SUBSCRIPTION, message_frame, send_frame
 from tests.scenarios.web_world import OK, WebWorld
 
@@ -127,10 +127,11 @@ def pulsar_broker(data: bytes) -> None:
 
 def _pulsar(data: bytes, *, back: bool) -> None:
     stream, cuts = _cut(data)
-    for form in (hot.INTERPRETED, COMPILED or hot.INTERPRETED):
-        for way in (SESSION, PUMP):
-            ways_agree(stream, cuts, way, form, back=back)
-    up, down, *_ = played(stream, cuts, back=back)
+    general = played(stream, cuts, back=back, way=GENERAL)
+    for way, form in ((PUMP, hot.INTERPRETED), (SESSION, COMPILED or hot.INTERPRETED)):
+        short = played(stream, cuts, back=back, way=way, short=form.short_way)
+        agree(general, short, stream, back=back)
+    up, down, *_ = short
     assert all(command.name in schema.COMMANDS for command in (*commands_of(up), *commands_of(down)))
 
 

@@ -22,7 +22,7 @@ SCANS = (
 )
 
 
-@settings(max_examples=1000, deadline=2000)
+@settings(max_examples=1000, deadline=20_000)
 @given(st.sampled_from(ALL), st.binary(max_size=200))
 def test_garbage_as_any_message(case: tuple[str, int, int], data: bytes) -> None:
     decode = codec.decode_request if case[0] == "request" else codec.decode_response
@@ -32,7 +32,7 @@ def test_garbage_as_any_message(case: tuple[str, int, int], data: bytes) -> None
         return
 
 
-@settings(max_examples=500, deadline=2000)
+@settings(max_examples=500, deadline=20_000)
 @given(st.sampled_from(SCANS), st.integers(3, 18), st.binary(max_size=200))
 def test_garbage_as_a_hot_frame(function: object, version: int, data: bytes) -> None:
     try:

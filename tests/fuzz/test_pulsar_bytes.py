@@ -14,7 +14,7 @@ from gateway.pulsar.commands import Malformed
 from tests.scenarios.pulsar_world import ORDERS, PulsarWorld, message_frame, names, send_frame
 
 
-@settings(max_examples=1500, deadline=2000)
+@settings(max_examples=1500, deadline=20_000)
 @given(st.binary(max_size=120))
 def test_garbage_as_a_command(data: bytes) -> None:
     try:
@@ -25,7 +25,7 @@ def test_garbage_as_a_command(data: bytes) -> None:
     assert commands.decode(memoryview(again)).encoded is None, "what is written is stable"
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300, deadline=20_000)
 @given(st.binary(max_size=300), st.booleans())
 def test_garbage_as_bytes(data: bytes, known: bool) -> None:
     world = PulsarWorld()
@@ -72,7 +72,7 @@ def test_real_commands_with_wrong_bytes(seed: int) -> None:
             assert "message" not in names(seen.down)
 
 
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200, deadline=20_000)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 def test_no_size_makes_it_wait_for_more_than_its_limit(total: int, size: int) -> None:
     world = PulsarWorld()

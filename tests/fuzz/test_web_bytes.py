@@ -16,7 +16,7 @@ __all__ = ["table"]
 pytestmark = pytest.mark.usefixtures("table")
 TOLD = {"Authorization": "Bearer alice"}
 KEEP = settings(
-    max_examples=300, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300, deadline=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )  # the table only remembers
 
 

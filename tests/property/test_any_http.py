@@ -70,7 +70,7 @@ def cut(data: bytes, dice: random.Random) -> list[bytes]:
 
 @pytest.mark.parametrize("make", [Http1Server, lambda: Http2Server(0.0)], ids=["1", "2"])
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=150, deadline=20_000)
 def test_any_split_is_the_same(make: object, dice: random.Random) -> None:
     assert callable(make)
     data = b"".join(FIRST if make is Http1Server else second())
@@ -86,7 +86,7 @@ def test_any_split_is_the_same(make: object, dice: random.Random) -> None:
 
 
 @given(st.binary(max_size=400), st.booleans())
-@settings(max_examples=600, deadline=2000)
+@settings(max_examples=600, deadline=20_000)
 def test_garbage_has_one_error(data: bytes, known: bool) -> None:
     run(Http1Server(), [data] if not known else [FIRST[2][:-7], data])
     run(Http2Server(0.0), [data] if not known else [PREFACE, data])
@@ -105,7 +105,7 @@ def test_real_requests_with_wrong_octets(seed: int) -> None:
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 40))
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=150, deadline=20_000)
 def test_an_answer_in_any_pieces_with_any_room(dice: random.Random, room: int) -> None:
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n4\r\nabcd\r\n2;e\r\nef\r\n0\r\n\r\n"
     whole = _came([answer], PLENTY)
@@ -130,7 +130,7 @@ def _came(pieces: list[bytes], room: int) -> list[Came]:
 
 
 @given(st.binary(max_size=300), st.booleans())
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=400, deadline=20_000)
 def test_garbage_as_an_answer(data: bytes, begun: bool) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" if begun else b""
     try:

@@ -222,13 +222,13 @@ def _ways_agree(way: str, form: hot.Form, frames: list[bytes], data: Any, *, bac
     stream = bytearray(b"".join(frames))
     for _ in range(data.draw(st.integers(0, 2)) if stream else 0):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
-    ways_agree(bytes(stream), pieces(bytes(stream), data), way, form, back=back)
+    cuts = pieces(bytes(stream), data)
+    general = played(bytes(stream), cuts, back=back, way=GENERAL)
+    agree(general, played(bytes(stream), cuts, back=back, way=way, short=form.short_way), bytes(stream), back=back)
 
 
-def ways_agree(stream: bytes, cuts: list[int], way: str, form: hot.Form, *, back: bool) -> None:
+def agree(general: tuple[Any, ...], short: tuple[Any, ...], stream: bytes, *, back: bool) -> None:
     """The one difference: of a message that is not whole what is there went on, and was counted with its front."""
-    general = played(stream, cuts, back=back, way=GENERAL)
-    short = played(stream, cuts, back=back, way=way, short=form.short_way)
     (up, half_up), (down, half_down) = whole(short[0]), whole(short[1])
     assert (up, down, *short[2:4]) == general[:4]
     if not half_up and not half_down:

@@ -71,6 +71,10 @@ class TablePolicy:
         self.revision = revision
         self.asked = 0
 
+    def everything(self, allowed: Collection[tuple[str, str, str]]) -> None:
+        """Ask this collection itself, which may hold more than can be told."""
+        self._rights.allowed = allowed
+
     def rights(self, identity: Identity, backend: str, wall: float) -> TableRights:
         self.asked += 1
         return self._rights
@@ -298,7 +302,9 @@ class World:
         seen = Seen()
         for at in range(0, len(data), chunk or max(1, len(data))):
             self.unanswered += data[at : at + (chunk or len(data))]
-            while self.ended is None and len(self.unanswered) >= self.session.upstream_wanted:
+            while self.ended is None and (
+                self.busy == "upstream" or len(self.unanswered) >= self.session.upstream_wanted
+            ):
                 before = len(self.unanswered)
                 seen += self._answered()
                 if len(self.unanswered) == before and not self._between_slices("upstream"):

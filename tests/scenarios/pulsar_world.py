@@ -104,6 +104,8 @@ class PulsarWorld(World):
             failures=failures,
         )  # fmt: skip
         self.certificate = certificate
+        self.slices = 0
+        self.between = lambda: None
         self.connect()
 
     def connect(self, server_name: str = "gw.test", *, greeted: float | None = None) -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.failed_logins import FailedLogins
-from gateway.core.identity import Certificate
+from gateway.core.identity import Certificate, Principal
 from gateway.core.session import Endpoint, KeysRefreshed, KeysWanted, Unavailable
 from gateway.core.settings import Limits
+from gateway.core.slices import WALKS_MAX
 from gateway.http import reasons as http_reasons
 from gateway.http.frames import DATA
 from gateway.pulsar import reasons
@@ -25,6 +26,7 @@ from gateway.pulsar.web.serving import (
 )
 from tests.http import frame, request
 from tests.scenarios.kafka_world import PLENTY, Seen, TablePolicy
+from tests.scenarios.pulsar_world import OF_APP
 from tests.scenarios.web_world import OK, WEB1, WEB2, Table, WebWorld, answered, head, status, table
 
 __all__ = ["table"]
@@ -678,6 +680,32 @@ def test_answers_that_are_for_the_gateway_stay_here(code: int) -> None:
     assert world.ended is None
 
 
+DENIAL = b'{"reason":"Unauthorized to produce"}'
+
+
+@pytest.mark.parametrize("route", ["/open", "/shaped"])
+def test_a_denial_of_the_brokers_own_is_the_clients(route: str) -> None:
+    """Pulsar denies most routes by 401, with words; what it says of the gateway's own credential has others."""
+    world = WebWorld()
+    world.ask(route)
+    seen = world.reply(answered(401, body=DENIAL))
+    assert status(seen.down) == 401
+    assert seen.down.endswith(DENIAL)
+    assert b"www-authenticate" in seen.down.lower()
+    world.ask(route)
+    refused = b'{"servlet":"org.glassfish.jersey.servlet.ServletContainer","message":"Authentication required"}'
+    for body in (refused, b"", b"[]", b'{"reason":1}', b"<html>"):
+        assert status(world.reply(answered(401, body=body)).down) == 502
+        world.ask(route)
+    assert world.ended is None
+
+
+def test_of_a_denial_without_a_body_nobody_knows_whose_it_is() -> None:
+    world = WebWorld()
+    world.ask("/open", "HEAD")
+    assert status(world.reply(answered(401)).down) == 502
+
+
 def test_a_broker_that_cannot_be_dialled_has_others_beside_it() -> None:
     world = WebWorld()
     world.ask("/body", "PUT", b"abc")
@@ -898,3 +926,99 @@ def test_what_is_no_http2_is_told_so() -> None:
     seen = world.send(request("/open"))
     assert seen.close is not None
     assert seen.close.reason is http_reasons.HTTP_MALFORMED
+
+
+LISTED = bytes(range(48, 123)) * 4000
+"""More than is rewritten at once (core.slices.AT_ONCE_OCTETS)."""
+
+
+def slowly(world: WebWorld) -> None:
+    """Every slice is over at its first look at the clock."""
+    world.pulsar.walks.seconds, world.pulsar.walks.elements = 0.0, 1000
+
+
+def turns(world: WebWorld) -> Seen:
+    """All that comes of the connection's turns, until none is wanted; meanwhile nothing else is looked at."""
+    seen = Seen()
+    while world.busy:
+        assert world.busy == "upstream"
+        world.session.answer(memoryview(b""))
+        seen += world._take()
+    return seen
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_long_list_is_rewritten_and_told_in_turns(whole: bool) -> None:
+    world = WebWorld()
+    slowly(world)
+    world.ask("/shaped")
+    if whole:
+        world.session.answer(memoryview(answered(200, body=LISTED)))
+    else:
+        said = answered(200, body=LISTED)
+        for at in range(0, len(said), 1000):
+            assert not world.busy
+            world.session.answer(memoryview(said[at : at + 1000]))
+    first = world._take()
+    assert world.busy == "upstream"
+    assert not first.down
+    assert world.session.holds >= len(LISTED)  # type: ignore[attr-defined]
+    seen = turns(world)
+    assert (status(seen.down), seen.down.endswith(b"\r\n\r\n" + LISTED[::-1])) == (200, True)
+    assert world.session.holds == 0  # type: ignore[attr-defined]
+    assert world.pulsar.walks.taken == 0
+    world.ask("/open")
+    assert status(world.reply(answered(204)).down) == 204
+
+
+def test_what_stands_behind_a_long_list_is_nobodys_answer() -> None:
+    world = WebWorld()
+    slowly(world)
+    world.ask("/shaped")
+    said = memoryview(answered(200, body=LISTED) + answered(200, body=b"more"))
+    taken = world.session.answer(said)
+    while world.busy:
+        taken += world.session.answer(said[taken:])
+    seen = world._take()
+    assert taken == len(said)
+    assert seen.down.count(b"HTTP/1.1") == 1
+    assert world.parted == 1
+
+
+def test_a_long_list_by_rights_that_changed_meanwhile_is_begun_anew(table: Table) -> None:
+    world = WebWorld()
+    slowly(world)
+    world.ask("/shaped")
+    world.session.answer(memoryview(answered(200, body=LISTED)))
+    world.session.answer(memoryview(b""))
+    asked = len(table.asked)
+    world.policies.current = TablePolicy(OF_APP, revision="r2")
+    seen = turns(world)
+    assert seen.down.endswith(LISTED[::-1])
+    assert len(table.asked) == asked + 1, "decided by the new rights"
+
+
+def test_a_connection_that_ends_gives_its_long_list_up() -> None:
+    world = WebWorld()
+    slowly(world)
+    world.ask("/shaped")
+    world.session.answer(memoryview(answered(200, body=LISTED)))
+    assert world.pulsar.walks.taken == 1
+    world.session.closed(reasons.SESSION_EXPIRED, "")
+    assert (world.pulsar.walks.taken, world.busy) == (0, "")
+
+
+def test_without_a_place_a_long_list_waits_for_one() -> None:
+    world = WebWorld()
+    slowly(world)
+    other = Principal("token", "corp", "somebody")
+    places = [world.pulsar.walks.begin(Principal("token", "corp", str(n)), world.clock, int) for n in range(WALKS_MAX)]
+    assert world.pulsar.walks.begin(other, world.clock, int) is None
+    world.ask("/shaped")
+    world.session.answer(memoryview(answered(200, body=LISTED)))
+    for _ in range(3):
+        world.session.answer(memoryview(b""))
+    assert not world._take().down
+    assert places[0] is not None
+    places[0].stop()
+    assert turns(world).down.endswith(LISTED[::-1])

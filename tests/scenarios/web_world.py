@@ -14,6 +14,7 @@ import pytest
 
 from gateway.core.session import Endpoint, Peer
 from gateway.core.session_reasons import NOT_ALLOWED
+from gateway.core.slices import paced
 from gateway.pulsar import rest
 from gateway.pulsar.rest.door import Door
 from gateway.pulsar.rest.results import Decision, Needs, Passed, Refused, Shape, said
@@ -60,10 +61,12 @@ class Table:
         return Refused(404, said("unknown"), NOT_ALLOWED, (), "")
 
 
-def _turned(status: int, body: bytes) -> bytes:
+def _turned(status: int, body: bytes | bytearray) -> list[bytes]:
+    """In slices, where the answer is long, and in two parts."""
     if body == b"bad":
         raise rest.Unreadable("bad")
-    return body[::-1]
+    turned = bytes(paced(body[::-1]))
+    return [turned[:1], turned[1:]]
 
 
 @pytest.fixture

@@ -154,15 +154,15 @@ async def test_the_schedule_goes_on_after_failures_and_the_last_good_keys_stay(c
 
 
 async def test_an_unknown_kid_waits_for_the_next_permitted_fetch_and_all_share_it(ca: Ca) -> None:
+    began = time.monotonic()
     async with serving(ca) as site, House(url_issuer(site, ca, fetch_interval_min=0.3)) as house:
-        began = time.monotonic()
         site.body = document("first", "second")
         wanted = [KeysWanted("corp", "second")] * 100 + [KeysWanted("corp", f"random-{n}") for n in range(100)]
         facts = await asyncio.gather(*(house.keeper.refresh(each) for each in wanted))
         assert facts == [KeysRefreshed("corp")] * 200
         assert house.kids() == {"first", "second"}
         assert len(site.requests) == 2
-        assert 0.1 < time.monotonic() - began < 3
+        assert time.monotonic() - began >= 0.3, "the first fetch came after the beginning"
         assert await house.keeper.refresh(KeysWanted("corp", "second")) == KeysRefreshed("corp")
         assert len(site.requests) == 2  # it was there: nothing to fetch
 

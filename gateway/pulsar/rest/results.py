@@ -17,8 +17,8 @@ class Unreadable(Exception):
     """A broker's answer that a shape cannot read: nothing of it may reach the client (502)."""
 
 
-Shape = Callable[[int, bytes], bytes]
-"""(status, body of the broker's answer) -> what the client gets. Raises Unreadable."""
+Shape = Callable[[int, bytes | bytearray], list[bytes]]
+"""(status, body of the broker's answer) -> what the client gets, in parts. Raises Unreadable."""
 
 
 @dataclass(frozen=True, slots=True)

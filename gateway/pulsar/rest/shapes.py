@@ -1,16 +1,18 @@
 """What a client gets of a broker's answer: lists without what it may not see, no addresses but the gateway's own.
 
-Every shape reads the whole answer and writes it anew; one that is not as expected is Unreadable, and nothing of it
-passes. Only answers of status 200 are shaped: what a broker says of a refusal passes as it is.
+Every shape reads the whole answer and writes it anew, in slices where it is called in a walk (core.slices); one that is
+not as expected is Unreadable, and nothing of it passes. Only answers of status 200 are shaped: what a broker says of a
+refusal passes as it is.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from gateway.core import long_json
+from gateway.core.slices import paced, walking
 from gateway.core.strict_json import BadJson, parse_object
 from gateway.pulsar import names
 from gateway.pulsar.backend import endpoint
@@ -44,14 +46,21 @@ def shape(answer: Answer, view: View, values: Mapping[str, str], door: Door | No
     return partial(_shaped, made[answer])
 
 
-def _shaped(change: Callable[[Any], Any], status: int, body: bytes) -> bytes:
+def _shaped(change: Callable[[Any], Any], status: int, body: bytes | bytearray) -> list[bytes]:
     if status != OK:
-        return body
-    written = json.dumps(change(read(body)), separators=(",", ":"), ensure_ascii=False)
+        return [bytes(body)]
     try:
-        return written.encode()
+        value = long_json.read(body)
+        told = change(value)
+        parts = long_json.written(told)
+    except BadJson as error:
+        raise Unreadable(str(error)) from None
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can name and UTF-8 cannot write
         raise Unreadable("text that is no Unicode") from None
+    if walking():
+        long_json.take_apart(told)
+        long_json.take_apart(value)
+    return parts
 
 
 def read(text: bytes) -> Any:
@@ -66,9 +75,15 @@ def read(text: bytes) -> Any:
 
 
 def _kept(seen: Callable[[View, str], bool], view: View, value: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+    if not isinstance(value, list):
         raise Unreadable("not a list of names")
-    return [each for each in value if seen(view, each)]
+    kept = []
+    for each in paced(value):
+        if not isinstance(each, str):
+            raise Unreadable("not a list of names")
+        if seen(view, each):
+            kept.append(each)
+    return kept
 
 
 def _topic_seen(view: View, written: str) -> bool:
@@ -95,16 +110,15 @@ def _subscription_seen(view: View, written: str) -> bool:
 
 def _stats(view: View, value: Any) -> Any:
     if isinstance(value, list):
-        return [_stats(view, each) for each in value]
+        return [_stats(view, each) for each in paced(value)]
     if not isinstance(value, dict):
         return value
     told = {}
-    for name, inner in value.items():
+    for name, inner in paced(value.items()):
         if name in _ADDRESSES:
             continue
         if name in _BY_SUBSCRIPTION and isinstance(inner, dict):
-            seen = {each: inner[each] for each in inner if _subscription_seen(view, each)}
-            told[name] = {each: _stats(view, seen[each]) for each in seen}
+            told[name] = {each: _stats(view, inner[each]) for each in paced(inner) if _subscription_seen(view, each)}
         else:
             told[name] = _stats(view, inner)
     return told

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 
 from gateway.http.messages import Headers, Response
+from gateway.pulsar.rest.results import Unreadable
+from gateway.pulsar.rest.shapes import read
 
 JSON = (b"content-type", b"application/json")
 CHALLENGE = (b"www-authenticate", b'Bearer realm="gateway"')
@@ -40,6 +42,17 @@ def own(status: int) -> tuple[Response, bytes]:
     """An answer of the gateway's, as brokers write theirs."""
     headers: Headers = (JSON, CHALLENGE) if status == 401 else (JSON,)
     return Response(status, headers), json.dumps({"reason": WORDS[status]}).encode()
+
+
+def denied(status: int, body: bytes | bytearray) -> list[bytes]:
+    """A broker's 401, behind which is its authorization of the client: most routes are denied so, with ``reason``.
+
+    Raises Unreadable for any other, which is said of the gateway's own credential before a route is looked at.
+    """
+    said = read(bytes(body))
+    if not isinstance(said, dict) or not isinstance(said.get("reason"), str):
+        raise Unreadable("not a denial's words")
+    return [bytes(body)]
 
 
 def passed(response: Response) -> Response:

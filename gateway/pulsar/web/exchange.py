@@ -9,7 +9,7 @@ from gateway.core.rights import Rights
 from gateway.core.session import Endpoint
 from gateway.http.client1 import Http1Call
 from gateway.http.messages import Request
-from gateway.pulsar.rest.results import Passed
+from gateway.pulsar.rest.results import Passed, Shape
 
 
 class Stage(Enum):
@@ -67,8 +67,14 @@ class Exchange:
     fresh: bool = True
     """The broker's connection was opened for it."""
     status: int = 0
+    shape: Shape | None = None
+    """How the answer is rewritten; None: it passes unread."""
     shaped: bytearray | None = None
     """The answer's body, where it is not passed unread."""
+    shaping: bool = False
+    """That is whole, and is being rewritten or told, a part at a time."""
+    telling: list[bytes] = field(default_factory=list)
+    """Parts of the rewritten answer that are not told yet, the last one first."""
     expected: int | None = None
     """How long that will be; None: nobody has said."""
     content: tuple[tuple[bytes, bytes], ...] = ()

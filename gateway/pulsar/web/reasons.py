@@ -48,7 +48,7 @@ HTTP_ANSWER_TIMEOUT = reason(
 )
 HTTP_GATEWAY_REFUSED = reason(
     "http-gateway-refused",
-    cause="The broker's web service did not take the gateway's own credential (HTTP 401).",
+    cause="The broker's web service did not take the gateway's own credential (HTTP 401 without a denial's words).",
     client_sees="HTTP 502.",
     remedy="The gateway's role must be one of the brokers' proxyRoles, and its token good; see /readyz.",
 )

@@ -9,11 +9,14 @@ which it was decided decide it anew. The client's answer begins when the broker'
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from gateway.core.limits import Account
+from gateway.core.long_json import PART_BYTES
 from gateway.core.reasons import Reason
 from gateway.core.rights import Rights
 from gateway.core.session import Close, Effects, Endpoint
+from gateway.core.slices import Walk
 from gateway.http.client1 import Answered, BadAnswer, Body, Ended
 from gateway.http.messages import Response, Server
 from gateway.pulsar import reasons as pulsar_reasons
@@ -73,6 +76,8 @@ class Serving:
         """Octets of the broker's below which nothing more would be taken."""
         self._token = b""
         self._moves = False
+        self._walk: Walk[list[bytes]] | None = None
+        """A long answer on its way to what the client may see of it."""
         self._body_max = min(BODY_BYTES_MAX, context.limits.frame_bytes_max)
         limits = context.limits
         self._shaped_max = min(SHAPED_BYTES_MAX, limits.frame_bytes_max, limits.buffered_bytes_max // 4)
@@ -180,7 +185,7 @@ class Serving:
         if exchange.shaped is not None:
             most = exchange.expected if exchange.expected is not None else _next_step(len(exchange.shaped))
             held += max(len(exchange.shaped), min(most, self._shaped_max))
-        return held + self._server.owed(exchange.stream)
+        return held + sum(map(len, exchange.telling)) + self._server.owed(exchange.stream)
 
     def _begin_sending(self, exchange: Exchange, most: int, now: float) -> None:
         """The body goes to a broker as it comes, on a connection of its own."""
@@ -384,7 +389,7 @@ class Serving:
         """Take the broker's octets. How many were taken."""
         position = 0
         self.wanted = 1
-        while position < len(data) and not (self.done or self.close is not None):
+        while position < len(data) and not (self.done or self.close is not None or _shaping(exchange)):
             taken = self._take(exchange, data[position:], now)
             position += taken
             if not taken:
@@ -431,7 +436,8 @@ class Serving:
     def _answered(self, exchange: Exchange, answered: Answered, now: float) -> None:
         response, passed = answered.response, exchange.passed
         assert passed is not None
-        if response.status == 401 and not self._context.tokens_passed:
+        denied = response.status == 401 and not self._context.tokens_passed
+        if denied and exchange.request.method == "HEAD":  # nothing says whose credential it is about
             self._part()
             self._fail(exchange, 502, reasons.HTTP_GATEWAY_REFUSED)
         elif response.status == 307:
@@ -446,7 +452,8 @@ class Serving:
             exchange.status = response.status
             told = answers.passed(response)
             exchange.content = told.headers
-            if passed.shape is not None and exchange.request.method != "HEAD":
+            exchange.shape = answers.denied if denied else passed.shape
+            if exchange.shape is not None and exchange.request.method != "HEAD":
                 exchange.shaped, exchange.expected = bytearray(), answered.length
             elif not exchange.gone:
                 self._server.answer(exchange.stream, told, answered.length)
@@ -484,26 +491,87 @@ class Serving:
         else:
             self._part()
         if exchange.shaped is not None:
-            if self._allowed_now(exchange, now):  # what it shows is what may be seen now
-                self._shape(exchange, bytes(exchange.shaped))
+            exchange.shaping = True
+            self.shape(exchange, now)
             return
         if not exchange.gone:
             self._server.end(exchange.stream)
         self._shown(exchange)
 
-    def _shape(self, exchange: Exchange, body: bytes) -> None:
-        """The answer as the client may see it."""
-        assert exchange.passed is not None
-        assert exchange.passed.shape is not None
-        exchange.shaped = None
-        try:
-            told = exchange.passed.shape(exchange.status, body)
-        except Unreadable as error:
-            exchange.stage = Stage.ASKED
-            self._fail(exchange, 502, pulsar_reasons.UPSTREAM_PROTOCOL, str(error))
+    # ---- rewriting a broker's answer ----------------------------------------------------------------------------
+
+    def shape(self, exchange: Exchange, now: float) -> None:
+        """One turn's work on an answer that has come whole: what the client may see of it, by the rights of now."""
+        exchange.until = now + self._context.limits.frame_timeout
+        if exchange.telling:
+            self._tell_more(exchange)
             return
-        self._tell(exchange, Response(exchange.status, exchange.content), told)
+        try:
+            told = self._rewritten(exchange, now)
+        except Unreadable as error:
+            self._walk = exchange.shaped = None
+            exchange.shaping = False
+            exchange.stage = Stage.ASKED
+            own = exchange.shape is answers.denied
+            self._fail(
+                exchange, 502, reasons.HTTP_GATEWAY_REFUSED if own else pulsar_reasons.UPSTREAM_PROTOCOL, str(error)
+            )
+            return
+        if told is None:
+            return
+        exchange.shaped = None
+        response = answers.own(401)[0] if exchange.status == 401 else Response(exchange.status, exchange.content)
+        length = sum(map(len, told))
+        if exchange.gone or length <= PART_BYTES:
+            exchange.shaping = False
+            self._tell(exchange, response, b"".join(told))
+            return
+        self._server.answer(exchange.stream, response, length)
+        exchange.telling = told[::-1]
+
+    def _rewritten(self, exchange: Exchange, now: float) -> list[bytes] | None:
+        """The parts; None: more turns are wanted, or it is not to be shown and that was answered. Raises Unreadable."""
+        assert exchange.shape is not None
+        assert exchange.shaped is not None
+        walk, rights, walks = self._walk, exchange.rights, self._context.walks
+        if walk is None:
+            if not self._allowed_now(exchange, now):
+                exchange.shaping = False
+                return None
+            work = partial(exchange.shape, exchange.status, exchange.shaped)
+            if len(exchange.shaped) <= walks.octets:
+                return work()
+            assert self.view is not None
+            walk = self._walk = walks.begin(self.view.identity.principal, self._context.clock, work)
+            rights = exchange.rights
+        if walk is None or not walk.go_on():
+            return None
+        self._walk = None
+        assert self._account is not None
+        self._account.decided(walk.spent, now)
+        if not self._allowed_now(exchange, now):
+            exchange.shaping = False
+            return None
+        return walk.outcome if exchange.rights is rights else None  # by others it is begun anew
+
+    def _tell_more(self, exchange: Exchange) -> None:
+        self._server.send(exchange.stream, exchange.telling.pop())
+        if not exchange.telling:
+            exchange.shaping = False
+            self._server.end(exchange.stream)
+            self._shown(exchange)
+
+    def stop(self) -> None:
+        """The connection has ended."""
+        walk, self._walk = self._walk, None
+        if walk is not None:
+            walk.stop()
 
 
 def _next_step(octets: int) -> int:
     return (octets // HELD_STEP + 1) * HELD_STEP
+
+
+def _shaping(exchange: Exchange | None) -> bool:
+    """Whether its answer is whole, and being worked on: nothing more of the broker's is looked at."""
+    return exchange is not None and exchange.shaping

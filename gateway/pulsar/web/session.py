@@ -49,7 +49,7 @@ class WebSession:
         self.upstream_wanted = 1
         self.parked = False
         self.busy: Busy = ""
-        """More frames are there than are taken at once (core.session.Sliced)."""
+        """More frames are there than are taken at once, or a long answer is being rewritten (core.session.Sliced)."""
         self._log = _log(context, peer)
         self._login = WebLogin(context, peer)
         self._queue: deque[Exchange] = deque()
@@ -333,11 +333,14 @@ class WebSession:
             return len(data)
         position = 0
         try:
+            if self._current is not None and self._current.shaping:
+                self._serving.shape(self._current, now)
             position = self._serving.answer(self._current, data, now)
             self._serve(now)
         except Exception as error:
             self._close(Close(reasons.INTERNAL_ERROR, place_of(error)))
         self.upstream_wanted = self._serving.wanted
+        self.busy = "upstream" if self._current is not None and self._current.shaping else ""
         self._from_upstream.value += position
         self._after(now)
         return len(data) if self._over else position
@@ -416,6 +419,7 @@ class WebSession:
         """The connection has ended: write it down, give back what is held."""
         self._over = True
         self.busy = ""
+        self._serving.stop()
         self.deadline = NEVER
         if self._serving.view is not None:
             self._serving.view.denials.close()

@@ -37,6 +37,8 @@ STOP_SECONDS_MAX = 60.0
 REDIRECTS_MAX = 6
 SESSION_MS = 4000
 """After so long without a broker the others take over what it had."""
+KEEP_ALIVE_SECONDS = 15
+"""After so long a broker asks whether a connection's other side is there, and after as long again it ends it."""
 OWNER_SECONDS_MAX = 90.0
 HOST = "127.0.0.1"
 PROXY_ROLE = "gw"
@@ -303,6 +305,7 @@ class PulsarBroker:
             "allowLoopback": "true",
             "listeningInterface": "lo",
             "transactionCoordinatorEnabled": "true",
+            "keepAliveIntervalSeconds": str(KEEP_ALIVE_SECONDS),
             "webSocketServiceEnabled": "false",
             "authenticationEnabled": "true",
             "authenticationProviders": "org.apache.pulsar.broker.authentication.AuthenticationProviderToken",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.pulsar.broker import PulsarBroker
+from tests.real.pulsar.keepalive import Quiet
 from tests.real.pulsar.site import Site, gateway_for, granted
 
 HERE = Path(__file__).parent
@@ -25,6 +26,19 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PulsarBroker]:
     with PulsarBroker(tmp_path_factory.mktemp("pulsar")) as running:
         granted(running)
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _beginning_early(request: pytest.FixtureRequest) -> None:
+    """Those who are to be quiet for a minute begin with the suite, so that no test waits for it."""
+    if "site" in request.fixturenames:
+        request.getfixturevalue("quiet")
+
+
+@pytest.fixture(scope="session")
+def quiet(site: Site) -> Iterator[Quiet]:
+    with Quiet(site) as begun:
+        yield begun
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import http.client
+import ssl
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +22,11 @@ ROLE = "svc-app"
 """The client's principal, which has a grant at the broker too."""
 PRODUCER, CONSUMER = "svc-producer", "svc-consumer"
 """With one half of it each, here and at the broker."""
+QUIET = "svc-quiet"
+"""Says nothing for long (keepalive)."""
 RECEIVE_MS = 60_000
 QUIET_MS = 500
+ASK_SECONDS_MAX = 90
 
 POLICY = """\
 version: 1
@@ -36,6 +41,9 @@ roles:
     - deny: [produce, consume]
       id: no-pii
       pulsar: {topic: ["persistent://public/default/app-pii-*"]}
+  quiet:
+    - allow: [produce, consume]
+      pulsar: {topic: ["persistent://public/default/quiet-*"], subscription: ["app-*"]}
   producer:
     - allow: [produce]
       pulsar: {topic: ["persistent://public/default/app-*"]}
@@ -44,6 +52,7 @@ roles:
       pulsar: {topic: ["persistent://public/default/app-*"], subscription: ["app-*"]}
 bindings:
   - {roles: [producer], to: {issuer: test, claims: {groups: producers}}}
+  - {roles: [quiet], to: {issuer: test, claims: {groups: quiet}}}
   - {roles: [app], to: {issuer: test, claims: {groups: app}}}
   - {roles: [reader], to: {issuer: test, claims: {groups: readers}}}
 limits:
@@ -60,7 +69,7 @@ def unique(prefix: str) -> str:
 
 def granted(broker: PulsarBroker) -> None:
     """At the broker, what the policy above gives here."""
-    for role in (PROXY_ROLE, ROLE, "slow", "few"):
+    for role in (PROXY_ROLE, ROLE, QUIET, "slow", "few"):
         broker.grant(role, "produce", "consume")
         broker.grant(role, "produce", "consume", namespace="pulsar/system")  # where transactions are coordinated
     broker.grant(PRODUCER, "produce")
@@ -95,6 +104,27 @@ def add_web(gateway: GatewayProcess, broker: PulsarBroker, *, tls: bool = True, 
     else:
         backend["web"] = {"addresses": [broker.web], "insecure_plaintext": True}
     return port
+
+
+def ask(
+    gateway: GatewayProcess,
+    port: int,
+    method: str,
+    path: str,
+    token: str,
+    body: bytes | None = None,
+    media_type: str = "application/json",
+) -> tuple[int, bytes]:
+    """One request of the HTTP interface on a connection of its own; "" shows no token. Status and body."""
+    trusting = ssl.create_default_context(cafile=gateway.ca_file)
+    headers = {"content-type": media_type} | ({"authorization": f"Bearer {token}"} if token else {})
+    made = http.client.HTTPSConnection("localhost", port, context=trusting, timeout=ASK_SECONDS_MAX)
+    try:
+        made.request(method, path, body, headers)
+        answer = made.getresponse()
+        return answer.status, answer.read()
+    finally:
+        made.close()
 
 
 @dataclass

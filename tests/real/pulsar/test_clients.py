@@ -10,7 +10,7 @@ from collections import Counter
 
 import pulsar
 import pytest
-from pulsar.schema import JsonSchema, Record, String, StringSchema
+from pulsar.schema import AvroSchema, Integer, JsonSchema, Record, String, StringSchema
 
 from tests.real.gateway import Line
 from tests.real.pulsar.site import QUIET_MS, RECEIVE_MS, Site, receive, unique
@@ -29,6 +29,14 @@ TYPES = {
 
 class Order(Record):  # type: ignore[misc]
     name = String()
+
+
+class LongerOrder(Record):  # type: ignore[misc]
+    name = String()
+    amount = Integer(required_default=True)
+
+
+LongerOrder.__name__ = "Order"  # the schema's name is the class's
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -120,14 +128,30 @@ def test_non_persistent(site: Site) -> None:
         assert len(receive(consumer, 20)) == 20
 
 
-def test_schemas(site: Site) -> None:
+@pytest.mark.parametrize("schema", [JsonSchema, AvroSchema])
+def test_schemas(site: Site, schema: type[JsonSchema]) -> None:
     topic = site.topic()
     with site.client() as client:
-        consumer = client.subscribe(topic, "app-sub", schema=JsonSchema(Order))
-        client.create_producer(topic, schema=JsonSchema(Order)).send(Order(name="a schema"))
+        consumer = client.subscribe(topic, "app-sub", schema=schema(Order))
+        client.create_producer(topic, schema=schema(Order)).send(Order(name="a schema"))
         assert consumer.receive(RECEIVE_MS).value().name == "a schema"
         with pytest.raises(pulsar.PulsarException, match="IncompatibleSchema"):
             client.create_producer(topic, schema=StringSchema())
+
+
+def test_an_avro_schema_grows(site: Site) -> None:
+    """A field more, with a default: registered as the next version; what was written by either is read."""
+    topic = site.topic()
+    with site.client() as client:
+        old = client.create_producer(topic, schema=AvroSchema(Order))
+        consumer = client.subscribe(topic, "app-sub", schema=AvroSchema(LongerOrder))
+        new = client.create_producer(topic, schema=AvroSchema(LongerOrder))
+        old.send(Order(name="old"))
+        new.send(LongerOrder(name="new", amount=2))
+        found = [consumer.receive(RECEIVE_MS).value() for _ in range(2)]
+        assert [(each.name, each.amount) for each in found] == [("old", None), ("new", 2)]
+    told = site.broker.admin("GET", f"/schemas/{topic.partition('://')[2]}/schemas")["getSchemaResponses"]
+    assert [each["type"] for each in told] == ["AVRO", "AVRO"]
 
 
 def test_a_reader_and_seek(site: Site) -> None:

@@ -62,6 +62,15 @@ class RawPulsar:
                 return command
             self.send(commands.framed("pong"))
 
+    def heard(self) -> list[str]:
+        """All that comes until the other side ends the connection, and no PING of it is answered."""
+        names = []
+        with contextlib.suppress(EOFError, ssl.SSLError):
+            while True:
+                total, size = commands.sizes(memoryview(self._exactly(8)), 0)
+                names.append(commands.decode(memoryview(self._exactly(total - 4))[:size]).name)
+        return names
+
     def ended(self) -> bool:
         """Whether the other side ends the connection, having said nothing more."""
         try:
