@@ -495,7 +495,10 @@ class PulsarSession:
             self._account.quota = rights.quota
             self._use(self._traffic, identity, rights)
             self._keep_back()
-            self._after(now)
+            if self._over:
+                self._after(now)
+            else:
+                self._brief()  # what is left for the client is summed at the end of the call
         return not self._over
 
     def _use(self, traffic: Traffic, identity: Identity, rights: Rights) -> None:

@@ -317,3 +317,13 @@ def test_what_passes_by_the_pump_alone_is_a_sign_of_life(way: str, form: hot.For
         assert world.reply(TOLD).down == TOLD
     assert world.ended is None
     assert whole(b"".join([LONG, LONG[:5]])) == (LONG, LONG[:5])
+
+
+def test_what_a_withdrawal_says_to_the_client_is_summed_once(way: str, form: hot.Form) -> None:
+    world = opened(way, form)
+    before = world.session._octets_out  # type: ignore[attr-defined]
+    world.allow(TO_OTHER, without=TO_ORDERS)
+    said = world.send(PING).down
+    assert sorted(names(said)) == ["close_consumer", "close_producer", "pong"]
+    world.session.closed(reasons.PEER_SILENT, "")
+    assert world.events[-1].fields["bytes_out"] == before + len(said)
