@@ -469,3 +469,57 @@ def test_a_stream_is_told_anew_how_much_is_to_come(form: str) -> None:
         step()
         assert told == [5]
         told.clear()
+
+
+class Parts(Way):
+    """Lets the upstream's frames through from their fifth octet on; `!` stands for one that is not for it."""
+
+    def answers(self, data: memoryview, general: bool = False) -> int:
+        self.answers_shown += not general
+        at = min(self.told_left, len(data))
+        self.told_left -= at
+        while not self.told_left and len(data) - at > 4 and (general or data[at + 4] != ord("!")):
+            size = 4 + int.from_bytes(data[at : at + 4], "big")
+            self.told_left = max(size - (len(data) - at), 0)
+            at += size - self.told_left
+        self.session.upstream_wanted = 1 if self.told_left else 5
+        return at
+
+
+class PartsSession(ShortSession):
+    def __init__(self, peer: Peer, endpoint: Endpoint | None = None) -> None:
+        super().__init__(peer, endpoint)
+        self.short_way: Parts = Parts(self)
+
+    def answer(self, data: memoryview) -> int:
+        self.answered += 1
+        taken = self.short_way.answers(data, general=True)
+        self.effects.to_client.append(data[:taken])
+        return taken
+
+
+async def test_the_rest_of_a_long_frame_that_began_the_general_way_is_not_left_in_the_socket(
+    tmp_path: Path, form: str
+) -> None:
+    """The stream was told to call for many octets, and few are left after the first short step."""
+    pieces = [frame(b"!") + frame(bytes(150_000))[:1000], bytes(130_000), bytes(150_004 - 131_000)]
+    wait: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(len(frame(b"first"))))
+        while piece := await wait.get():
+            writer.write(piece)
+
+    async with backend(serve) as port:
+        dial, endpoint = plain_backend(port)
+        async with running(tmp_path, lambda peer: PartsSession(peer, endpoint), dial=dial) as gateway:
+            client = await gateway.connect()
+            await client.send(frame(b"first"))
+            assert await client.receive() == b"first"
+            for piece in pieces:
+                wait.put_nowait(piece)
+                async with asyncio.timeout(20.0):
+                    assert await client.reader.readexactly(len(piece)) == piece
+            assert gateway.sessions[0].short_way.answers_shown >= 2
+            wait.put_nowait(b"")
+            await client.close()
