@@ -346,6 +346,7 @@ def test_a_withdrawn_grant_stops_a_consumer_and_a_producer(site: Site) -> None:
         producer = client.create_producer(topic, send_timeout_millis=10_000)
         producer.send(b"before")
         assert receive(consumer, 1) == [b"before"]
+        assert at_broker(site, topic) == (1, 1)
         at = site.audited()
         try:
             site.gateway.change_policy(old.replace("//public/default/app-*", "//public/default/none-*"))
@@ -354,8 +355,15 @@ def test_a_withdrawn_grant_stops_a_consumer_and_a_producer(site: Site) -> None:
             site.gateway.wait_audit(event="denied", after=at, resource=topic)
             with pytest.raises(pulsar.Timeout):
                 consumer.receive(QUIET_MS)
+            until(lambda: at_broker(site, topic) == (0, 0), what="the broker to have neither of them any more")
         finally:
             site.gateway.change_policy(old)
+
+
+def at_broker(site: Site, topic: str) -> tuple[int, int]:
+    """Producers, and consumers of app-sub, that the broker has."""
+    stats = site.broker.admin("GET", f"/{topic.replace('://', '/')}/stats")
+    return len(stats["publishers"]), len(stats["subscriptions"]["app-sub"]["consumers"])
 
 
 def test_reconnects_when_a_bundle_unloads(site: Site) -> None:
