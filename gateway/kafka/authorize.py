@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.core.slices import paced
+from gateway.core.slices import emptied, paced
 from gateway.kafka import rewrite
 from gateway.kafka.errors import INVALID_REQUEST, NONE, UNKNOWN_TOPIC_ID
 from gateway.kafka.plan import (
@@ -61,11 +61,20 @@ def _plan(work: Work) -> Plan:
                 return _refuse(work, items.error)
             work.change(**{items.path: split.forward})
     settled = _steps(work.shape.after, work)
-    if settled is not None:
-        return settled
-    if split is not None and split.denied and not split.forward and items is not None and items.empty == "answer":
-        return Answer({items.answers: [denied_item(items, item, why) for _, item, why in paced(split.denied)]})
-    return _forward(work, items, split)
+    if settled is None and split is not None and split.denied and not split.forward and items is not None:
+        settled = _answer_all(items, split)
+    if settled is None:
+        return _forward(work, items, split)
+    if split is not None:
+        split.let_go()
+    return settled
+
+
+def _answer_all(items: Items, split: _Split) -> Answer | None:
+    """What nothing of goes on is answered, but for APIs that say more than that."""
+    if items.empty != "answer":
+        return None
+    return Answer({items.answers: [denied_item(items, item, why) for _, item, why in paced(split.denied)]})
 
 
 def _steps(steps: Iterable[Step], work: Work) -> Plan | None:
@@ -110,6 +119,13 @@ class _Split:
     @property
     def denials(self) -> int:
         return len(self.denied) + sum(len(split.denied) for split in self.inner)
+
+    def let_go(self) -> None:
+        """It is of no further use: at tens of thousands of members that is a piece of work itself."""
+        for split in paced(self.inner):
+            split.let_go()
+        emptied(self.inner)
+        emptied(self.denied)
 
 
 def _split(items: Items, work: Work, members: list[Any]) -> _Split:
@@ -190,7 +206,10 @@ def _settle_duplicates(items: Items, work: Work, members: list[Any], split: _Spl
             seen.add(identity)
         duplicate = count[identity] > 1 and rule.message is not None
         settled.append((position, item, Denial(INVALID_REQUEST, rule.message) if duplicate else why))
-    split.denied = settled
+    before, split.denied = split.denied, settled
+    emptied(before)
+    emptied(count)
+    emptied(seen)
 
 
 def _identity(items: Items, item: Any) -> object:
