@@ -88,7 +88,6 @@ class Server:
             raise StartRefused(reasons.BUFFER_BUDGET_TOO_SMALL, detail)
         self._connections = Connections()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process: Process | None = None
         self._reception: Reception | None = None
         self._stopping = False
 
@@ -126,7 +125,7 @@ class Server:
         """Accept from now on. Needs a running loop."""
         self._tell_if_lowered()
         loop = self._loop = asyncio.get_running_loop()
-        process = self._process = Process(
+        process = Process(
             loop,
             self._clock,
             self._limits,
@@ -272,7 +271,7 @@ class Server:
                 acceptor.close()
             for bound in front.bound:
                 bound.sock.close()
-        if self._reception is None or self._process is None:
+        if self._reception is None:
             return
         self._reception.stop()
         with contextlib.suppress(TimeoutError):
@@ -285,7 +284,7 @@ class Server:
             if line.ending is not None:
                 line.ending.abort()
         self._reception.close()
-        self._process.resets.close()
+        self._reception.process.resets.close()
 
     async def _drain(self, lines: Sequence[Open], reason: Reason) -> None:
         """Drain one connection after the other, in no order that a client could share; until then it is served."""
