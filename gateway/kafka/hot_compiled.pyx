@@ -18,8 +18,8 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from gateway.core.spending cimport (
-    AT, BURST_SECONDS, CONSUMED, CONSUMED_AT_ONCE, LEVEL, PRODUCED, PRODUCED_AT_ONCE, RATE, REQUESTS, SETTLES_AT, afford,
-    of,
+    AT, BURST_SECONDS, CONSUMED, CONSUMED_AT_ONCE, LEVEL, PRODUCED, PRODUCED_AT_ONCE, RATE, REQUESTS, SETTLES_AT, of,
+    spend_consumed_numbers, spend_numbers,
 )
 from gateway.core.ticking cimport meter, monotonic, wall
 from gateway.kafka.octets cimport (
@@ -630,28 +630,12 @@ cdef class ShortWay:
         return 0
 
     cdef bint spend(self, int64_t requests, int64_t produced) except -1:
-        """As core.limits.Account.spend, which is asked where something is to be settled with other workers."""
-        cdef double* pace = of(self._pace)
-        if self._now >= pace[SETTLES_AT] or produced > pace[PRODUCED_AT_ONCE]:
-            return self._account.spend(requests, produced, self._now)
-        if self._account.owing or not afford(of(self._requests), requests, self._now):
-            return False
-        if produced and not afford(of(self._produce), produced, self._now):
-            of(self._requests)[LEVEL] += requests
-            return False
-        of(self._used)[REQUESTS] += requests
-        of(self._used)[PRODUCED] += produced
-        return True
+        return spend_numbers(
+            self._account, self._requests, self._produce, self._pace, self._used, requests, produced, self._now
+        )
 
     cdef bint spend_consumed(self, int64_t octets) except -1:
-        """As core.limits.Account.spend_consumed."""
-        cdef double* pace = of(self._pace)
-        if self._now >= pace[SETTLES_AT] or octets > pace[CONSUMED_AT_ONCE]:
-            return self._account.spend_consumed(octets, self._now)
-        if not afford(of(self._consume), octets, self._now):
-            return False
-        of(self._used)[CONSUMED] += octets
-        return True
+        return spend_consumed_numbers(self._account, self._consume, self._pace, self._used, octets, self._now)
 
     # From the client
 
