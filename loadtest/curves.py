@@ -26,7 +26,7 @@ from typing import Any
 from gateway.core.settings import Settings
 from loadtest import about, client, plot
 from loadtest.curve_sites import Rig, Site, opened
-from loadtest.processes import end_as_by_ctrl_c
+from loadtest.processes import TICK_SECONDS, end_as_by_ctrl_c
 from loadtest.work import Door, LoadFailed, Window, Work
 from tests.real.gateway import GatewayFailed
 
@@ -57,11 +57,12 @@ class Curve:
     """Why it bends, where it does."""
 
     def cost(self, work: Work, window: Window) -> float:
-        """In the unit that PER names."""
+        """In the unit that PER names. A window shorter than the clock's tick counts as one tick."""
+        cpu = max(window.cpu, TICK_SECONDS)
         if self.per == "octet":
-            return window.cpu * 1e9 / (window.count * work.per_request * work.record_bytes)
+            return cpu * 1e9 / (window.count * work.per_request * work.record_bytes)
         shared = work.per_request if self.per == "partition" else 1
-        return window.cpu * 1e6 / (window.count * shared)
+        return cpu * 1e6 / (window.count * shared)
 
 
 _TENS = (10, 100, 1_000, 10_000, 100_000)
