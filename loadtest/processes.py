@@ -18,7 +18,8 @@ GROUP = "X25519"
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+"""What `cpu_seconds` counts in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def cpu_seconds(pid: int) -> float:
         except OSError:  # it has just ended
             continue
         parents.setdefault(int(fields[1]), []).append(int(entry.name))
-        times[int(entry.name)] = sum(int(field) for field in fields[11:15]) / _TICKS
+        times[int(entry.name)] = sum(int(field) for field in fields[11:15]) * TICK_SECONDS
     if pid not in times:
         raise ProcessLookupError(f"process {pid} has ended")
     total, waiting = 0.0, [pid]

@@ -23,6 +23,9 @@ from loadtest.wire import HOST, NAME, TIMEOUT_SECONDS, Connection, client_contex
 from loadtest.work import LoadFailed, Window, Work
 
 THREADS = 8
+STALL_SECONDS_MAX = 20.0
+STALL_LOOK_SECONDS = 0.02
+"""Between looks whether what must come at least has come, where the window was too short for it."""
 
 
 def full(work: Work) -> Window:
@@ -105,6 +108,9 @@ def _run(work: Work, one: Callable[[], None]) -> Window:
         ended.wait(work.warm_up)
         start, cpu, before = time.monotonic(), cpu_seconds(work.door.pid), sum(count)
         ended.wait(work.seconds)
+        while sum(count) < before + work.least and not ended.wait(STALL_LOOK_SECONDS):
+            if time.monotonic() - start > work.seconds + STALL_SECONDS_MAX:
+                raise LoadFailed(f"fewer than {work.least} in {STALL_SECONDS_MAX} s")
         spent, seconds, done = cpu_seconds(work.door.pid) - cpu, time.monotonic() - start, sum(count) - before
     finally:
         ended.set()

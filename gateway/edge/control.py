@@ -10,8 +10,10 @@ reached and not. Composed by ops.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,8 +32,6 @@ PAUSE_SECONDS_MIN = 0.5
 PAUSE_SECONDS_MAX = 15.0
 ON_DEMAND_SECONDS_MIN = 0.5
 """Between two refreshes that sessions asked for."""
-LOOK_SECONDS = 0.25
-"""How often it is looked at whether a session asked for one."""
 FLIGHTS_MAX = 8
 WAITING_MAX = 1000
 WORDS_MAX = 300
@@ -66,6 +66,9 @@ class Wanting(Protocol):
     @property
     def refresh_wanted(self) -> bool: ...
 
+    def when_wanted(self, call: Callable[[], None]) -> None:
+        """Have it told at once, on the loop."""
+
 
 class ControlDriver:
     """One per backend. `start` begins the schedule, `close` ends it and every flight."""
@@ -91,6 +94,10 @@ class ControlDriver:
         self._reached: bool | None = None
         self._last_error = ""
         self._at_once = False
+        self._woken = asyncio.Event()
+        """Something may have made the next refresh due earlier."""
+        if isinstance(control, Wanting):
+            control.when_wanted(self._woken.set)
         self._schedule: asyncio.Task[None] | None = None
         self._flights: dict[Ask, asyncio.Task[Fact]] = {}
         self._places = asyncio.Semaphore(FLIGHTS_MAX)
@@ -115,6 +122,7 @@ class ControlDriver:
         if isinstance(self._control, Movable):
             self._control.use(backend)
         self._at_once = True
+        self._woken.set()
 
     def last_error_words(self) -> str:
         """Why the backend is not reached, to append to a sentence; "" if it is."""
@@ -174,13 +182,17 @@ class ControlDriver:
         else:
             end = begun + self._backend.metadata_refresh
         earliest = begun + ON_DEMAND_SECONDS_MIN
-        while (now := self._clock.monotonic()) < end and not self._at_once:
+        while not self._at_once:
+            self._woken.clear()  # before it is looked, so that no wish is slept over
             wanted = isinstance(self._control, Wanting) and self._control.refresh_wanted
             if wanted and not self._failures:
-                end = min(end, max(earliest, now))
-            if end <= now:
+                end = min(end, earliest)
+            left = end - self._clock.monotonic()
+            if left <= 0:
                 return
-            await asyncio.sleep(min(LOOK_SECONDS, end - now))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._woken.wait()
 
     # ---- what sessions ask ------------------------------------------------------------------------------------
 

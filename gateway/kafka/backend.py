@@ -7,7 +7,7 @@ and `forget` drops those that a broker did not know any more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
@@ -119,7 +119,9 @@ class BackendState:
         self.finalized_epoch = -1
         self.generation = 0
         self.refresh_wanted = False
-        """A session saw that the brokers or topics changed; the control connection's schedule looks at this."""
+        """A session saw that the brokers or topics changed, since the control connection last looked."""
+        self.on_wanted: Callable[[], None] = _nobody
+        """Told at once when it is; the control connection's schedule sleeps until then."""
         self.warned: set[tuple[str, int]] = set()
         """(listener, node id) of brokers outside a listener's range, so that each is warned of once."""
         self._versions: dict[int, BrokerVersions] = {}
@@ -156,7 +158,12 @@ class BackendState:
     def forget_topics(self, topic_ids: Iterable[TopicId]) -> None:
         """A broker did not know these ids (UNKNOWN_TOPIC_ID)."""
         self.topics.forget(topic_ids)
+        self.want_refresh()
+
+    def want_refresh(self) -> None:
+        """A session saw that what is known is no longer so."""
         self.refresh_wanted = True
+        self.on_wanted()
 
     def _intersect(self) -> None:
         every = list(self._versions.values())
@@ -166,6 +173,10 @@ class BackendState:
         newest = max(every, key=lambda broker: broker.finalized_epoch, default=None)
         self.finalized_epoch = newest.finalized_epoch if newest else -1
         self.finalized_features = newest.finalized_features if newest else MappingProxyType({})
+
+
+def _nobody() -> None:
+    """Nobody waits for a wish yet."""
 
 
 def _common(ranges: Sequence[Mapping[K, tuple[int, int]]]) -> dict[K, tuple[int, int]]:

@@ -13,7 +13,7 @@ ExchangeFailed, also an answer that cannot be decoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 
@@ -82,6 +82,10 @@ class KafkaControl:
     def refresh_wanted(self) -> bool:
         """A session saw brokers or topics move since the last refresh."""
         return self._state.refresh_wanted
+
+    def when_wanted(self, call: Callable[[], None]) -> None:
+        """`call` is called each time one does."""
+        self._state.on_wanted = call
 
     async def refresh(self, dial: Dial) -> None:
         """Learn brokers, versions, features and topics anew. Raises ExchangeFailed if no broker could be reached."""

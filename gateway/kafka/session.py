@@ -477,7 +477,7 @@ class KafkaSession:
 
     def upstream_lost(self, reason: Reason, detail: str) -> None:
         if not self._over:
-            self._context.backend.refresh_wanted = True
+            self._context.backend.want_refresh()
             self._close(Close(reason, detail))
 
     def closed(self, reason: Reason, detail: str) -> None:

@@ -11,9 +11,11 @@ so no page of another origin reads one. The health port is a smaller application
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from email.utils import formatdate
 from inspect import isawaitable
 from typing import TypeAlias, TypeVar
 
@@ -26,6 +28,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from gateway.core.settings import AdminTls
 from gateway.ops.metrics import exposition
@@ -137,8 +140,36 @@ class Guarded:
         await (refused or self._app)(scope, receive, send)
 
 
+class _Dated(ServerState):
+    """What each answer's head begins with, made when there is one; uvicorn would keep the time at hand for nobody."""
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"date", formatdate(usegmt=True).encode())]
+
+    @default_headers.setter
+    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Given by uvicorn, with the time at which it was."""
+
+
 class AdminServer(uvicorn.Server):
-    """uvicorn in the gateway's own loop; the process's signals stay the gateway's."""
+    """uvicorn in the gateway's own loop; the process's signals stay the gateway's.
+
+    It sleeps until it is asked, or is to end: uvicorn by itself wakes ten times a second to look for either.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.server_state = _Dated()
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Have `serve` return."""
+        self.should_exit = True
+        self._ended.set()
+
+    async def main_loop(self) -> None:
+        await self._ended.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -136,7 +136,7 @@ async def _served(server: admin.AdminServer, sock: socket.socket, name: str) -> 
     try:
         yield
     finally:
-        server.should_exit = True
+        server.end()
         await asyncio.gather(task, return_exceptions=True)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -118,6 +120,9 @@ async def test_it_serves_on_a_socket_of_its_own_and_ends_when_told(meters: Meter
                 await asyncio.sleep(0.01)
         assert found.status_code == 503
         assert "server" not in found.headers
-    server.should_exit = True
+        assert abs(parsedate_to_datetime(found.headers["date"]).timestamp() - time.time()) < 3600  # RFC 9110, 6.6.1
+        now = parsedate_to_datetime((await client.get(f"http://127.0.0.1:{port}/healthz")).headers["date"])
+        assert now >= parsedate_to_datetime(found.headers["date"])
+    server.end()
     await asyncio.wait_for(task, 60)
     sock.close()

@@ -43,11 +43,19 @@ class FakeControl:
     def __init__(self) -> None:
         self.refreshes = 0
         self.refresh_wanted = False
+        self.told: Callable[[], None] = lambda: None
         self.broken: Exception | None = None
         self.asked: list[tuple[str, Ask]] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.closed = False
+
+    def when_wanted(self, call: Callable[[], None]) -> None:
+        self.told = call
+
+    def want(self) -> None:
+        self.refresh_wanted = True
+        self.told()
 
     async def refresh(self, dial: Any) -> None:
         self.refreshes += 1
@@ -96,10 +104,27 @@ async def test_it_refreshes_at_once_and_on_schedule() -> None:
 
 async def test_it_refreshes_when_a_session_saw_something_move(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ON_DEMAND_SECONDS_MIN", 0.01)
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     async with driven(metadata_refresh=1000.0) as house:
         await until(lambda: house.control.refreshes == 1)
-        house.control.refresh_wanted = True
+        house.control.want()
+        await until(lambda: house.control.refreshes == 2)
+
+
+async def test_wishes_do_not_hurry_a_backend_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ON_DEMAND_SECONDS_MIN", 0.0)
+    monkeypatch.setattr(module, "PAUSE_SECONDS_MIN", 1000.0)
+    async with driven(lambda control: setattr(control, "broken", ExchangeFailed("no")), metadata_refresh=0.01) as house:
+        await until(lambda: house.events)
+        for _ in range(10):
+            house.control.want()
+            await asyncio.sleep(0)
+        assert house.control.refreshes == 1
+
+
+async def test_another_configuration_does_not_wait_for_the_schedule() -> None:
+    async with driven(metadata_refresh=1000.0) as house:
+        await until(lambda: house.control.refreshes == 1)
+        house.driver.use(Backend(name="back", bootstrap=("localhost:1",), metadata_refresh=1000.0), None)
         await until(lambda: house.control.refreshes == 2)
 
 
@@ -175,7 +200,6 @@ async def test_closing_ends_the_flights() -> None:
 async def test_a_session_that_lost_its_broker_has_it_looked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way: a Kafka session, the backend's state, its control object, the driver."""
     monkeypatch.setattr(module, "ON_DEMAND_SECONDS_MIN", 0.01)
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     world = World()
     world.login()
     refreshes = 0
@@ -184,7 +208,7 @@ async def test_a_session_that_lost_its_broker_has_it_looked_for_at_once(monkeypa
         nonlocal refreshes
         refreshes += 1
         if refreshes == 2:
-            world.state.refresh_wanted = True  # another one is lost while this refresh is under way
+            world.state.want_refresh()  # another one is lost while this refresh is under way
 
     async def any_broker(control: KafkaControl, dial: object) -> Any:
         return SimpleNamespace(close=lambda: None)
