@@ -181,6 +181,7 @@ def server(app: Starlette, tls: AdminTls | None = None) -> AdminServer:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whoever asks may not say that he is another: the audit tells addresses
         lifespan="off",
         ws="none",
         limit_concurrency=CONNECTIONS_MAX,
