@@ -103,3 +103,12 @@ def test_wrong_use_is_told() -> None:
     done = subprocess.run([sys.executable, run.__file__, "some"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "python tests/run.py quick" in done.stderr
+
+
+def test_what_python_has_compiled_is_kept_for_the_next_gateway(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that wants none of it kept would have each of them compile all of the project again."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (out / "imported.py").write_text("")
+    step = run.Step("it", (sys.executable, "-c", "import imported"), environment={"PYTHONPATH": str(out)})
+    assert run.perform(step).ok
+    assert list((out / "__pycache__").glob("imported.*.pyc"))
