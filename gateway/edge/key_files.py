@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.core.keys import JWKS_BYTES_MAX
+from gateway.edge.looks import Look, looks
 from gateway.edge.watch import Fingerprint, fingerprint
 
 FILE_POLL = 1.0
@@ -30,14 +32,22 @@ class FileSource:
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._seen: Fingerprint | None = None
+        self._regular: Look | None = None
 
     async def fetch(self) -> bytes:
         """The file's bytes. Raises FetchFailed."""
         return await asyncio.to_thread(self._read)
 
-    async def changed(self) -> bool:
-        """Whether it is another file, or has another content, than the one last fetched."""
-        return await asyncio.to_thread(self._look) != self._seen
+    def look_out(self, tell: Callable[[], None]) -> None:
+        """`tell` once it is another file, or has another content, than the one last fetched; until `look_away`."""
+        self.look_away()
+        self._regular = Look(lambda: self._look() != self._seen, tell)
+        looks().begin(self._regular, self.poll)
+
+    def look_away(self) -> None:
+        if self._regular is not None:
+            looks().end(self._regular)
+            self._regular = None
 
     def _look(self) -> Fingerprint:
         return fingerprint((str(self._path),))

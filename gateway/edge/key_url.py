@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 
 import httpx
 
@@ -21,8 +22,6 @@ REDIRECTS_MAX = 3
 
 class UrlSource:
     """A JWKS URL."""
-
-    poll = None
 
     def __init__(self, url: str, ca: str | None, timeout: float) -> None:
         self._url = httpx.URL(url)
@@ -55,9 +54,11 @@ class UrlSource:
             self._context, self._ca_seen = ssl.create_default_context(cafile=self._ca), seen
         return self._context
 
-    async def changed(self) -> bool:
-        """Not to be known without fetching."""
-        return False
+    def look_out(self, tell: Callable[[], None]) -> None:
+        """Whether it has changed is not to be known without fetching."""
+
+    def look_away(self) -> None:
+        """See `look_out`."""
 
     async def _follow(self, client: httpx.AsyncClient) -> bytes:
         url = self._url

@@ -198,6 +198,8 @@ class _Kept:
         self._fetched_at = -float("inf")
         self._due = 0.0
         self._wanted = asyncio.Event()
+        self._moved = asyncio.Event()
+        """The file has changed since it was fetched."""
         self._rounds = 0
         self._waiting: dict[asyncio.Future[bool], tuple[str, int]] = {}
         """Who waits -> the key wanted, and how many fetches had begun when the wait did."""
@@ -215,7 +217,10 @@ class _Kept:
     def use(self, issuer: Issuer) -> None:
         """The issuer as it is configured now, its keys in the same place."""
         if issuer.keys != self.issuer.keys:
+            self._source.look_away()
             self._source = source(issuer.keys)
+            if self._task is not None:
+                self._source.look_out(self._has_moved)
         self.issuer = issuer
 
     def take(self, document: bytes) -> None:
@@ -279,23 +284,31 @@ class _Kept:
 
     async def _keep(self) -> None:
         while True:
-            await self._until_due()
+            self._moved.clear()
+            self._source.look_out(self._has_moved)
+            try:
+                await self._until_due()
+            finally:
+                self._source.look_away()
             await self.fetch()
+
+    def _has_moved(self) -> None:
+        self._moved.set()
+        self._wanted.set()
 
     async def _until_due(self) -> None:
         """Sleep until the schedule or somebody's wish asks for a fetch that is permitted, or the file has changed."""
-        while not await self._source.changed():
+        while not self._moved.is_set():
             now = self._clock.monotonic()
             asked = bool(self._waiting)
             at = max(now if asked else self._due, self._permitted_at())
             if at <= now:
                 return
             self._wanted.clear()
-            pause = at - now if self._source.poll is None else min(at - now, self._source.poll)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(at - now):
                     # While a fetch is not permitted yet, another wish changes nothing.
-                    await (asyncio.Event() if asked else self._wanted).wait()
+                    await (self._moved if asked else self._wanted).wait()
 
     def _permitted_at(self) -> float:
         return self._fetched_at + self.issuer.keys.fetch_interval_min

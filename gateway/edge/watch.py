@@ -3,18 +3,20 @@
 A file is known by what its path leads to (device, inode, both times, size), so a rewritten file, one renamed over it, a
 swapped symlink anywhere on its path (Kubernetes mounts work so), and files that come to or go from a glob are all
 changes. That is one call of the system for each file: the interpreter's lock changes hands at each, and the loop waits
-for it. One is reported when two looks in a row see the same: a set that is still being written is waited for.
-SIGHUP is a `poke`: a look at once, reported even if nothing changed. ops watches policy files with it.
+for it. While nothing changes a watch does nothing by itself: edge.looks takes all watches' looks together. A change is
+reported when two looks in a row see the same: a set that is still being written is waited for. SIGHUP is a `poke`: a
+look at once, reported even if nothing changed. ops watches policy files with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import glob
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
+
+from gateway.edge.looks import Look, looks
 
 FILES_MAX = 10_000
 SETTLE = 0.1
@@ -56,7 +58,11 @@ class Watch:
         self._changed = changed
         self._poll = poll
         self._seen = seen
-        self._poked = asyncio.Event()
+        self._poked = False
+        self._woken = asyncio.Event()
+        self._regular = Look(self._differs, self._woken.set)
+        self._resting = False
+        """Nothing is done but the regular looks."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -74,30 +80,44 @@ class Watch:
         """Look at other files, or at other times. `seen`: what they were when they were read; left out: what the next
         look finds is taken for known."""
         self._poll = poll
+        if self._resting:
+            looks().begin(self._regular, poll)
         if tuple(patterns) != self._patterns:
             self._patterns = tuple(patterns)
             self._seen = seen
 
     def poke(self) -> None:
         """Look now, and report whatever is found. Callable from a signal handler of the loop."""
-        self._poked.set()
+        self._poked = True
+        self._woken.set()
+
+    def _differs(self) -> bool:
+        return fingerprint(self._patterns) != self._seen
 
     async def _look(self) -> Fingerprint:
         return await asyncio.to_thread(fingerprint, self._patterns)
 
     async def _run(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll):
-                    await self._poked.wait()
+            await self._rest()
             try:
                 await self._check()
             except Exception:
                 log.exception("looking at %s failed", ", ".join(self._patterns))
 
+    async def _rest(self) -> None:
+        """Until a regular look finds something else than was seen, or until a poke."""
+        looks().begin(self._regular, self._poll)
+        self._resting = True
+        try:
+            await self._woken.wait()
+        finally:
+            self._resting = False
+            looks().end(self._regular)
+        self._woken.clear()
+
     async def _check(self) -> None:
-        poked = self._poked.is_set()
-        self._poked.clear()
+        poked, self._poked = self._poked, False
         patterns = self._patterns
         found = await self._look()
         if self._seen is None:

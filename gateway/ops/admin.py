@@ -20,7 +20,6 @@ from inspect import isawaitable
 from typing import TypeAlias, TypeVar
 
 import uvicorn
-from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -31,11 +30,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from gateway.core.settings import AdminTls
-from gateway.ops.metrics import exposition
+from gateway.ops.metrics import Exposition
 
 CONNECTIONS_MAX = 64
 KEEP_ALIVE_SECONDS = 5
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HOSTS = ["localhost", "127.0.0.1", "[::1]", "::1", "["]
 """What a Host header may say. Starlette cuts it at the first colon, which leaves ``[`` of an IPv6 address."""
 
@@ -52,7 +51,7 @@ Guard = Callable[[Request], Response | None]
 def application(
     missing: Missing,
     notes: Missing,
-    registry: CollectorRegistry,
+    exposition: Exposition,
     *,
     status: Status | None = None,
     changes: Sequence[Route] = (),
@@ -64,7 +63,7 @@ def application(
 
     notes: what is wrong, but keeps nobody from being served. changes: routes that look at the credential themselves.
     guard: for every request, where the port is not on loopback. hosts: names by which it is called besides loopback's.
-    count: brings what the registry shows up to date, where that has to be asked for.
+    count: brings what the metrics show up to date, where that has to be asked for.
     """
 
     async def healthz(request: Request) -> Response:
@@ -81,7 +80,7 @@ def application(
         del request
         if count is not None:
             await count()
-        return Response(exposition(registry), media_type=EXPOSITION)
+        return Response(exposition(), media_type=MEDIA_TYPE)
 
     async def shown(request: Request) -> Response:
         del request
@@ -182,6 +181,7 @@ def server(app: Starlette, tls: AdminTls | None = None) -> AdminServer:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whoever asks may not say that he is another: the audit tells addresses
         lifespan="off",
         ws="none",
         limit_concurrency=CONNECTIONS_MAX,

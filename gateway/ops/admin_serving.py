@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from gateway.core.audit import Audit, AuditEvent
@@ -55,7 +54,7 @@ class Spoken:
     running: Running
     close: CloseOf
     reload: Reload
-    registry: CollectorRegistry
+    exposition: metrics.Exposition
     level: Level = set_log_level
     count: Callable[[], Awaitable[None]] | None = None
     certificate: AdminCertificate | None = None
@@ -74,7 +73,7 @@ def spoken(gateway: Gateway) -> Spoken:
         lambda: differences.described(gateway.settings, gateway.policies.loaded, gateway.configuration.revision),
         gateway.server.close_principal,
         gateway.reloaded,
-        metrics.registry(gateway.meters, gateway.readings),
+        metrics.exposition(gateway.meters, gateway.readings),
         certificate=gateway.admin_certificate,
     )
 
@@ -121,7 +120,7 @@ def _application(said: Spoken, token: str | None) -> Starlette:
     return admin.application(
         said.missing,
         said.notes,
-        said.registry,
+        said.exposition,
         status=said.status,
         changes=changes.routes(),
         guard=None if settings.on_loopback else changes.guard,

@@ -184,7 +184,6 @@ def metrics_page() -> str:
         "`GET /metrics` of the admin port, as Prometheus reads it. Labels are words of the configuration, API names",
         "and reason codes, never what a client sends; beyond 1,000 label sets of one metric the rest is summed under",
         "`other`.",
-        "Beside these: `process_resident_memory_bytes`, `process_cpu_seconds_total`, `process_open_fds` and their kin.",
         "",
         "| name | kind | labels | what it counts |",
         "|---|---|---|---|",

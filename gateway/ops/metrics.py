@@ -1,59 +1,63 @@
-"""The gateway's meters in Prometheus' words. Read by the admin port alone; nothing here is on a hot path."""
+"""The gateway's meters as the text that Prometheus scrapes (exposition format 0.0.4).
+
+Written here, since a scrape is most of what a gateway at rest does, and a library's general way takes five times as
+long (docs/decisions/0037). tests/property compare it with that library's. Read by the admin port alone.
+"""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from cryptography.hazmat.backends.openssl.backend import backend as openssl
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from gateway import __version__
 from gateway.core.meters import Meter, Meters, Reading
+from gateway.ops import process_readings
 
 Readings = Callable[[], Iterable[Reading]]
 """Values that are looked up when asked for: ages, lengths, what is in use."""
+Exposition = Callable[[], bytes]
+"""The text as it is now."""
 
 BUILD = Meter("gateway_build_info", "What is running; always 1.", ("version", "python", "openssl"), "gauge")
 
-
-class MetersCollector(Collector):
-    """All cells of `meters`, and the readings, at the moment they are asked for."""
-
-    def __init__(self, meters: Meters, readings: Readings) -> None:
-        self._meters = meters
-        self._readings = readings
-
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-        for meter, labels, value in (*self._meters.series(), *self._readings(), build()):
-            family = families.get(meter.name)
-            if family is None:
-                family = families[meter.name] = _family(meter)
-            family.add_metric(labels, value)
-        yield from families.values()
-
-
-def _family(meter: Meter) -> CounterMetricFamily | GaugeMetricFamily:
-    if meter.kind == "counter":
-        return CounterMetricFamily(meter.name, meter.help, labels=meter.labels)
-    return GaugeMetricFamily(meter.name, meter.help, labels=meter.labels)
+_NAMED = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 
 def build() -> Reading:
     return BUILD, (__version__, platform.python_version(), openssl.openssl_version_text()), 1.0
 
 
-def registry(meters: Meters, readings: Readings) -> CollectorRegistry:
-    """The gateway's own meters beside memory, CPU, start time and descriptors of the process."""
-    made = CollectorRegistry(auto_describe=False)
-    made.register(MetersCollector(meters, readings))
-    ProcessCollector(registry=made)
-    return made
+def exposition(meters: Meters, readings: Readings) -> Exposition:
+    """All cells of `meters`, and the readings, beside memory, CPU, start time and descriptors of the process."""
+    built = build()
+    return lambda: text((*meters.series(), *readings(), built, *process_readings.readings()))
 
 
-def exposition(made: CollectorRegistry) -> bytes:
-    """The text that Prometheus scrapes."""
-    return generate_latest(made)
+def text(found: Iterable[Reading]) -> bytes:
+    """The readings of one name stand together, in the order in which the names come first."""
+    families: dict[str, list[str]] = {}
+    for meter, labels, value in found:
+        name = meter.name
+        lines = families.get(name)
+        if lines is None:
+            lines = families[name] = [f"# HELP {name} {_in_line(meter.help)}\n# TYPE {name} {meter.kind}\n"]
+        shown = repr(float(value))
+        lines.append(f"{name}{_labels(meter.labels, labels)} {_NAMED.get(shown, shown)}\n")
+    return "".join([line for lines in families.values() for line in lines]).encode()
+
+
+def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    if not names:
+        return ""
+    pairs = [f'{name}="{_quoted(value)}"' for name, value in zip(names, values, strict=True)]
+    return "{" + ",".join(pairs) + "}"
+
+
+def _in_line(words: str) -> str:
+    return words.replace("\\", r"\\").replace("\n", r"\n")
+
+
+def _quoted(words: str) -> str:
+    return _in_line(words).replace('"', r"\"")

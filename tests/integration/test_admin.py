@@ -173,6 +173,18 @@ def test_the_log_level_changes_while_running_and_shows_no_credential(gateway: Ga
     assert token.split(".")[2] not in said
 
 
+def test_the_audit_tells_the_address_that_asked_and_not_the_one_it_claims(
+    gateway: GatewayProcess, runtime: Path
+) -> None:
+    at = len(gateway.audit())
+    claimed = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+    good = f"Bearer {token_of(gateway, runtime)}"
+    level = b'{"level": "debug", "by": "somebody"}'
+    assert ask(gateway.admin_port, "POST", "/log-level", level, Authorization=good, **claimed)[0] == 200
+    line = gateway.wait_audit(event="admin", action="log-level", by="somebody", after=at)
+    assert line["from"] == "127.0.0.1"
+
+
 def test_what_the_files_would_change_is_printed(gateway: GatewayProcess) -> None:
     assert "nothing would change" in command(gateway, "check", "--against", "running").stdout
     held = yaml.safe_load((gateway.folder / "gateway.yaml").read_text())

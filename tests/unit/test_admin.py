@@ -36,8 +36,8 @@ def notes() -> list[str]:
 
 @pytest.fixture
 async def client(meters: Meters, missing: list[str], notes: list[str]) -> AsyncIterator[httpx.AsyncClient]:
-    registry = metrics.registry(meters, lambda: [(AGE, ("corp",), 12.0)])
-    transport = httpx.ASGITransport(admin.application(lambda: missing, lambda: notes, registry))
+    exposition = metrics.exposition(meters, lambda: [(AGE, ("corp",), 12.0)])
+    transport = httpx.ASGITransport(admin.application(lambda: missing, lambda: notes, exposition))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9640") as made:
         yield made
 
@@ -108,7 +108,7 @@ async def test_it_serves_on_a_socket_of_its_own_and_ends_when_told(meters: Meter
 
     sock = socket.create_server(("127.0.0.1", 0))
     missing = ["listener kafka: no broker of backend main was reached yet"]
-    server = admin.server(admin.application(lambda: missing, list, metrics.registry(meters, list)))
+    server = admin.server(admin.application(lambda: missing, list, metrics.exposition(meters, list)))
     task = asyncio.create_task(server.serve(sockets=[sock]))
     async with httpx.AsyncClient(trust_env=False) as client:
         port = sock.getsockname()[1]

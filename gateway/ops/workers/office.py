@@ -44,7 +44,7 @@ from gateway.ops.composition import READY, Part, announce_start
 from gateway.ops.config import Configuration
 from gateway.ops.exit_codes import OK, WRONG_USE
 from gateway.ops.live_configuration import Done, LiveConfiguration, Outcome
-from gateway.ops.metrics import registry
+from gateway.ops.metrics import exposition
 from gateway.ops.own_log import log_level, set_log_level, set_up_log
 from gateway.ops.policy_reload import LivePolicies
 from gateway.ops.status import certificates, configuration, issuers, policy
@@ -417,7 +417,7 @@ class Office:
             lambda: differences.described(self.settings, self.policies.loaded, self.configuration.revision),
             self.close_principal,
             self.reloaded,
-            registry(Meters(), self.readings),
+            exposition(Meters(), self.readings),
             self._use_level,
             self.count,
             self.admin_certificate,
