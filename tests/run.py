@@ -136,8 +136,12 @@ REAL: dict[str, tuple[str, ...]] = {
 """The steps of tests/real, by the brokers their files share: `door` has one broker, `clients` one and three. All other
 files are in `brokers`: each starts what it needs."""
 
-UNMEASURED = ("tests/fuzz", "tests/scenarios", "tests/property/test_kafka_slices.py")
-"""Run without counting covered lines, which doubles their time; the unit and property tests alone are judged by it."""
+UNMEASURED = (
+    "tests/fuzz", "tests/scenarios", "tests/property/test_kafka_slices.py", "tests/property/test_any_hpack.py",
+    "tests/property/test_any_http.py", "tests/unit/test_broken_settings.py",
+)  # fmt: skip
+"""Run without counting covered lines, which doubles their time: none of them is about the lines that are judged, or
+the unit and property tests that are counted cover those alone."""
 
 
 def steps(which: str) -> list[Step]:

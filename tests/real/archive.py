@@ -24,7 +24,7 @@ _SILENT = "-Xlog:disable"
 @contextmanager
 def shared_classes(name: str, libs: Path) -> Iterator[list[str]]:
     """Flags for one run of a program with these jars; `name`: of the archive. The run ends within the block."""
-    archive = cache() / f"{name}-{_of(libs)}.jsa"
+    archive = cache() / f"{name}-{fingerprint(libs)}.jsa"
     if archive.exists():
         yield [f"-XX:SharedArchiveFile={archive}", _SILENT]
         return
@@ -42,7 +42,7 @@ def shared_classes(name: str, libs: Path) -> Iterator[list[str]]:
                 os.rename(made, archive)
 
 
-def _of(libs: Path) -> str:
+def fingerprint(libs: Path) -> str:
     """The JVM and the jars, in a few letters."""
     program = Path(java()).resolve()
     files = [program, *sorted(libs.glob("*.jar"))]

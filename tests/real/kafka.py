@@ -13,8 +13,6 @@ StandardAuthorizer with the plaintext listener's clients as super users. Node 1 
 from __future__ import annotations
 
 import base64
-import re
-import shutil
 import signal
 import socket
 import struct
@@ -26,7 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tests.real.jars import java, kafka_libs
+from tests.real.format import NotFormatted, format_folder
+from tests.real.jars import QUICK_START, java, kafka_libs
 from tests.real.names import without_names
 from tests.real.ports import free_ports
 
@@ -132,7 +131,7 @@ class KafkaCluster:
         (self.folder / "log4j2.properties").write_text(_LOG4J)
         for node in self._nodes:
             self._prepare(node)
-        self._format()
+            self._format(node)
         try:
             for node in self._nodes:
                 self._spawn(node)
@@ -193,7 +192,7 @@ class KafkaCluster:
         for name, port in (advertised or {}).items():
             self._extra[name][node] = port
         self._prepare(node)
-        self._copy_format(node)
+        self._format(node)
         self._nodes = (*self._nodes, node)
         self._spawn(node)
         self.wait_ready()
@@ -325,25 +324,14 @@ class KafkaCluster:
         """A proxy's listener is told by name, for its certificate; the others by address, so that none tries ::1."""
         return f"localhost:{self._extra[name].get(node, port)}" if name in self._extra else f"{HOST}:{port}"
 
-    def _format(self) -> None:
-        """Format node 1 by Kafka's own tool, the others as copies with their own ids: one JVM instead of three."""
-        command = ["kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(self._config(1))]
-        done = subprocess.run(self._command(*command), capture_output=True, text=True, timeout=120, check=False)
-        if done.returncode != 0:
-            raise KafkaFailed(f"format: {done.stdout}{done.stderr}")
-        for node in self._nodes[1:]:
-            self._copy_format(node)
-
-    def _copy_format(self, node: int) -> None:
-        source, target = self.folder / "data-1", self.folder / f"data-{node}"
-        target.mkdir()
-        for name in ("meta.properties", "bootstrap.checkpoint"):
-            if (source / name).exists():
-                shutil.copyfile(source / name, target / name)
-        meta = (target / "meta.properties").read_text()
-        meta = re.sub(r"(?m)^node\.id=.*$", f"node.id={node}", meta)
-        meta = re.sub(r"(?m)^directory\.id=.*$", f"directory.id={_kafka_uuid()}", meta)
-        (target / "meta.properties").write_text(meta)
+    def _format(self, node: int) -> None:
+        try:
+            format_folder(
+                self.folder / f"data-{node}", self._libs, lambda words: self._command(*words),
+                self.cluster_id, node, _kafka_uuid(),
+            )  # fmt: skip
+        except NotFormatted as error:
+            raise KafkaFailed(f"format: {error}") from None
 
     def _spawn(self, node: int) -> None:
         log = open(self.folder / f"node-{node}.log", "ab")  # noqa: SIM115 - lives as long as the process
@@ -355,8 +343,8 @@ class KafkaCluster:
         )  # fmt: skip
 
     def _command(self, *arguments: str) -> list[str]:
-        flags = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if self._fast_start else ["-XX:+UseG1GC"]
-        flags += [f"-Xms{self._heap_mb // 2}m", f"-Xmx{self._heap_mb}m", "-XX:-UsePerfData"]
+        flags = [*QUICK_START] if self._fast_start else ["-XX:+UseG1GC", "-XX:-UsePerfData"]
+        flags += [f"-Xms{self._heap_mb // 2}m", f"-Xmx{self._heap_mb}m"]
         flags += [f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"]
         return [self._java, *flags, *self._flags, "-cp", f"{self._libs}/*", *arguments]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.jars import java
+from tests.real.jars import QUICK_START, java
 from tests.real.pulsar.site import Site
 
 SECONDS_MAX = 180
@@ -27,7 +27,7 @@ def run(site: Site, tool: str, *arguments: str, token: str | None = None) -> str
         **os.environ,
         "JAVA_HOME": str(Path(java()).parent.parent),
         "PULSAR_CLIENT_CONF": str(configuration),
-        "PULSAR_MEM": "-Xmx128m -XX:MaxDirectMemorySize=256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "PULSAR_MEM": " ".join(("-Xmx128m -XX:MaxDirectMemorySize=256m", *QUICK_START)),
         "PULSAR_GC": "-XX:+UseSerialGC",
         "PULSAR_EXTRA_OPTS": "-XX:-UsePerfData",
         "PULSAR_LOG_DIR": str(site.gateway.folder),
@@ -61,7 +61,7 @@ def test_transactions(site: Site) -> None:
     source = Path(__file__).parent / "Transactions.java"
     done = subprocess.run(
         [
-            java(), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{site.broker.home / 'lib'}/*",
+            java(), "-Xmx128m", *QUICK_START, "-cp", f"{site.broker.home / 'lib'}/*",
             str(source), site.url, site.token(), site.gateway.ca_file, into, out,
         ],
         capture_output=True, text=True, timeout=SECONDS_MAX, stdin=subprocess.DEVNULL, check=False,

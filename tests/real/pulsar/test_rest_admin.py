@@ -18,7 +18,7 @@ import pytest
 from pulsar.schema import JsonSchema, Record, String
 
 from tests.real.gateway import GatewayProcess
-from tests.real.jars import java
+from tests.real.jars import QUICK_START, java
 from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker, PulsarFailed
 from tests.real.pulsar.site import RECEIVE_MS, add_web, gateway_for, unique
 
@@ -89,7 +89,7 @@ class Kept:
             **os.environ,
             "JAVA_HOME": str(Path(java()).parent.parent),
             "PULSAR_CLIENT_CONF": str(configuration),
-            "PULSAR_MEM": "-Xmx160m -XX:MaxDirectMemorySize=256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            "PULSAR_MEM": " ".join(("-Xmx160m -XX:MaxDirectMemorySize=256m", *QUICK_START)),
             "PULSAR_GC": "-XX:+UseSerialGC",
             "PULSAR_EXTRA_OPTS": "-XX:-UsePerfData",
             "PULSAR_LOG_DIR": str(folder),

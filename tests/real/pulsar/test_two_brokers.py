@@ -20,7 +20,7 @@ import pulsar
 import pytest
 
 from tests.real.gateway import GatewayProcess
-from tests.real.jars import java
+from tests.real.jars import QUICK_START, java
 from tests.real.names import python_with_names
 from tests.real.pulsar.broker import HOST, PROXY_ROLE, SYSTEM_NAMESPACE, PulsarBroker
 from tests.real.pulsar.cluster import Member, two_brokers
@@ -257,7 +257,7 @@ def test_java_transactions_go_on_while_bundles_move(pair: Pair, by: str) -> None
     site, second = pair
     topics = list(of_each(site, second).values())
     port = site.gateway.ports["web"][0] if by == "https" else site.gateway.port()
-    command = [java(), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{site.broker.home}/lib/*"]
+    command = [java(), "-Xmx128m", *QUICK_START, "-cp", f"{site.broker.home}/lib/*"]
     command += [str(Path(__file__).parent / "MovingTransactions.java"), f"{by}://localhost:{port}", site.token()]
     with (
         Resolver() as resolver,
