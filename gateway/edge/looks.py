@@ -43,6 +43,8 @@ class Looks:
         """Due, and on no thread yet."""
         self._begun: set[Look] = set()
         """Due, or on a thread."""
+        self._called = False
+        """A thread was, and none has come yet: with all of them hanging none will."""
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
         self._threads = ThreadPoolExecutor(THREADS_MAX, "looks at files")
@@ -83,12 +85,14 @@ class Looks:
                 if look not in self._begun:
                     self._begun.add(look)
                     self._todo.append(look)
-        if self._todo and len(self._begun) - len(self._todo) < THREADS_MAX:
+        if self._todo and not self._called:
+            self._called = True
             self._threads.submit(self._work)
         self._arm()
 
     def _work(self) -> None:
         """On a thread: take what is due, until nothing is left, or until one hangs."""
+        self._called = False
         while True:
             try:
                 look = self._todo.popleft()

@@ -80,16 +80,22 @@ class Watch:
         """Look at other files, or at other times. `seen`: what they were when they were read; left out: what the next
         look finds is taken for known."""
         self._poll = poll
-        if self._resting:
-            looks().begin(self._regular, poll)
         if tuple(patterns) != self._patterns:
             self._patterns = tuple(patterns)
             self._seen = seen
+        if self._resting:
+            self._begin()
 
     def poke(self) -> None:
         """Look now, and report whatever is found. Callable from a signal handler of the loop."""
         self._poked = True
         self._woken.set()
+
+    def _begin(self) -> None:
+        if self._patterns:
+            looks().begin(self._regular, self._poll)
+        else:
+            looks().end(self._regular)
 
     def _differs(self) -> bool:
         return fingerprint(self._patterns) != self._seen
@@ -107,7 +113,7 @@ class Watch:
 
     async def _rest(self) -> None:
         """Until a regular look finds something else than was seen, or until a poke."""
-        looks().begin(self._regular, self._poll)
+        self._begin()
         self._resting = True
         try:
             await self._woken.wait()

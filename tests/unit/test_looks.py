@@ -65,8 +65,9 @@ async def test_looks_go_on_until_one_differs_which_is_told_once() -> None:
     one.differs = True
     await until(lambda: one.told)
     at = one.looks
-    await looked(other)
-    assert (one.told, one.looks) == (1, at)
+    await looked(other, times=10)
+    assert one.told <= 1, "once"
+    assert one.looks <= at + 1, "but for one that was under way"
     looks().begin(one.look, POLL)
     await until(lambda: one.told == 2)
     for each in (one, other):
@@ -81,10 +82,10 @@ async def test_what_is_ended_is_not_looked_at_and_not_told() -> None:
     one.differs = True
     looks().end(one.look)
     looks().end(one.look)
-    await looked(other)  # a look that was under way is over by now
     at = one.looks
-    await looked(other)
-    assert (one.told, one.looks) == (0, at)
+    await looked(other, times=10)
+    assert not one.told
+    assert one.looks <= at + 1, "but for one that was under way"
     looks().end(other.look)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gateway.ops.workers.channel import Channel, ChannelLost, Fields, Refused
 from gateway.ops.workers.mending import PAUSES, STARTS_MAX, STEADY_SECONDS, Mending, exit_words
 from gateway.ops.workers.places import Board, Field, Places, SharedTurns
 from gateway.ops.workers.present import Present, from_bytes, to_bytes
+from gateway.ops.workers.supervisor import TICK_SECONDS, Supervisor
 
 DENIED = Meter("gateway_test_denied_total", "Denied.", ("reason",))
 OPEN = Meter("gateway_test_open", "Open.", kind="gauge")
@@ -251,3 +253,43 @@ async def test_a_message_past_the_bound_ends_the_channel(ends: tuple[Channel, Ch
     second.octets_max = 100
     with pytest.raises(ChannelLost):
         await first.ask("double", seconds=5, number=1, more="x" * 200)
+
+
+class _Family:
+    """Whom a supervisor would run; nobody is forked here."""
+
+    shutdown_seconds = 1.0
+
+    def __init__(self) -> None:
+        self.places = Places(1)
+
+    def body(self, place: int, line: int) -> int:
+        raise NotImplementedError
+
+    def let_go(self) -> None: ...
+
+    def ended(self, worker: int) -> None: ...
+
+    def renew(self) -> None: ...
+
+
+def test_a_supervisor_sleeps_until_there_is_something_to_do() -> None:
+    family = _Family()
+    made = Supervisor(family)
+    office, worker = made._children
+    office.pid = worker.pid = 1
+    try:
+        assert made._pause() == TICK_SECONDS
+        worker.pid = 0
+        family.places.put(1, Field.DUE_AT, time.monotonic() + TICK_SECONDS / 2)
+        assert 0 < made._pause() <= TICK_SECONDS / 2, "somebody is to be started"
+        family.places.put(1, Field.DUE_AT, time.monotonic() - 1)
+        assert made._pause() == 0.0
+        made._stage = 1  # nobody is started any more: it would turn without a pause
+        made._kill_at = time.monotonic() + TICK_SECONDS / 2
+        assert 0 < made._pause() <= TICK_SECONDS / 2
+        made._kill_at = time.monotonic() - 1
+        assert made._pause() == TICK_SECONDS, "who was killed and does not end is waited for"
+    finally:
+        for descriptor in (made._wake, made._waker, made._line, made._hold, made._office_line, made._office_hold):
+            os.close(descriptor)

@@ -15,7 +15,7 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -57,7 +57,7 @@ from gateway.ops.workers.present import Files, Present, from_bytes, to_bytes, to
 from gateway.ops.workers.roll import Roll
 from gateway.ops.workers.site import Site
 
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
 """How often the places are looked at, and the beat is told."""
 COUNT_SECONDS = 2.0
 """How often the workers' counters are fetched: what one counted after that is lost if it dies."""
@@ -293,8 +293,9 @@ class Office:
 
     async def count(self) -> None:
         """Fetch what the workers have counted."""
-        self._ready = not await self.missing()
-        for worker, (process, series) in (await self.ask_all("series")).items():
+        said = await self.ask_all("series")
+        self._ready = not self._lacking({worker: lacks for worker, (_, _, lacks) in said.items()})
+        for worker, (process, series, _) in said.items():
             self._sums.take(worker, process, summing.from_json(series))
 
     def _tell_of_worker(self, fields: Mapping[str, FieldValue]) -> None:
@@ -425,10 +426,14 @@ class Office:
 
     async def missing(self) -> list[str]:
         said = await self.ask_all("lacks")
+        return self._lacking({worker: lacks for worker, (lacks, _) in said.items()})
+
+    def _lacking(self, said: Mapping[int, Sequence[str]]) -> list[str]:
+        """What is missing by the words of the workers that answered, and by what is known here."""
         own = [*self.roll.missing(said), *self.keys.ready(), *self.certificates.ended()]
         if self.admin_certificate is not None:
             own += self.admin_certificate.ended()
-        return merging.lines({worker: lacks for worker, (lacks, _) in said.items()}, own)
+        return merging.lines(said, own)
 
     async def notes(self) -> list[str]:
         said = await self.ask_all("lacks")

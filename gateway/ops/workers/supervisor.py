@@ -34,8 +34,10 @@ from gateway.ops.exit_codes import INTERRUPTED, OK, WRONG_USE
 from gateway.ops.workers.mending import FAILED, Mending, exit_words
 from gateway.ops.workers.places import OFFICE, Field, Places
 
-TICK_SECONDS = 0.25
-"""How often beats are looked at."""
+TICK_SECONDS = 1.0
+"""How often beats are looked at; what ends, a signal, and a start that is due are not waited for."""
+HELD_UP_SECONDS = 2.0
+"""What has not been looked at for so long was held up itself, or the machine was."""
 HANG_SECONDS = 10.0
 """A loop that has not turned for so long does not come back."""
 START_SECONDS = 60.0
@@ -119,7 +121,7 @@ class Supervisor:
         self._looked = time.monotonic()
         while self._by_pid or not self._stage:
             with contextlib.suppress(InterruptedError):
-                select.select([self._wake], [], [], TICK_SECONDS)
+                select.select([self._wake], [], [], self._pause())
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
             now = time.monotonic()
@@ -252,7 +254,7 @@ class Supervisor:
 
     def _look(self, now: float) -> None:
         """End what hangs. If this process itself was held up, nobody is blamed for it."""
-        held_up = now - self._looked > 4 * TICK_SECONDS
+        held_up = now - self._looked > HELD_UP_SECONDS
         self._looked = now
         for child in self._children:
             if not child.pid:
@@ -270,6 +272,14 @@ class Supervisor:
                 self._places.put(child.place, Field.HANGS, self._places.get(child.place, Field.HANGS) + 1)
                 self._places.put(child.place, Field.BEAT, now)
                 self._kill(child)
+
+    def _pause(self) -> float:
+        """Until beats are looked at again, or somebody is to be started, or killed."""
+        now = time.monotonic()
+        if self._stage:  # nobody is started any more
+            return min(TICK_SECONDS, self._kill_at - now) if self._kill_at > now else TICK_SECONDS
+        dues = [self._places.get(child.place, Field.DUE_AT) for child in self._children if not child.pid]
+        return min(TICK_SECONDS, max(0.0, min((due - now for due in dues if due), default=TICK_SECONDS)))
 
     def _mend(self, now: float) -> None:
         if self._stage:

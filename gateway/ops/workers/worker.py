@@ -42,7 +42,7 @@ from gateway.ops.workers.places import Field
 from gateway.ops.workers.present import Files, Present, files_from_json, from_json
 from gateway.ops.workers.site import Site
 
-BEAT_SECONDS = 0.5
+BEAT_SECONDS = 1.0
 KNOCK_SECONDS = 0.2
 """Between two tries to reach the office."""
 HELLO_SECONDS = 30.0
@@ -231,7 +231,7 @@ class Worker:
 
     async def _series(self, _: Fields) -> object:
         readings = [*self.gateway.readings()]  # first: it brings cells up to date
-        return [os.getpid(), summing.to_json([*self.gateway.meters.series(), *readings])]
+        return [os.getpid(), summing.to_json([*self.gateway.meters.series(), *readings]), self.gateway.missing()]
 
     async def _close(self, asked: Fields) -> object:
         return self.gateway.server.close_principal(Principal(*asked["principal"]), asked["reason"])
