@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.core.session import Endpoint, Peer
+from gateway.core.session import Endpoint
 from gateway.core.settings import Limits
 from gateway.edge.clock import SystemClock
 from gateway.pulsar.web.session import WebSession
@@ -87,30 +88,36 @@ async def answer(client: Client) -> tuple[int, Any]:
     return int(lines[0].split()[1]), json.loads(await client.reader.readexactly(length))
 
 
-async def test_others_have_their_turn_while_a_long_list_is_rewritten(
+@asynccontextmanager
+async def in_the_middle(
     tmp_path: Path, world: Callable[..., WebWorld]
-) -> None:
+) -> AsyncIterator[tuple[WebWorld, Running, Client, list[str]]]:
+    """A long list is asked for and its rewriting has begun, in as many slices as there can be. Who asked, and what the
+    broker's list has."""
     names = listed(2 << 20)
     async with backend(broker(names, whole=True)) as port:
         made = world(port)
         made.pulsar.walks.seconds = 0.0
         dial, _ = plain_backend(port)
-
-        def session(peer: Peer) -> WebSession:
-            return WebSession(peer, made.pulsar)
-
-        async with running(tmp_path, session, dial=dial) as gateway:
-            long = await asked(gateway)
+        async with running(tmp_path, lambda peer: WebSession(peer, made.pulsar), dial=dial) as gateway:
+            client = await asked(gateway)
             await until(lambda: gateway.sessions and gateway.sessions[0].busy == "upstream")
-            other = await asked(gateway, "/nowhere")
-            assert (await answer(other))[0] == 404
-            assert gateway.sessions[0].busy == "upstream", "it was not done at once"
-            assert await answer(long) == (200, [name for name in names if name[-1] in "02468"])
-            await long.send(request("/nowhere", Authorization="Bearer alice"))
-            assert (await answer(long))[0] == 404, "the connection goes on"
-            await long.close()
-            await other.close()
-        assert made.pulsar.walks.taken == 0
+            yield made, gateway, client, names
+
+
+async def test_others_have_their_turn_while_a_long_list_is_rewritten(
+    tmp_path: Path, world: Callable[..., WebWorld]
+) -> None:
+    async with in_the_middle(tmp_path, world) as (made, gateway, long, names):
+        other = await asked(gateway, "/nowhere")
+        assert (await answer(other))[0] == 404
+        assert gateway.sessions[0].busy == "upstream", "it was not done at once"
+        assert await answer(long) == (200, [name for name in names if name[-1] in "02468"])
+        await long.send(request("/nowhere", Authorization="Bearer alice"))
+        assert (await answer(long))[0] == 404, "the connection goes on"
+        await long.close()
+        await other.close()
+    assert made.pulsar.walks.taken == 0
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -123,11 +130,7 @@ async def test_under_small_limits_a_list_is_granted_or_refused_and_never_waits(
     async with backend(broker(names, whole=whole)) as port:
         made = world(port, **SMALL)
         dial, _ = plain_backend(port)
-
-        def session(peer: Peer) -> WebSession:
-            return WebSession(peer, made.pulsar)
-
-        async with running(tmp_path, session, dial=dial, **SMALL) as gateway:
+        async with running(tmp_path, lambda peer: WebSession(peer, made.pulsar), dial=dial, **SMALL) as gateway:
             for _ in range(3):
                 client = await asked(gateway)
                 told, said = await answer(client)
@@ -139,17 +142,7 @@ async def test_under_small_limits_a_list_is_granted_or_refused_and_never_waits(
 async def test_who_leaves_in_the_middle_of_a_long_list_leaves_nothing_behind(
     tmp_path: Path, world: Callable[..., WebWorld]
 ) -> None:
-    async with backend(broker(listed(2 << 20), whole=True)) as port:
-        made = world(port)
-        made.pulsar.walks.seconds = 0.0
-        dial, _ = plain_backend(port)
-
-        def session(peer: Peer) -> WebSession:
-            return WebSession(peer, made.pulsar)
-
-        async with running(tmp_path, session, dial=dial) as gateway:
-            client = await asked(gateway)
-            await until(lambda: gateway.sessions and gateway.sessions[0].busy == "upstream")
-            client.writer.transport.abort()
-            await until(lambda: not list(gateway.server.connections()))
-            assert made.pulsar.walks.taken == 0
+    async with in_the_middle(tmp_path, world) as (made, gateway, client, _):
+        client.writer.transport.abort()
+        await until(lambda: not list(gateway.server.connections()))
+        assert made.pulsar.walks.taken == 0
