@@ -45,7 +45,7 @@ class Store(PulsarBroker):
         command = [str(self.home / "bin" / "pulsar"), "initialize-transaction-coordinator-metadata"]
         command += ["-cs", self.url, "-c", CLUSTER, "--initial-num-transaction-coordinators", str(COORDINATORS)]
         environment = {"JAVA_HOME": str(Path(java()).parent.parent), "PULSAR_LOG_DIR": str(self.folder)}
-        environment["PULSAR_MEM"] = " ".join(("-Xmx96m", *QUICK_START))
+        environment |= {"PULSAR_MEM": " ".join(("-Xmx96m", *QUICK_START)), "PULSAR_GC": "-XX:+UseSerialGC"}
         done = subprocess.run(
             command, env={**os.environ, **environment}, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, timeout=_SETUP_SECONDS_MAX, check=False,
