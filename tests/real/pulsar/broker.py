@@ -26,7 +26,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.certificates import make_ca
-from tests.real.jars import QUICK_START, cache, java, locked
+from tests.real.jars import cache, java, locked
 from tests.real.missing import Missing
 from tests.real.ports import free_ports
 from tests.tokens import TokenIssuer
@@ -97,7 +97,7 @@ class PulsarBroker:
     def __init__(self, folder: Path, *, memory: str = "", functions: bool = False) -> None:
         """`memory`: how its JVM is set, where it is to be fast and not small. `functions`: with a worker for them."""
         self._functions = functions
-        self._memory = memory or " ".join(("-Xms256m -Xmx256m -XX:MaxDirectMemorySize=512m", *QUICK_START))
+        self._memory = memory or "-Xms256m -Xmx256m -XX:MaxDirectMemorySize=512m -XX:TieredStopAtLevel=1"
         self.folder = folder
         self.home = pulsar_home()
         self.issuer = self._issuer()
