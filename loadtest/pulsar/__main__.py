@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="loadtest-pulsar-") as scratch,
-            Stage(Path(scratch), stored=STORED // 50 if options.short else STORED) as stage,
+            Stage(Path(scratch), stored=STORED // 50 if options.short else STORED, fast_start=options.short) as stage,
         ):
             if not options.short:
                 _warm(stage, rows)

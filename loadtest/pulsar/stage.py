@@ -20,7 +20,7 @@ from loadtest.processes import Daemon
 from loadtest.pulsar.rows import MESSAGE_BYTES, OURS, STORED, STORED_SINGLY, Door
 from loadtest.stage import scraped
 from tests.real.gateway import GatewayProcess
-from tests.real.jars import java
+from tests.real.jars import QUICK_START, java
 from tests.real.ports import free_ports
 from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker
 from tests.real.pulsar.site import gateway_for
@@ -31,6 +31,7 @@ CIPHER = "TLS_AES_128_GCM_SHA256"
 """The gateway's first choice; the Apache proxy has no other, since its own first choice is AES-256."""
 RULES, ROLES, ROLES_OF_CLIENT = 1000, 20, 3
 CONNECTIONS_MAX = 12_000
+_HEAP = "-Xms512m -Xmx512m -XX:MaxDirectMemorySize=1g"
 SETTINGS = {
     OURS: f"TLS 1.3 ({CIPHER}), token, {RULES} rules in {ROLES} roles, limits of the principal, audit to a file, "
     "/metrics scraped each second; one worker",
@@ -42,14 +43,15 @@ SETTINGS = {
 class Stage:
     """The broker is up while it is entered. `door` brings up a proxy once and keeps it."""
 
-    def __init__(self, folder: Path, *, stored: int) -> None:
-        """`stored`: messages in each topic that is consumed."""
+    def __init__(self, folder: Path, *, stored: int, fast_start: bool = False) -> None:
+        """`stored`: messages in each topic that is consumed. `fast_start`: JVMs that start quickly and are not fast."""
+        self._quick = QUICK_START if fast_start else ()
         self._folder = folder
         self._stored = stored
         self._stack = ExitStack()
         self._doors: dict[str, Door] = {}
         self._made = 0
-        self.broker = PulsarBroker(folder / "broker", memory="-Xms512m -Xmx512m -XX:MaxDirectMemorySize=1g")
+        self.broker = PulsarBroker(folder / "broker", memory=" ".join((_HEAP, *self._quick)))
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
@@ -133,8 +135,8 @@ class Stage:
         environment = {
             "JAVA_HOME": str(Path(java()).parent.parent),
             "PULSAR_PROXY_CONF": str(conf),
-            "PULSAR_MEM": "-Xms256m -Xmx512m -XX:MaxDirectMemorySize=512m",
-            "PULSAR_GC": "-XX:+UseG1GC",
+            "PULSAR_MEM": " ".join(("-Xms256m -Xmx512m -XX:MaxDirectMemorySize=512m", *self._quick)),
+            "PULSAR_GC": "-XX:+UseSerialGC" if self._quick else "-XX:+UseG1GC",
             "PULSAR_EXTRA_OPTS": "-XX:-UsePerfData",
             "PULSAR_LOG_DIR": str(folder),
             "PULSAR_LOG_APPENDER": "Console",
