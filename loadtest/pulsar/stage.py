@@ -20,7 +20,7 @@ from loadtest.processes import Daemon
 from loadtest.pulsar.rows import MESSAGE_BYTES, OURS, STORED, STORED_SINGLY, Door
 from loadtest.stage import scraped
 from tests.real.gateway import GatewayProcess
-from tests.real.jars import QUICK_START, java
+from tests.real.jars import java
 from tests.real.ports import free_ports
 from tests.real.pulsar.broker import PROXY_ROLE, PulsarBroker
 from tests.real.pulsar.site import gateway_for
@@ -45,7 +45,7 @@ class Stage:
 
     def __init__(self, folder: Path, *, stored: int, fast_start: bool = False) -> None:
         """`stored`: messages in each topic that is consumed. `fast_start`: JVMs that start quickly and are not fast."""
-        self._quick = QUICK_START if fast_start else ()
+        self._quick = ("-XX:TieredStopAtLevel=1",) if fast_start else ()
         self._folder = folder
         self._stored = stored
         self._stack = ExitStack()
