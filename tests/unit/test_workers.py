@@ -18,6 +18,7 @@ from gateway.ops.workers.channel import Channel, ChannelLost, Fields, Refused
 from gateway.ops.workers.mending import PAUSES, STARTS_MAX, STEADY_SECONDS, Mending, exit_words
 from gateway.ops.workers.places import Board, Field, Places, SharedTurns
 from gateway.ops.workers.present import Present, from_bytes, to_bytes
+from gateway.ops.workers.roll import Roll
 from gateway.ops.workers.supervisor import TICK_SECONDS, Supervisor
 
 DENIED = Meter("gateway_test_denied_total", "Denied.", ("reason",))
@@ -118,37 +119,76 @@ def test_a_process_that_dies_in_its_turn_holds_nobody_up_and_its_line_is_ended()
 
 def test_counters_are_summed_and_those_of_the_dead_are_kept() -> None:
     sums = summing.Sums()
-    sums.take(1, 101, [(DENIED, ("no-rule",), 3.0), (OPEN, (), 5.0)])
-    sums.take(2, 102, [(DENIED, ("no-rule",), 4.0), (OPEN, (), 6.0)])
+    sums.take(1, 1, [(DENIED, ("no-rule",), 3.0), (OPEN, (), 5.0)])
+    sums.take(2, 1, [(DENIED, ("no-rule",), 4.0), (OPEN, (), 6.0)])
     own = [(DENIED, ("no-rule",), 1.0)]
     assert {(m.name, ls): v for m, ls, v in sums.readings(own)} == {
         (DENIED.name, ("no-rule",)): 8.0, (OPEN.name, ()): 11.0,
     }  # fmt: skip
-    sums.gone(1)
+    sums.gone(1, 1)
     assert {m.name: v for m, _, v in sums.readings(own)} == {DENIED.name: 8.0, OPEN.name: 6.0}
-    sums.take(1, 103, [(DENIED, ("no-rule",), 1.0)])
+    sums.take(1, 2, [(DENIED, ("no-rule",), 1.0)])
     assert {m.name: v for m, _, v in sums.readings(own)}[DENIED.name] == 9.0
 
 
 def test_another_process_in_a_workers_place_retires_the_first_even_if_nobody_saw_it_die() -> None:
     sums = summing.Sums()
-    sums.take(1, 101, [(DENIED, ("no-rule",), 3.0)])
-    sums.take(1, 102, [(DENIED, ("no-rule",), 1.0)])
+    sums.take(1, 1, [(DENIED, ("no-rule",), 3.0)])
+    sums.take(1, 2, [(DENIED, ("no-rule",), 1.0)])
     assert [value for _, _, value in sums.readings([])] == [4.0]
+
+
+def test_a_process_whose_end_is_seen_after_the_next_has_spoken_is_counted_once() -> None:
+    """The next one serves within milliseconds, and the places are looked at twice a second."""
+    sums = summing.Sums()
+    sums.take(1, 1, [(DENIED, ("no-rule",), 10.0)])
+    sums.take(1, 2, [(DENIED, ("no-rule",), 3.0), (OPEN, (), 5.0)])
+    sums.gone(1, 1)
+    assert {m.name: v for m, _, v in sums.readings([])} == {DENIED.name: 13.0, OPEN.name: 5.0}
+    sums.take(1, 2, [(DENIED, ("no-rule",), 4.0), (OPEN, (), 5.0)])
+    assert {m.name: v for m, _, v in sums.readings([])} == {DENIED.name: 14.0, OPEN.name: 5.0}
+    assert list(sums.kept()) == [(DENIED, ("no-rule",), 10.0)]
+
+
+def test_what_a_process_said_that_was_seen_to_end_meanwhile_is_not_counted_again() -> None:
+    """An answer waits for the others' answers; its process may end meanwhile, and the next may speak."""
+    sums = summing.Sums()
+    sums.take(1, 1, [(DENIED, ("no-rule",), 10.0)])
+    sums.gone(1, 1)
+    sums.take(1, 1, [(DENIED, ("no-rule",), 11.0)])
+    assert [value for _, _, value in sums.readings([])] == [10.0]
+    sums.take(1, 3, [(DENIED, ("no-rule",), 4.0)])
+    sums.take(1, 2, [(DENIED, ("no-rule",), 2.0)])
+    sums.take(1, 1, [(DENIED, ("no-rule",), 11.0)])
+    assert [value for _, _, value in sums.readings([])] == [14.0]
+    sums.gone(1, 3)
+    assert list(sums.kept()) == [(DENIED, ("no-rule",), 14.0)]
+
+
+def test_the_roll_says_which_of_a_workers_processes_has_ended() -> None:
+    places = Places(2)
+    told: list[object] = []
+    roll = Roll(places, told.append)
+    assert roll.look() == []
+    for ends in (1.0, 3.0):  # two of them between two looks
+        places.put(2, Field.ENDS, ends)
+        assert roll.look() == [(2, int(ends))]
+    assert roll.look() == []
+    assert len(told) == 2
 
 
 def test_what_was_kept_is_handed_on_to_the_next_office() -> None:
     sums, following = summing.Sums(), summing.Sums()
-    sums.take(1, 101, [(DENIED, ("no-rule",), 3.0)])
-    sums.gone(1)
+    sums.take(1, 1, [(DENIED, ("no-rule",), 3.0)])
+    sums.gone(1, 1)
     following.keep(summing.from_json(summing.to_json(sums.kept())))
     assert list(following.readings([])) == [(DENIED, ("no-rule",), 3.0)]
 
 
 def test_a_yes_or_no_is_yes_only_if_all_say_so() -> None:
     sums = summing.Sums()
-    sums.take(1, 101, [(READY, (), 1.0)])
-    sums.take(2, 102, [(READY, (), 0.0)])
+    sums.take(1, 1, [(READY, (), 1.0)])
+    sums.take(2, 1, [(READY, (), 0.0)])
     assert [value for _, _, value in sums.readings([])] == [0.0]
 
 

@@ -274,8 +274,8 @@ class Office:
     async def _keep_looking(self) -> None:
         while True:
             self.site.places.put(OFFICE, Field.BEAT, self.clock.monotonic())
-            for worker in self.roll.look():
-                self._sums.gone(worker)
+            for worker, process in self.roll.look():
+                self._sums.gone(worker, process)
                 self.keep(replace(self.present, retired=tuple(summing.to_json(self._sums.kept()))))
             if self.site.places.stopping:
                 self._tell_stopping()

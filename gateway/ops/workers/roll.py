@@ -37,15 +37,15 @@ class Roll:
     def _workers(self) -> range:
         return range(1, self._places.workers + 1)
 
-    def look(self) -> list[int]:
-        """The workers that have ended since the last look."""
+    def look(self) -> list[tuple[int, int]]:
+        """The workers that have ended since the last look, each with the number of the process, 1 for its first."""
         ended = []
         get = self._places.get
         for worker in self._workers():
             ends, start, pid = get(worker, Field.ENDS), get(worker, Field.STARTS), int(get(worker, Field.PID))
             if ends != self._ends.get(worker, 0.0):
                 self._ends[worker] = ends
-                ended.append(worker)
+                ended.append((worker, int(ends)))
                 self._tell({"worker": worker, "state": "ended", "how": exit_words(int(get(worker, Field.EXIT)))})
             if pid and get(worker, Field.SERVING) and start != self._served.get(worker):
                 self._served[worker] = start

@@ -35,22 +35,31 @@ def _meter(name: str, words: str, labels: tuple[str, ...], kind: Any, over_worke
 
 
 class Sums:
-    """`kept` is what workers that are gone had counted."""
+    """`kept` is what workers that are gone had counted.
+
+    A worker's processes are known by their numbers, 1 for the first: the next one may have spoken before anybody looks
+    who has ended, and what one said may come after it was seen to end. Each is added to what is kept once.
+    """
 
     def __init__(self) -> None:
         self._live: dict[int, tuple[int, dict[_Key, float]]] = {}
-        """Worker -> the process, and what it has counted."""
+        """Worker -> its process, and what that has counted."""
+        self._ended: dict[int, int] = {}
+        """Worker -> so many of its processes have ended."""
         self._gone: dict[_Key, float] = {}
 
     def take(self, worker: int, process: int, readings: Iterable[Reading]) -> None:
-        """What a worker says now; if it is another process than before, that one is gone."""
-        if self._live.get(worker, (process, None))[0] != process:
-            self.gone(worker)
-        self._live[worker] = process, {(meter, labels): value for meter, labels, value in readings}
+        """What a worker's process says; those before it are gone. Nothing, if it is gone itself."""
+        self.gone(worker, process - 1)
+        if process > self._ended[worker]:
+            self._live[worker] = process, {(meter, labels): value for meter, labels, value in readings}
 
-    def gone(self, worker: int) -> None:
-        """A worker has ended. What it counted after it was last asked is lost."""
-        for key, value in self._live.pop(worker, (0, {}))[1].items():
+    def gone(self, worker: int, process: int) -> None:
+        """This one has ended, and all before it. What they counted after they were last asked is lost."""
+        self._ended[worker] = max(process, self._ended.get(worker, 0))
+        if worker not in self._live or self._live[worker][0] > process:
+            return
+        for key, value in self._live.pop(worker)[1].items():
             if key[0].kind == "counter":
                 self._gone[key] = self._gone.get(key, 0.0) + value
 

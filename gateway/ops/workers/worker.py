@@ -231,7 +231,8 @@ class Worker:
 
     async def _series(self, _: Fields) -> object:
         readings = [*self.gateway.readings()]  # first: it brings cells up to date
-        return [os.getpid(), summing.to_json([*self.gateway.meters.series(), *readings]), self.gateway.missing()]
+        process = int(self._site.places.get(self._place, Field.STARTS))  # until this one ends there is no other
+        return [process, summing.to_json([*self.gateway.meters.series(), *readings]), self.gateway.missing()]
 
     async def _close(self, asked: Fields) -> object:
         return self.gateway.server.close_principal(Principal(*asked["principal"]), asked["reason"])
