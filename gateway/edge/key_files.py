@@ -41,8 +41,13 @@ class FileSource:
     def look_out(self, tell: Callable[[], None]) -> None:
         """`tell` once it is another file, or has another content, than the one last fetched; until `look_away`."""
         self.look_away()
-        self._regular = Look(lambda: self._look() != self._seen, tell)
+        self._regular = Look(lambda: self._look() != self._seen, tell, self._path.__str__)
         looks().begin(self._regular, self.poll)
+
+    def look_now(self) -> None:
+        """Besides the regular looks, while there are any."""
+        if self._regular is not None:
+            looks().hasten(self._regular)
 
     def look_away(self) -> None:
         if self._regular is not None:

@@ -60,7 +60,7 @@ class Watch:
         self._seen = seen
         self._poked = False
         self._woken = asyncio.Event()
-        self._regular = Look(self._differs, self._woken.set)
+        self._regular = Look(self._differs, self._woken.set, self._names)
         self._resting = False
         """Nothing is done but the regular looks."""
         self._task: asyncio.Task[None] | None = None
@@ -97,6 +97,9 @@ class Watch:
         else:
             looks().end(self._regular)
 
+    def _names(self) -> str:
+        return ", ".join(self._patterns)
+
     def _differs(self) -> bool:
         return fingerprint(self._patterns) != self._seen
 
@@ -109,7 +112,7 @@ class Watch:
             try:
                 await self._check()
             except Exception:
-                log.exception("looking at %s failed", ", ".join(self._patterns))
+                log.exception("looking at %s failed", self._names())
 
     async def _rest(self) -> None:
         """Until a regular look finds something else than was seen, or until a poke."""

@@ -25,7 +25,7 @@ class Seen:
         self.threads: set[int] = set()
         self.told = 0
         self.differs = False
-        self.look = Look(self._look, self._tell)
+        self.look = Look(self._look, self._tell, lambda: type(self).__name__)
 
     def _look(self) -> bool:
         self.looks += 1
@@ -151,6 +151,84 @@ async def test_no_more_threads_are_begun_than_may_hang(monkeypatch: pytest.Monke
         looks().end(each.look)
 
 
+@pytest.mark.parametrize("hangs", [False, True], ids=["the first thread", "another one beside one that hangs"])
+async def test_where_no_thread_can_be_started_the_next_moment_tries_again(
+    hangs: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hanging, one = Hanging(), Seen()
+    if hangs:
+        looks().begin(hanging.look, POLL)
+        await until(lambda: hanging.looks)
+    start = threading.Thread.start
+    refused: list[int] = []
+    """How much was put there for the threads then."""
+
+    def refuses(thread: threading.Thread) -> None:
+        if thread.name.startswith("looks at files") and len(refused) < 3:
+            refused.append(looks()._threads._work_queue.qsize())
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuses)
+    looks().begin(one.look, POLL)
+    await looked(one)
+    assert refused == [1, 1, 1], "nothing is left over of those that could not be started"
+    assert caplog.text.count("files cannot be looked at now") == 1
+    assert "can't start new thread" in caplog.text
+    hanging.let_go.set()
+    for each in (one, hanging):
+        looks().end(each.look)
+
+
+async def test_one_that_hangs_is_told_once_and_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    timers, hanging, other = Timers(), Hanging(), Seen()
+    taken = Looks(cast("asyncio.AbstractEventLoop", timers))
+    for each in (other, hanging):
+        taken.begin(each.look, 1.0)
+
+    async def at(now: float) -> str:
+        timers.now = now
+        times = other.looks + 1
+        taken._due()
+        await until(lambda: other.looks == times and other.look not in taken._begun)
+        return caplog.text
+
+    timers.now = 1001.0
+    taken._due()
+    await until(lambda: hanging.looks)
+    assert not await at(1001.0 + module.OUT_SECONDS - 1.0)
+    assert (await at(1001.0 + module.OUT_SECONDS)).count("a look at Hanging is not done after 30 s") == 1
+    assert (await at(1002.0 + module.OUT_SECONDS)).count("a look at Hanging") == 1
+    hanging.let_go.set()
+    await until(lambda: "a look at Hanging is done after all" in caplog.text)
+    hanging.let_go.clear()
+    await until(lambda: hanging.look not in taken._begun)
+    await at(1003.0 + module.OUT_SECONDS)
+    await until(lambda: hanging.looks == 2)
+    assert (await at(1003.0 + 2 * module.OUT_SECONDS)).count("is not done") == 2, "of another time it is told again"
+    hanging.let_go.set()
+    await until(lambda: not taken._begun)
+    assert "Seen" not in caplog.text
+    taken._threads.shutdown()
+
+
+async def test_a_look_is_taken_at_once_if_it_is_wished_and_goes_on_as_before() -> None:
+    timers, one, other = Timers(), Seen(), Seen()
+    taken = Looks(cast("asyncio.AbstractEventLoop", timers))
+    for each in (one, other):
+        taken.begin(each.look, 5.0)
+    timers.now = 1001.0
+    taken.hasten(one.look)
+    taken.hasten(Seen().look)
+    assert timers.at == [1005.0, 1001.0]
+    taken._due()
+    await until(lambda: one.looks)
+    assert timers.at[2:] == [1005.0]
+    assert not other.looks
+    taken._threads.shutdown()
+
+
 async def test_a_look_that_fails_is_told() -> None:
     """Whoever is told looks by himself, and says what is wrong."""
     told = asyncio.Event()
@@ -158,7 +236,7 @@ async def test_a_look_that_fails_is_told() -> None:
     def failing() -> bool:
         raise RuntimeError("a bug")
 
-    look = Look(failing, told.set)
+    look = Look(failing, told.set, str)
     looks().begin(look, POLL)
     async with asyncio.timeout(60):
         await told.wait()
