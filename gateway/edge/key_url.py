@@ -57,6 +57,9 @@ class UrlSource:
     def look_out(self, tell: Callable[[], None]) -> None:
         """Whether it has changed is not to be known without fetching."""
 
+    def look_now(self) -> None:
+        """See `look_out`."""
+
     def look_away(self) -> None:
         """See `look_out`."""
 

@@ -1,9 +1,10 @@
 """Keeps the key ring filled: each issuer's keys fetched on schedule, and when a token names a key that is not there.
 
 One task per issuer fetches, one fetch at a time and never two within `fetch_interval_min`, whoever asks and however
-often. A failed fetch keeps the last good keys, is told in the audit, and is tried again; nothing that fails ends the
-schedule. Whoever waits for an unknown key is answered after the next permitted fetch, or at once if that is too far
-away. Sessions ask by `KeysWanted`; ops composes it, asks `ready()` for /readyz and `readings()` for the metrics.
+often, but for a file that has changed, which is read at once. A failed fetch keeps the last good keys, is told in the
+audit, and is tried again; nothing that fails ends the schedule. Whoever waits for an unknown key is answered after the
+next permitted fetch, or at once if that is too far away. Sessions ask by `KeysWanted`; ops composes it, asks `ready()`
+for /readyz and `readings()` for the metrics.
 
 When the configuration changes, ops asks `prepare`, then `use`, then awaits `settle`. An issuer whose keys come from
 another place from then on keeps none of the old ones, so its new keys are fetched before anything is changed.
@@ -305,6 +306,8 @@ class _Kept:
             if at <= now:
                 return
             self._wanted.clear()
+            if asked:  # whoever came first: once between two fetches
+                self._source.look_now()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(at - now):
                     # While a fetch is not permitted yet, another wish changes nothing.

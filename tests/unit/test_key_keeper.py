@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from gateway.core.keys import JWKS_BYTES_MAX, KeyRing
 from gateway.core.meters import Meters
 from gateway.core.session import KeysRefreshed, KeysWanted, Unavailable
 from gateway.core.settings import Issuer, KeySource
-from gateway.edge import key_sources
+from gateway.edge import key_files, key_sources
 from gateway.edge.keys import AGE, FETCHES, KeyKeeper
+from gateway.edge.looks import looks
+from gateway.edge.watch import Fingerprint, fingerprint
 from tests.certificates import Ca, make_ca
 from tests.corpus.tokens import jwk
 
@@ -294,6 +296,58 @@ async def test_a_changed_file_is_read_again_however_it_was_changed(tmp_path: Pat
         (tmp_path / "data2").symlink_to("b")
         (tmp_path / "data2").replace(tmp_path / "data")
         await until(lambda: house.kids() == {"swapped"})
+
+
+@pytest.mark.usefixtures("fast_poll")
+async def test_a_file_is_looked_at_also_under_settings_that_have_changed(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_bytes(document("first"))
+    async with House(issuer(file=str(path), refresh=600.0)) as house:
+        await until(lambda: looks()._polls != {})
+        house.keeper.use(await house.keeper.prepare([issuer(file=str(path), refresh=700.0)]))
+        await house.keeper.settle()
+        path.write_bytes(document("written over"))
+        await until(lambda: house.kids() == {"written over"})
+
+
+@pytest.mark.usefixtures("fast_poll")
+async def test_a_file_that_changes_while_somebody_waits_is_read_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_bytes(document("first"))
+    async with House(issuer(file=str(path), fetch_interval_min=600.0), wait_max=700.0) as house:
+        waiting = asyncio.create_task(house.keeper.refresh(KeysWanted("corp", "second")))
+        await until(lambda: bool(house.keeper._kept["corp"]._waiting))
+        path.write_bytes(document("first", "second"))
+        async with asyncio.timeout(60):
+            assert await waiting == KeysRefreshed("corp")
+
+
+async def test_a_wish_looks_at_the_file_at_once_and_a_flood_of_them_no_oftener(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Fingerprint] = []
+
+    def look(patterns: Sequence[str]) -> Fingerprint:
+        taken.append(fingerprint(patterns))
+        return taken[-1]
+
+    monkeypatch.setattr(key_files, "fingerprint", look)
+    monkeypatch.setattr(key_files.FileSource, "poll", 600.0)
+    path = tmp_path / "jwks.json"
+    path.write_bytes(document("first"))
+    async with House(issuer(file=str(path), fetch_interval_min=600.0), wait_max=700.0) as house:
+        path.write_bytes(document("first", "second"))
+        async with asyncio.timeout(60):
+            assert await house.keeper.refresh(KeysWanted("corp", "second")) == KeysRefreshed("corp")
+        assert len(taken) == 3, "by the first fetch, by the wish, by the second fetch"
+        waiting = house.keeper._kept["corp"]._waiting
+        async with asyncio.TaskGroup() as several:
+            for number in range(1, 101):
+                several.create_task(house.keeper.refresh(KeysWanted("corp", f"random-{number}")))
+                if number % 20 == 0:
+                    await until(lambda: len(waiting) == number and len(taken) >= 4 and not looks()._begun)  # noqa: B023
+            await house.keeper.close()
+        assert len(taken) == 4, "by the first of all these"
 
 
 async def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:

@@ -148,6 +148,19 @@ async def test_a_change_before_the_start_is_not_missed(tmp_path: Path) -> None:
         assert await told.next() == "file"
 
 
+async def test_a_watch_of_no_files_looks_once_it_has_some(tmp_path: Path) -> None:
+    """As after a reload that names the first ones."""
+    told = Told()
+    watched = Watch([], told, POLL)
+    await watched.start()
+    await until(lambda: watched._resting)
+    pattern = str(tmp_path / "*.yaml")
+    watched.use([pattern], POLL, fingerprint([pattern]))
+    (tmp_path / "a.yaml").write_text("a")
+    assert await told.next() == "file"
+    await watched.close()
+
+
 async def test_a_failing_callback_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[str] = []
     again = asyncio.Event()
