@@ -91,12 +91,13 @@ def end_as_by_ctrl_c() -> None:
 
 
 class Daemon:
-    """A program that listens on a port of 127.0.0.1: started, waited for, ended."""
+    """A program that listens on a port of 127.0.0.1 (and on `others`): started, waited for, ended."""
 
-    def __init__(self, name: str, command: list[str], folder: Path, port: int) -> None:
+    def __init__(self, name: str, command: list[str], folder: Path, port: int, *others: int) -> None:
         self.name = name
         self.folder = folder
         self.port = port
+        self._others = others
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -112,7 +113,7 @@ class Daemon:
             self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
         )
         deadline = time.monotonic() + START_SECONDS_MAX
-        while not _listens(self.port):
+        while not all(map(_listens, (self.port, *self._others))):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.__exit__(None, None, None)
                 said = (self.folder / f"{self.name}.log").read_text()[-2000:]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
@@ -24,7 +24,6 @@ from loadtest.processes import CIPHER
 from loadtest.rows import CONSUME_12, METADATA_DENIED, METADATA_TOPICS, TOPICS
 from loadtest.work import Door, Work
 from tests.certificates import Ca, make_ca
-from tests.real.gateway import GatewayProcess
 from tests.real.kafka import KafkaCluster
 from tests.real.ports import free_ports
 
@@ -125,7 +124,7 @@ class Stage:
         with gateways.gateway(folder, bootstrap, on, upstream_ca=upstream_ca) as process:
             token = process.issuer.token("load", lifetime=TOKEN_SECONDS)
             door = Door(process.port(), process.pid, process.ca_file, token, time.time() + TOKEN_SECONDS)
-            with scraped(process) if on.scraped else nullcontext():
+            with scraped(process.admin_port) if on.scraped else nullcontext():
                 yield replace(door, handshake_port=process.port())
 
     def _topics(self) -> None:
@@ -181,20 +180,36 @@ def _tls_listeners(folder: Path, ca: Ca) -> dict[str, str]:
 
 
 @contextmanager
-def scraped(process: GatewayProcess) -> Iterator[None]:
-    """/metrics read each second, as a monitoring system would (which asks less often)."""
+def scraped(port: int, path: str = "/metrics") -> Iterator[None]:
+    """Metrics of 127.0.0.1 read each second over one connection, as a monitoring system would (which asks less often).
+    Raises OSError if they cannot be had at the beginning, or were not had most of the time."""
     ended = threading.Event()
-    url = f"http://127.0.0.1:{process.admin_port}/metrics"
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    had: list[bool] = []
 
     def scrape() -> None:
-        while not ended.wait(SCRAPE_SECONDS):
-            with suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=5) as answer:
-                answer.read()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        if not answer.read() or answer.status != HTTPStatus.OK:
+            raise OSError(f"{path}: {answer.status}")
 
-    thread = threading.Thread(target=scrape, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    def again() -> None:
+        while not ended.wait(SCRAPE_SECONDS):
+            try:
+                scrape()
+                had.append(True)
+            except (OSError, HTTPException):
+                had.append(False)
+                connection.close()  # the next one connects anew
+
+    thread = threading.Thread(target=again, daemon=True)
+    with closing(connection):
+        scrape()
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+    if sum(had) < len(had) / 2:
+        raise OSError(f"{path}: {len(had) - sum(had)} of {len(had)} scrapes failed")

@@ -30,7 +30,7 @@ from gateway.edge.streams import RECORD, StreamBarren, StreamCut, StreamEnded, S
 from gateway.edge.tickets import ServerContext, begin
 from gateway.edge.tls import error_words
 
-FORM = 12
+FORM = 13
 """Counts the changes after which a compiled form that was built before may not be used any more (edge.shortcut's as
 well)."""
 CIPHERTEXT = 128 * 1024

@@ -23,7 +23,7 @@ from gateway.edge import channels
 from gateway.edge.streams import RECORD as _RECORD
 from gateway.edge.streams import StreamBarren, StreamCut, StreamEnded, StreamLost
 
-FORM = 12
+FORM = 13
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *data, size_t size, int flags)

@@ -107,11 +107,13 @@ class Pump:
         up = shortcut(
             self._session, way, True, [], client.inbox, *shared, client.received, upstream.outbox.sent,
             self._client_readable, self._went_up, self._client_gathered, self._client_ended, self._failed,
+            self._client_again,
         )  # fmt: skip
         down = shortcut(
             self._session, way, False, self._session.effects.to_client, upstream.inbox, *shared,
             upstream.received, client.outbox.sent,
             self._upstream_readable, self._went_down, self._upstream_gathered, self._upstream_ended, self._failed,
+            self._upstream_again,
         )  # fmt: skip
         return up, down
 
@@ -144,6 +146,25 @@ class Pump:
 
     def _client_readable(self) -> None:
         self._step(self._read_client)
+
+    def _client_again(self) -> None:
+        """There is more that no event announces: have it read as if one had, once, behind what else is due."""
+        if not self._client.due:
+            self._client.due = True
+            self._loop.call_soon(self._client_follows)
+
+    def _client_follows(self) -> None:
+        self._client.follows()
+        (self._up or self._client_readable)()
+
+    def _upstream_again(self) -> None:
+        if not self._upstream.due:
+            self._upstream.due = True
+            self._loop.call_soon(self._upstream_follows)
+
+    def _upstream_follows(self) -> None:
+        self._upstream.follows()
+        (self._down or self._upstream_readable)()
 
     def _client_writable(self) -> None:
         self._step(lambda: self._flush(self._client))
@@ -220,11 +241,15 @@ class Pump:
 
     def _read_client(self) -> None:
         left = self._turn()
+        if not self._client_is_read():
+            self._client.look_for_more()
         while left > 0 and self._open and self._client_is_read():
             left = self._read_some(self._client, left)
 
     def _read_upstream(self) -> None:
         left = self._turn()
+        if not self._upstream_is_read():
+            self._upstream.look_for_more()
         while left > 0 and self._open and self._upstream_is_read():
             left = self._read_some(self._upstream, left)
 
@@ -435,9 +460,9 @@ class Pump:
             self._awaits_turn = True
             self._process.turns.ask(self._turn_came)
         if self._client.watch(self._client_is_read()):
-            self._loop.call_soon(self._client_readable)
+            self._client_again()
         if self._upstream.watch(self._upstream_is_read()):
-            self._loop.call_soon(self._upstream_readable)
+            self._upstream_again()
         self._times.arm()
         if self._up is not None and self._down is not None:
             self._see_calm(self._up, self._down)

@@ -9,6 +9,8 @@ what is right: this one only leaves out what would find nothing to do.
 While the rest of a long message is on its way, of which the front went on, its stream is told how much is to come, so
 that it calls when much of that is there (`Stream.expect`).
 
+What the stream still holds inside when a step is over, no event announces: the next step is asked for then.
+
 While a frame is `gathering`, of which a part is kept and room is there for the rest, what comes is read into that room,
 and nothing else is done until as many octets are there as the pump said.
 
@@ -43,7 +45,7 @@ class Shortcut:
     """One direction. Called when its stream can be read."""
 
     __slots__ = (
-        "_budget", "_clock", "_effects", "_ended", "_failed", "_gathered", "_general", "_inbox",
+        "_again", "_budget", "_clock", "_effects", "_ended", "_failed", "_gathered", "_general", "_inbox",
         "_instead", "_left", "_reader", "_received", "_scratch", "_sent", "_session", "_show", "_times", "_way",
         "_went", "_writer", "calm", "expecting", "gathering", "parked", "waiting",
     )  # fmt: skip
@@ -66,12 +68,13 @@ class Shortcut:
         gathered: Callable[[], None],
         ended: Callable[[StreamEnded | StreamLost], None],
         failed: Callable[[Exception], None],
+        again: Callable[[], None],
     ) -> None:
         """`way`: the session's; `upwards`: from the client. `instead`: where it leaves what is written in place of
         what it took; a list that stays empty where it never does. `inbox`: what is kept of this direction. `general`:
         the pump's own step. `went`: told what was read, how much of it the short way let through, and how much of that
         the other side took. `gathered`: so many are there, or more may be. `ended`: how reading ended. `failed`: an
-        error of ours."""
+        error of ours. `again`: the stream holds more inside; all else is as it was before the step."""
         self._session = session
         self._effects: Effects = session.effects
         self._way = way
@@ -90,6 +93,7 @@ class Shortcut:
         self._gathered = gathered
         self._ended = ended
         self._failed = failed
+        self._again = again
         self._reader: Stream | None = None
         self._writer: Stream | None = None
         self.calm = False
@@ -165,9 +169,10 @@ class Shortcut:
             or self._effects.mute_until
             or session.deadline < self._times.armed_for
             or writer.unsent
-            or reader.buffered()
         ):
             self._went(data, taken, sent)
+        elif reader.buffered():
+            self._again()
 
     def _gather(self, reader: Stream) -> None:
         """Read on into the room of a frame that is not whole."""

@@ -12,7 +12,7 @@ from gateway.edge.shortcut import LARGE as _LARGE
 from gateway.edge.streams import AT_ONCE_FROM as _AT_ONCE_FROM
 from gateway.edge.streams import StreamEnded, StreamLost
 
-FORM = 12
+FORM = 13
 
 cdef Py_ssize_t AT_ONCE_FROM = _AT_ONCE_FROM
 cdef Py_ssize_t LARGE = _LARGE
@@ -46,7 +46,7 @@ cdef class Shortcut:
     cdef array received, amount_sent
     cdef bint systems
     """The clock is the system's."""
-    cdef object general, went, ended, failed, reader, writer
+    cdef object general, went, ended, failed, again, reader, writer
     cdef object inbox, gathered, way
     cdef str left
     cdef list instead
@@ -63,7 +63,7 @@ cdef class Shortcut:
     cdef public bint waiting
 
     def __init__(
-        self, session, way, bint upwards, list instead not None, inbox, clock, times, budget, scratch, received, sent, general, went, gathered, ended, failed
+        self, session, way, bint upwards, list instead not None, inbox, clock, times, budget, scratch, received, sent, general, went, gathered, ended, failed, again
     ) -> None:
         self.session = session
         self.effects = session.effects
@@ -86,6 +86,7 @@ cdef class Shortcut:
         self.gathered = gathered
         self.ended = ended
         self.failed = failed
+        self.again = again
         self.parked = False
         cdef Py_buffer buffer
         PyObject_GetBuffer(scratch, &buffer, PyBUF_WRITABLE)
@@ -161,10 +162,10 @@ cdef class Shortcut:
             or self.effects.mute_until
             or self.session.deadline < self.times.armed_for
             or (target.unsent if target is not None else writer.unsent)
-            or (source.held() if source is not None else reader.buffered())
         ):
             self.went(data, taken, sent)
-
+        elif source.held() if source is not None else reader.buffered():
+            self.again()
 
     cdef int gather(self, reader, Channel source) except -1:
         cdef Py_buffer buffer

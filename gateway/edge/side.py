@@ -25,8 +25,8 @@ class Side(ABC):
     """Times are monotonic; 0.0 stands for "not now". `ClientSide` and `UpstreamSide` say what differs."""
 
     __slots__ = (
-        "_resets", "end", "frame_since", "full", "gone", "inbox", "more", "outbox", "reading", "received", "session",
-        "stalled", "stream", "taking", "waiting_since", "way", "writing",
+        "_resets", "due", "end", "frame_since", "full", "gone", "inbox", "more", "outbox", "reading", "received",
+        "session", "stalled", "stream", "taking", "waiting_since", "way", "writing",
     )  # fmt: skip
 
     def __init__(self, session: Session, process: Process, received: Cell, sent: Cell) -> None:
@@ -42,6 +42,8 @@ class Side(ABC):
         """What the stream was told to watch."""
         self.more = False
         """No event may announce what can be read: the last reading filled its room, or left something in the stream."""
+        self.due = False
+        """It will be read in the loop's next turn without an event."""
         self.full = False
         """More waited for it than HIGH_WATER, and has not yet come down to LOW_WATER."""
         self.stalled = False
@@ -192,9 +194,13 @@ class Side(ABC):
             stream.watch_writing(writing)
         return reading and self.more
 
+    def follows(self) -> None:
+        """What was due is done now."""
+        self.due = self.more = False
+
     def calm(self) -> bool:
-        """Nothing of what came from it is kept, and nothing more is to be read without an event."""
-        return not (self.inbox.filled or self.stalled or self.more)
+        """Nothing of what came from it is kept."""
+        return not (self.inbox.filled or self.stalled)
 
     @abstractmethod
     def left(self) -> int:
@@ -210,7 +216,7 @@ class Side(ABC):
         large one that is not its whole: its stream is told when little is missing (`watch`)."""
         inbox = self.inbox
         wanted = self.wanted()
-        if not self.reading or self.more or self.stalled or inbox.waiting_since or not 0 < inbox.filled < wanted:
+        if not self.reading or self.stalled or inbox.waiting_since or not 0 < inbox.filled < wanted:
             return 0
         if not inbox.has_room(wanted):
             return 0

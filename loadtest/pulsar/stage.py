@@ -36,7 +36,7 @@ SETTINGS = {
     OURS: f"TLS 1.3 ({CIPHER}), token, {RULES} rules in {ROLES} roles, limits of the principal, audit to a file, "
     "/metrics scraped each second; one worker",
     "apache-proxy": f"TLS 1.3 ({CIPHER}, Netty's OpenSSL), token, no authorization; heap 512 MB, direct memory 512 MB, "
-    "G1, zero copy as by default; one I/O thread per core as by default",
+    "G1, zero copy as by default; one I/O thread per core as by default; /metrics scraped each second",
 }
 
 
@@ -78,10 +78,11 @@ class Stage:
         folder = self._folder / f"{peer}-{self._made}"
         token = self.broker.issuer.token(ROLE, lifetime=TOKEN_SECONDS)
         if peer == OURS:
-            with self._gateway(folder) as gateway, scraped(gateway):
+            with self._gateway(folder) as gateway, scraped(gateway.admin_port):
                 yield Door(gateway.port(), gateway.pid, gateway.ca_file, token)
             return
-        with self._apache(folder) as daemon:
+        web = free_ports(1)[0]
+        with self._apache(folder, web) as daemon, scraped(web, "/metrics/"):
             yield Door(daemon.port, daemon.pid, str(self.broker.ca.path), token)
 
     def _gateway(self, folder: Path) -> GatewayProcess:
@@ -95,11 +96,11 @@ class Stage:
         made.config["log_level"] = "info"
         return made
 
-    def _apache(self, folder: Path) -> Daemon:
-        """bin/pulsar proxy, as its own configuration has it but for what is needed here."""
+    def _apache(self, folder: Path, web: int) -> Daemon:
+        """bin/pulsar proxy, as its own configuration has it but for what is needed here. `web`: its port for HTTP."""
         folder.mkdir(parents=True)
         broker = self.broker
-        port, web = free_ports(2)
+        port = free_ports(1)[0]
         certificate, key = broker.ca.server("apache-proxy", hosts=["localhost"])
         pkcs8 = folder / "key.pem"
         pkcs8.touch(mode=0o600)
@@ -121,6 +122,7 @@ class Stage:
             "tlsKeyFilePath": str(pkcs8),
             "tlsProtocols": "TLSv1.3",
             "tlsCiphers": CIPHER,
+            "authenticateMetricsEndpoint": "false",
             "authenticationEnabled": "true",
             "authenticationProviders": "org.apache.pulsar.broker.authentication.AuthenticationProviderToken",
             "tokenPublicKey": public.as_uri(),
@@ -143,7 +145,7 @@ class Stage:
             "PULSAR_LOG_LEVEL": "warn",
         }
         command = ["env", *(f"{name}={value}" for name, value in environment.items())]
-        return Daemon("apache-proxy", [*command, str(broker.home / "bin" / "pulsar"), "proxy"], folder, port)
+        return Daemon("apache-proxy", [*command, str(broker.home / "bin" / "pulsar"), "proxy"], folder, port, web)
 
     def _fill(self, topic: str, *, batched: bool) -> None:
         """Straight to the broker; kept by a subscription that nobody reads."""

@@ -18,7 +18,8 @@ from gateway.core.meters import Cell
 from gateway.core.session import NEVER, Close, Endpoint, Peer
 from gateway.edge import pump, reasons, shortcut
 from gateway.edge.budget import Budget
-from gateway.edge.buffers import Inbox
+from gateway.edge.buffers import SCRATCH, Inbox
+from gateway.edge.side import ClientSide
 from gateway.edge.spares import Spares
 from gateway.edge.streams import AT_ONCE_FROM, StreamEnded
 from tests.edge import RelaySession, Running, backend, complete, count, echo, frame, plain_backend, running, until
@@ -51,7 +52,7 @@ class Way:
         self.session.client_wanted = wanted if octets == whole else 4
         self.session.owed += count(data[:octets])
         self.session.effects.mute_until = self.mute
-        self.session.parked = self.parks
+        self.session.parked = self.parks and octets > 0
         return octets
 
     def answers(self, data: memoryview) -> int:
@@ -238,7 +239,7 @@ async def test_an_error_while_reading_ends_the_connection(tmp_path: Path, form: 
     stream: Any = Failing()
     step = pump.shortcut(
         session, Way(session), True, [], rest, clock, rest, budget, memoryview(bytearray(10)), Cell(), Cell(),
-        *[rest] * 4, failed.append,
+        *[rest] * 4, failed.append, rest,
     )  # fmt: skip
     step.join(stream, stream)
     step.calm = True
@@ -378,7 +379,7 @@ def test_a_frame_is_gathered_without_a_step_of_the_pump(form: str) -> None:
     step = pump.shortcut(
         session, Way(session), True, [], inbox, clock, times, budget, memoryview(bytearray(6500)), received, Cell(),
         lambda: said.append("general"), rest, lambda: said.append("gathered"),
-        lambda end: said.append(type(end).__name__), rest,
+        lambda end: said.append(type(end).__name__), rest, rest,
     )  # fmt: skip
     step.join(stream, stream)
     step.gathering = 20_000
@@ -452,7 +453,7 @@ def test_a_stream_is_told_anew_how_much_is_to_come(form: str) -> None:
             memoryview(bytearray(8192)),
             Cell(),
             Cell(),
-            *[rest] * 5,
+            *[rest] * 6,
         )
         for upwards in (True, False)
     ]
@@ -523,3 +524,70 @@ async def test_the_rest_of_a_long_frame_that_began_the_general_way_is_not_left_i
             assert gateway.sessions[0].short_way.answers_shown >= 2
             wait.put_nowait(b"")
             await client.close()
+
+
+async def test_what_the_stream_holds_inside_goes_the_short_way_too(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one reading holds: the rest lies in the TLS library, and no event tells of it."""
+    general: list[int] = []
+    read = ClientSide.read
+
+    def noticed(self: ClientSide, scratch: memoryview, most: int) -> tuple[int, memoryview]:
+        general.append(most)
+        return read(self, scratch, most)
+
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        monkeypatch.setattr(ClientSide, "read", noticed)
+        sent = [bytes([number]) * 4092 for number in range(128)]
+        assert len(b"".join(sent)) > SCRATCH
+        await client.send(b"".join(map(frame, sent)))
+        for expected in sent:
+            assert await client.receive() == expected
+        assert session.owed == 0
+        assert not general
+
+    await play(tmp_path, act)
+
+
+async def test_what_the_stream_holds_inside_comes_when_a_parked_session_goes_on(tmp_path: Path, form: str) -> None:
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        session.short_way.parks = True
+        sent = [bytes([number]) * 60_000 for number in range(60)]
+        await client.send(b"".join(map(frame, sent)))
+        for expected in sent:
+            assert await client.receive() == expected
+        assert session.owed == 0
+
+    await play(tmp_path, act)
+
+
+async def test_one_reading_without_an_event_is_due_at_a_time(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However full the client's socket is: else each event would add a reading to each turn of the loop."""
+    loop = asyncio.get_running_loop()
+    turns = [0]
+    follow = pump.Pump._client_follows
+
+    def turned() -> None:
+        turns.append(0)
+        loop.call_soon(turned)
+
+    def followed(self: pump.Pump) -> None:
+        turns[-1] += 1
+        follow(self)
+
+    async def act(gateway: Running, session: ShortSession, client: Any) -> None:
+        loop.call_soon(turned)
+        sent = [bytes([number]) * 60_000 for number in range(200)]
+
+        async def read() -> None:
+            for expected in sent:
+                assert await client.receive() == expected
+
+        await asyncio.gather(client.send(b"".join(map(frame, sent))), read())
+        assert max(turns) == 1
+
+    monkeypatch.setattr(pump.Pump, "_client_follows", followed)
+    await play(tmp_path, act)
