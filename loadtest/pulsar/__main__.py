@@ -1,6 +1,6 @@
 """The gateway beside Apache Pulsar's own proxy, on a real Pulsar.
 
-    python -m loadtest.pulsar [--rows R,R] [--pairs N] [--seconds S] [--short] [--into FOLDER]
+    python -m loadtest.pulsar [--rows R,R] [--pairs N] [--seconds S] [--unscraped] [--short] [--into FOLDER]
 
 TLS and a token on in both, authorization, limits, audit and metrics in the gateway. Each round measures every row
 through both, in an order that turns; what is compared was measured in the same round. Results are stored after each
@@ -25,7 +25,7 @@ from loadtest.processes import end_as_by_ctrl_c
 from loadtest.pulsar import client
 from loadtest.pulsar.report import Results, write
 from loadtest.pulsar.rows import FIGURE, OURS, PEERS, REFERENCE, ROWS, Row, Work
-from loadtest.pulsar.stage import SETTINGS, Stage
+from loadtest.pulsar.stage import SCRAPED, SETTINGS, Stage
 from loadtest.work import LoadFailed, Window
 from tests.real.gateway import GatewayFailed
 from tests.real.missing import Missing
@@ -49,13 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_as_by_ctrl_c()
     rows = [row for row in ROWS if row.name in options.rows]
     versions = about.versions() | {"broker": f"Apache Pulsar {PULSAR_VERSION}", "client": client.VERSION}
-    facts = {"machine": about.machine(), "versions": versions, "settings": SETTINGS}
+    settings = SETTINGS if options.unscraped else {peer: text + SCRAPED for peer, text in SETTINGS.items()}
+    facts = {"machine": about.machine(), "versions": versions, "settings": settings}
     results = Results(facts, options.pairs, options.seconds)
     began = time.monotonic()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="loadtest-pulsar-") as scratch,
-            Stage(Path(scratch), stored=STORED // 50 if options.short else STORED, fast_start=options.short) as stage,
+            _stage(Path(scratch), options) as stage,
         ):
             if not options.short:
                 _warm(stage, rows)
@@ -71,6 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     print((options.into / "pulsar.md").read_text())
     return 1 if options.short and results.failures else 0
+
+
+def _stage(folder: Path, options: argparse.Namespace) -> Stage:
+    stored = STORED // 50 if options.short else STORED
+    return Stage(folder, stored=stored, scraping=not options.unscraped, fast_start=options.short)
 
 
 def _warm(stage: Stage, rows: Sequence[Row]) -> None:
@@ -144,6 +150,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=some, default=names, help=f"some of {', '.join(names)}")
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"rounds (default: {PAIRS})")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"length of a window (default: {SECONDS:g})")
+    parser.add_argument("--unscraped", action="store_true", help="read no proxy's metrics meanwhile (a JVM pays more)")
     parser.add_argument("--short", action="store_true", help="only show that everything runs; judge nothing by it")
     parser.add_argument("--into", type=Path, default=RESULTS, help="folder of the results (default: loadtest/results)")
     options = parser.parse_args(arguments)

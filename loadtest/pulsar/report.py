@@ -54,12 +54,10 @@ def write(folder: Path, results: Results) -> None:
 def page(results: Results) -> str:
     lines = [
         "# The gateway beside Apache Pulsar's own proxy\n",
-        "Made by `make bench-pulsar`. A real Pulsar behind both; TLS and a token on in both, and both scraped; the "
-        "gateway authorizes, limits and audits besides. MiB and messages are per CPU second of the proxy. **Read the "
-        "ratios** (above 1 the gateway is better, in every row): each is of two measurements of one round, and the "
-        f"median of the rounds stands here. {results.pairs} rounds, windows of {results.seconds:g} s; "
-        f"{results.took / 60:.0f} "
-        "minutes.\n",
+        "Made by `make bench-pulsar`. A real Pulsar behind both, TLS and a token on in both; the gateway authorizes, "
+        "limits and audits besides. MiB and messages are per CPU second of the proxy. **Read the ratios** (above 1 the "
+        "gateway is better, in every row): each is of two measurements of one round, and the median of the rounds "
+        f"stands here. {results.pairs} rounds, windows of {results.seconds:g} s; {results.took / 60:.0f} minutes.\n",
         "| work | unit | Apache proxy | gateway | ratio | least and greatest | asked for |",
         "|---|---|---|---|---|---|---|",
     ]

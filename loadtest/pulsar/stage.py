@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pulsar
@@ -33,21 +33,28 @@ RULES, ROLES, ROLES_OF_CLIENT = 1000, 20, 3
 CONNECTIONS_MAX = 12_000
 _HEAP = "-Xms512m -Xmx512m -XX:MaxDirectMemorySize=1g"
 SETTINGS = {
-    OURS: f"TLS 1.3 ({CIPHER}), token, {RULES} rules in {ROLES} roles, limits of the principal, audit to a file, "
-    "/metrics scraped each second; one worker",
+    OURS: f"TLS 1.3 ({CIPHER}), token, {RULES} rules in {ROLES} roles, limits of the principal, audit to a file; one "
+    "worker",
     "apache-proxy": f"TLS 1.3 ({CIPHER}, Netty's OpenSSL), token, no authorization; heap 512 MB, direct memory 512 MB, "
-    "G1, zero copy as by default; one I/O thread per core as by default; /metrics scraped each second",
+    "G1, zero copy as by default; one I/O thread per core as by default",
 }
+SCRAPED = "; /metrics scraped each second"
+
+
+def _unscraped(port: int, path: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class Stage:
     """The broker is up while it is entered. `door` brings up a proxy once and keeps it."""
 
-    def __init__(self, folder: Path, *, stored: int, fast_start: bool = False) -> None:
-        """`stored`: messages in each topic that is consumed. `fast_start`: JVMs that start quickly and are not fast."""
+    def __init__(self, folder: Path, *, stored: int, scraping: bool = True, fast_start: bool = False) -> None:
+        """`stored`: messages in each topic that is consumed. `scraping`: each proxy's metrics are read each second.
+        `fast_start`: JVMs that start quickly and are not fast."""
         self._quick = ("-XX:TieredStopAtLevel=1",) if fast_start else ()
         self._folder = folder
         self._stored = stored
+        self._scraped = scraped if scraping else _unscraped
         self._stack = ExitStack()
         self._doors: dict[str, Door] = {}
         self._made = 0
@@ -78,11 +85,11 @@ class Stage:
         folder = self._folder / f"{peer}-{self._made}"
         token = self.broker.issuer.token(ROLE, lifetime=TOKEN_SECONDS)
         if peer == OURS:
-            with self._gateway(folder) as gateway, scraped(gateway.admin_port):
+            with self._gateway(folder) as gateway, self._scraped(gateway.admin_port, "/metrics"):
                 yield Door(gateway.port(), gateway.pid, gateway.ca_file, token)
             return
         web = free_ports(1)[0]
-        with self._apache(folder, web) as daemon, scraped(web, "/metrics/"):
+        with self._apache(folder, web) as daemon, self._scraped(web, "/metrics/"):
             yield Door(daemon.port, daemon.pid, str(self.broker.ca.path), token)
 
     def _gateway(self, folder: Path) -> GatewayProcess:
