@@ -16,6 +16,9 @@ from gateway.core.spending cimport (
     AT, BURST_SECONDS, CONSUMED, CONSUMED_AT_ONCE, LEVEL, PRODUCED, PRODUCED_AT_ONCE, RATE, REQUESTS, SETTLES_AT, of,
     spend_consumed_numbers, spend_numbers,
 )
+from gateway.core.ticking cimport meter, monotonic, wall
+
+import time
 
 from gateway.core import limits
 from gateway.pulsar import keepalive, plain, short_way
@@ -173,8 +176,11 @@ cdef inline void let_go(int64_t count) noexcept:
 cdef class ShortWay:
     """As short_way.ShortWay. A handle is looked up where the command or the id is another than in the frame before."""
 
-    cdef object _host, _monotonic, _wall, _policies, _context, _from_client, _from_upstream, _traffic, _policy
-    cdef object _account, _view, _tally, _acks, _flows
+    cdef object _host, _monotonic, _wall, _policies, _context, _traffic, _policy, _account, _view, _tally
+    cdef array _from_client, _from_upstream, _acks, _flows
+    """The numbers of the meters' cells."""
+    cdef bint _systems
+    """Both clocks are the system's."""
     cdef array _requests, _produce, _consume, _pace, _used, _client_alive, _broker_alive
     cdef dict _producers, _consumers
     cdef double _valid_until, _ends_at, _now
@@ -188,10 +194,13 @@ cdef class ShortWay:
         self._context = context
         self._monotonic, self._wall = context.clock.monotonic, context.clock.wall
         self._policies, self._tally = context.policies, context.tally
-        self._from_client, self._from_upstream = from_client, from_upstream
+        self._systems = self._monotonic is time.monotonic and self._wall is time.time
+        self._from_client, self._from_upstream = from_client.number, from_upstream.number
         self._client_alive, self._broker_alive = client_alive.numbers, broker_alive.numbers
         if len(self._client_alive) != 2 or len(self._broker_alive) != 2:
             raise ValueError("a side without its numbers")
+        if not len(self._from_client) or not len(self._from_upstream):
+            raise ValueError("a cell without its number")
 
     def follow(self, traffic, policy, double valid_until, double ends_at, int64_t sent_max, int64_t told_max):
         if traffic is not self._traffic:
@@ -211,12 +220,21 @@ cdef class ShortWay:
 
     cdef bint current(self) except -1:
         """Whether what the session saw last still holds."""
-        self._now = self._monotonic()
+        cdef double today
+        self._now = monotonic() if self._systems else self._monotonic()
+        today = wall() if self._systems else self._wall()
         return (
             self._now < self._ends_at
-            and <double>self._wall() < self._valid_until
+            and today < self._valid_until
             and self._policies.current is self._policy
         )
+
+    cdef array _counted(self, str command):
+        """The number of the meter's cell of a command."""
+        cdef array number = self._context.meters.cell(COMMANDS, self._context.backend.name, command).number
+        if not len(number):
+            raise ValueError("a cell without its number")
+        return number
 
     cdef bint spend(self, int64_t requests, int64_t produced) except -1:
         return spend_numbers(
@@ -278,7 +296,7 @@ cdef class ShortWay:
         self._host.client_wanted = wanted
         if taken:
             self.octets_in += taken
-            self._from_client.value += taken
+            meter(self._from_client, taken)
         return taken
 
     cdef int64_t some_sent(self, Octets data, int64_t end, int64_t* wanted) except -1:
@@ -333,12 +351,12 @@ cdef class ShortWay:
         self.passed(count[0])
         if acks:
             if self._acks is None:
-                self._acks = self._context.meters.cell(COMMANDS, self._context.backend.name, "ack")
-            self._acks.value += acks
+                self._acks = self._counted("ack")
+            meter(self._acks, acks)
         if flows:
             if self._flows is None:
-                self._flows = self._context.meters.cell(COMMANDS, self._context.backend.name, "flow")
-            self._flows.value += flows
+                self._flows = self._counted("flow")
+            meter(self._flows, flows)
         if left:
             self.sending, self.sent_left = <object>runs[count[0] - 1].handle, left
             wanted[0] = 1
@@ -368,7 +386,7 @@ cdef class ShortWay:
         self._host.upstream_wanted = wanted
         if taken:
             self.octets_out += taken
-            self._from_upstream.value += taken
+            meter(self._from_upstream, taken)
         return taken
 
     cdef int64_t some_told(self, Octets data, int64_t end, int64_t* wanted) except -1:
